@@ -1,0 +1,1 @@
+"""Syntax to facts: the IR, its lowering and the store that keeps it."""

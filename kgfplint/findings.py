@@ -1,0 +1,83 @@
+"""What a run reports: findings, the steps of their traces, severities and fingerprints."""
+
+import enum
+import hashlib
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+
+class Severity(enum.IntEnum):
+    """How sure a finding is: proven (error), one assumption (warning), advice (note)."""
+
+    NOTE = 1
+    WARNING = 2
+    ERROR = 3
+
+    @property
+    def label(self) -> str:
+        """The lower-case word that reports and options use."""
+        return self.name.lower()
+
+    @classmethod
+    def parse(cls, word: str) -> "Severity":
+        """Return the severity that `word` names; KeyError for any other word."""
+        return cls[word.upper()]
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One hop of a trace: where (tree-relative path, 1-based line, function) and why it matters."""
+
+    path: str
+    line: int
+    function: str
+    note: str
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing to report, anchored on one line of one file.
+
+    `line` and `column` are 1-based; `key` is the normalised text of the statement that the
+    fingerprint is made of, so that unrelated edits do not change it.
+    """
+
+    code: str
+    rule: str
+    severity: Severity
+    path: str
+    line: int
+    column: int
+    end_line: int
+    function: str
+    message: str
+    trace: tuple[Step, ...] = ()
+    fix: str | None = None
+    key: str = ""
+    fingerprint: str = ""
+
+    @property
+    def place(self) -> tuple[str, int, int, str, str]:
+        """The stable order of reports: path, line, column, code."""
+        return self.path, self.line, self.column, self.code, self.message
+
+
+def with_fingerprints(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings in report order, each once, with a fingerprint that holds no line number.
+
+    The fingerprint covers the rule, path, function, statement text and the functions of the trace;
+    equal ones in one function are told apart by their order.
+    """
+    seen: dict[str, int] = {}
+    done: list[Finding] = []
+    last: Finding | None = None
+    for finding in sorted(findings, key=lambda f: f.place):
+        if last is not None and last.place == finding.place:
+            continue
+        last = finding
+        hops = ">".join(dict.fromkeys(step.function for step in finding.trace))
+        text = "\0".join((finding.code, finding.path, finding.function, re.sub(r"\s+", "", finding.key), hops))
+        count = seen[text] = seen.get(text, 0) + 1
+        digest = hashlib.sha256(f"{text}\0{count}".encode()).hexdigest()[:32]
+        done.append(msgspec.structs.replace(finding, fingerprint=digest))
+    return done
