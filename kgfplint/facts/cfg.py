@@ -1,0 +1,166 @@
+"""Building a control flow graph: blocks, edges, loops, labels and what runs at the end of scopes."""
+
+from kgfplint.facts import ir
+
+
+class OpenBlock:
+    """A basic block under construction."""
+
+    __slots__ = ("edges", "events", "line")
+
+    def __init__(self) -> None:
+        """Start without events and edges."""
+        self.events: list[ir.Event] = []
+        self.edges: list[tuple[OpenBlock, ir.Expr | None, bool]] = []
+        self.line = 0
+
+
+Scope = list[ir.Event]
+"""What runs when a scope is left, in order of registration (it runs backwards)."""
+
+
+class Builder:
+    """Collects blocks while statements are lowered in source order.
+
+    `current` is where events go. Scopes hold exit events of guards and cleanup variables; leaving
+    one by return, break, continue or goto runs them.
+    """
+
+    def __init__(self) -> None:
+        """Start with an empty entry block and the scope of the body."""
+        self.entry = self.current = OpenBlock()
+        self.scopes: list[Scope] = []
+        self.loops: list[tuple[OpenBlock | None, OpenBlock, int]] = []
+        self.labels: dict[str, tuple[OpenBlock, list[Scope]]] = {}
+        self.gotos: list[tuple[OpenBlock, str, list[Scope]]] = []
+
+    def emit(self, event: ir.Event) -> None:
+        """Append an event to the current block."""
+        self.current.events.append(event)
+
+    def link(self, to: OpenBlock, condition: ir.Expr | None = None, truth: bool = True) -> None:
+        """Add an edge from the current block."""
+        self.current.edges.append((to, condition, truth))
+
+    def go(self, to: OpenBlock) -> None:
+        """Fall through to `to` and go on there."""
+        self.link(to)
+        self.current = to
+
+    def branch(self, condition: ir.Expr | None, line: int, then: OpenBlock, other: OpenBlock) -> None:
+        """End the current block with a two-way branch; a constant condition keeps one edge."""
+        self.current.line = line
+        value = condition.value if isinstance(condition, ir.Number) else None
+        if value is None or value:
+            self.link(then, None if value else condition, True)
+        if value is None or not value:
+            self.link(other, None if value == 0 else condition, False)
+
+    def stop(self) -> None:
+        """What follows cannot be reached from here (until a label)."""
+        self.current = OpenBlock()
+
+    def enter_scope(self) -> None:
+        """Open a scope."""
+        self.scopes.append([])
+
+    def leave_scope(self) -> None:
+        """Close the innermost scope, running what it registered."""
+        for event in reversed(self.scopes.pop()):
+            self.emit(event)
+
+    def at_exit(self, event: ir.Event) -> None:
+        """Register an event for the end of the innermost scope."""
+        if self.scopes:
+            self.scopes[-1].append(event)
+
+    def unwind(self, depth: int) -> None:
+        """Run the exits of all scopes deeper than `depth` without closing them."""
+        for scope in reversed(self.scopes[depth:]):
+            for event in reversed(scope):
+                self.emit(event)
+
+    def leave_loop(self, again: bool) -> None:
+        """Lower `continue` (again) or `break`; outside any loop it ends the path."""
+        for head, after, depth in reversed(self.loops):
+            target = head if again else after
+            if target is not None:
+                self.unwind(depth)
+                self.link(target)
+                break
+        self.stop()
+
+    def label(self, name: str) -> None:
+        """Place a label here."""
+        block = OpenBlock()
+        self.go(block)
+        self.labels[name] = block, [list(scope) for scope in self.scopes]
+
+    def goto(self, name: str) -> None:
+        """Jump to a label, known or yet to come."""
+        self.gotos.append((self.current, name, [list(scope) for scope in self.scopes]))
+        self.stop()
+
+    def finish(self) -> tuple[ir.Block, ...]:
+        """Resolve gotos, skip empty blocks, and return what the entry reaches, in reverse post-order."""
+        for block, name, scopes in self.gotos:
+            if name in self.labels:
+                target, kept = self.labels[name]
+                for scope in reversed(scopes[len(kept) :]):
+                    block.events.extend(reversed(scope))
+                block.edges.append((target, None, True))
+        _thread_jumps(self.entry)
+        order = _reverse_post_order(self.entry)
+        number = {id(block): index for index, block in enumerate(order)}
+        return tuple(
+            ir.Block(
+                tuple(block.events),
+                tuple(ir.Edge(number[id(to)], condition, truth) for to, condition, truth in block.edges),
+                block.line,
+            )
+            for block in order
+        )
+
+
+def _thread_jumps(entry: OpenBlock) -> None:
+    """Let every edge lead past blocks that hold nothing and only go on."""
+    final: dict[int, OpenBlock] = {}
+
+    def beyond(block: OpenBlock) -> OpenBlock:
+        path: list[OpenBlock] = []
+        while id(block) not in final and not block.events and len(block.edges) == 1 and block not in path:
+            path.append(block)
+            block = block.edges[0][0]
+        end = final.get(id(block), block)
+        for passed in path:
+            final[id(passed)] = end
+        return end
+
+    seen = {id(entry)}
+    stack = [entry]
+    while stack:
+        block = stack.pop()
+        block.edges = [(beyond(to), condition, truth) for to, condition, truth in block.edges]
+        for to, _, _ in block.edges:
+            if id(to) not in seen:
+                seen.add(id(to))
+                stack.append(to)
+
+
+def _reverse_post_order(entry: OpenBlock) -> list[OpenBlock]:
+    """Order reachable blocks so that, loops aside, each comes after its predecessors."""
+    seen = {id(entry)}
+    done: list[OpenBlock] = []
+    stack = [(entry, 0)]
+    while stack:
+        block, at = stack.pop()
+        if at < len(block.edges):
+            stack.append((block, at + 1))
+            child = block.edges[at][0]
+            if id(child) not in seen:
+                seen.add(id(child))
+                stack.append((child, 0))
+        else:
+            done.append(block)
+    done.reverse()
+    return done

@@ -1,0 +1,200 @@
+"""One file: bytes to FileFacts and function bodies. A pure function; it never raises for any bytes."""
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from tree_sitter import Node
+
+from kgfplint.facts import ir
+from kgfplint.facts.macros import MacroFunctions
+from kgfplint.facts.outline import summarise
+from kgfplint.facts.records import bindings, enumerators, function_declarator, parameters, records
+from kgfplint.facts.statements import BLOCK_MACRO, CLEANUP, Statements
+from kgfplint.facts.types import base_type, declarators, declared, text_of
+from kgfplint.source.syntax import Syntax, parse
+from kgfplint.source.tree import has_code
+
+FACTS_VERSION = 1
+"""Part of every store key; raise it when the meaning of facts changes (the code's digest covers the rest)."""
+
+_NOT_FUNCTIONS = frozenset({"if", "else", "for", "while", "switch", "do", "return", "sizeof"})
+_EXPORT = re.compile(rb"^EXPORT_(?:SYMBOL|TRACEPOINT_SYMBOL|STATIC_CALL)\w*\(\s*(\w+)", re.M)
+_DEFINE = re.compile(rb"^[ \t]*#[ \t]*define[ \t]+(\w+)[ \t]+(\S[^\n]*?)[ \t]*$", re.M)
+_INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]+([<"][^>"\n]+[>"])', re.M)
+_TRANSPARENT = ("preproc_if", "preproc_ifdef", "preproc_else", "preproc_elif", "preproc_elifdef",
+                "linkage_specification", "declaration_list", "ERROR")
+
+
+class Lowered(NamedTuple):
+    """The facts of a file and the bodies of its functions, aligned with `facts.functions`."""
+
+    facts: ir.FileFacts
+    bodies: tuple[ir.Body, ...]
+
+
+class _File:
+    """The state of lowering one file."""
+
+    def __init__(self, syntax: Syntax) -> None:
+        self.data = syntax.text
+        self.functions: list[ir.Function] = []
+        self.bodies: list[ir.Body] = []
+        self.records: list[ir.Record] = []
+        self.typedefs: list[tuple[str, str]] = []
+        self.enumerators: list[tuple[str, str]] = []
+        self.globals: list[tuple[str, str, int]] = []
+        self.bindings: list[ir.Binding] = []
+        self.prototypes: list[tuple[str, str, tuple[ir.Param, ...]]] = []
+        self.macros = {note.start: note.text for note in syntax.notes if note.kind == BLOCK_MACRO}
+        self.cleanups = {note.start: note.text for note in syntax.notes if note.kind == CLEANUP}
+        self.names = {note.start: note.text for note in syntax.notes if note.kind == "macro_function"}
+        self.annotations = [(note.start, note.text) for note in syntax.notes if note.kind == "annotation"]
+
+    def top_level(self, node: Node, condition: str) -> None:
+        for child in node.named_children:
+            kind = child.type
+            if kind == "function_definition":
+                self.function(child, condition)
+            elif kind == "declaration":
+                self.declaration(child, condition)
+            elif kind == "type_definition":
+                self.typedef(child, condition)
+            elif kind in ("struct_specifier", "union_specifier"):
+                self.records.extend(records(child, self.data, condition))
+            elif kind == "enum_specifier":
+                self.enumerators.extend(enumerators(child, self.data))
+            elif kind in _TRANSPARENT:
+                self.top_level(child, _under(child, condition, self.data))
+
+    def specifier(self, node: Node, condition: str, synthetic: str = "") -> str:
+        """Record what a type specifier defines on the way; return the base type."""
+        named = node.child_by_field_name("type")
+        if named is not None and named.type in ("struct_specifier", "union_specifier"):
+            self.records.extend(records(named, self.data, condition, synthetic))
+        elif named is not None and named.type == "enum_specifier":
+            self.enumerators.extend(enumerators(named, self.data))
+        return base_type(named, self.data, synthetic)
+
+    def typedef(self, node: Node, condition: str) -> None:
+        names = list(node.children_by_field_name("declarator"))
+        first = declared(names[0], "", self.data)[0] if names else None
+        synthetic = text_of(first, self.data) if first else ""
+        base = self.specifier(node, condition, synthetic)
+        for declarator in names:
+            name, ctype = declared(declarator, base, self.data)
+            if name is not None:
+                self.typedefs.append((text_of(name, self.data), ctype))
+
+    def declaration(self, node: Node, condition: str) -> None:
+        names = list(declarators(node))
+        first = declared(names[0], "", self.data)[0] if names else None
+        base = self.specifier(node, condition, text_of(first, self.data) if first else "")
+        for declarator in names:
+            function, stars = function_declarator(declarator)
+            if function is not None and function.child_by_field_name("declarator") is not None:
+                self.prototype(function, base + " " + stars if stars else base)
+                continue
+            name, ctype = declared(declarator, base, self.data)
+            if name is None:
+                continue
+            word = text_of(name, self.data)
+            self.globals.append((word, ctype, name.start_point[0] + 1))
+            value = declarator.child_by_field_name("value")
+            if value is not None:
+                self.bindings.extend(bindings(ctype, value, self.data))
+
+    def prototype(self, declarator: Node, returns: str) -> None:
+        name = declared(declarator, "", self.data)[0]
+        if name is not None:
+            params, _ = parameters(declarator, self.data)
+            if returns.endswith("*") or any(p.type == "gfp_t" for p in params):
+                self.prototypes.append((text_of(name, self.data), returns, params))
+
+    def function(self, node: Node, condition: str) -> None:
+        declarator, body = node.child_by_field_name("declarator"), node.child_by_field_name("body")
+        if declarator is None or body is None:
+            return
+        function, stars = function_declarator(declarator)
+        target = function.child_by_field_name("declarator") if function is not None else None
+        if function is None or target is None:
+            return
+        name = self.names.get(node.start_byte) or self.names.get(target.start_byte) or text_of(target, self.data)
+        if name in _NOT_FUNCTIONS:
+            return
+        base = self.specifier(node, condition)
+        params, variadic = parameters(function, self.data)
+        flags = _linkage(node, self.data) | (ir.VARIADIC if variadic else 0) | (ir.DAMAGED if node.has_error else 0)
+        notes = tuple(text for at, text in self.annotations if node.start_byte <= at < body.start_byte)
+        line, last = target.start_point[0] + 1, body.end_point[0] + 1
+        lowering = Statements(self.data, self.macros, self.cleanups if _has(self.cleanups, node) else {})
+        try:
+            lowered = lowering.body(body, last)
+        except RecursionError:
+            lowered, flags = ir.Body((ir.Block((ir.Return(None, last, 1),), ()),), ()), flags | ir.DAMAGED
+        returns = f"{base} {stars}" if stars else base
+        outline, stored = summarise(name, line, last, flags, returns, params, condition, notes, lowered)
+        self.functions.append(outline)
+        self.bodies.append(lowered)
+        self.bindings.extend(stored)
+
+
+def _has(offsets: Mapping[int, str], node: Node) -> bool:
+    return any(node.start_byte <= at < node.end_byte for at in offsets)
+
+
+def _linkage(node: Node, data: bytes) -> int:
+    flags = 0
+    for child in node.named_children:
+        if child.type == "storage_class_specifier":
+            word = text_of(child, data)
+            flags |= ir.STATIC if word == "static" else ir.INLINE if "inline" in word else 0
+        elif child.type in ("primitive_type", "type_identifier", "struct_specifier"):
+            break
+    return flags
+
+
+def _under(node: Node, condition: str, data: bytes) -> str:
+    """Extend the `#if` condition that code stands under."""
+    if node.type not in ("preproc_if", "preproc_ifdef", "preproc_elif"):
+        return condition
+    head = node.child_by_field_name("name") or node.child_by_field_name("condition")
+    text = text_of(head, data) if head else ""
+    word = f"{node.children[0].type.lstrip('#')} {text}"
+    return f"{condition}; {word}" if condition else word
+
+
+def _object_macros(data: bytes) -> Iterator[tuple[str, str]]:
+    for match in _DEFINE.finditer(data):
+        name, value = match.groups()
+        if len(value) <= 160 and not value.endswith(b"\\"):
+            yield name.decode("utf-8", "replace"), re.sub(rb"/\*.*?(\*/|$)|//.*", b"", value).decode("utf-8", "replace").strip()
+
+
+def lower(data: bytes) -> Lowered:
+    """Return the facts and bodies of one C file.
+
+    A file without code (register lists) yields its includes only, with `code` False.
+    """
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 8000))
+    lines = data.count(b"\n") + (not data.endswith(b"\n") and bool(data))
+    includes = tuple(dict.fromkeys(m.decode("utf-8", "replace") for m in _INCLUDE.findall(data)))
+    if not has_code(data):
+        few = tuple(_object_macros(data)) if len(data) < 200_000 else ()
+        return Lowered(ir.FileFacts((), (), (), (), few, (), (), includes, (), (), lines, False), ())
+    syntax = parse(data)
+    file = _File(syntax)
+    try:
+        file.top_level(syntax.tree.root_node, "")
+    except RecursionError:
+        pass
+    for function, body in MacroFunctions(data).lowered():
+        file.functions.append(function)
+        file.bodies.append(body)
+    exports = tuple(m.decode("utf-8", "replace") for m in _EXPORT.findall(data))
+    facts = ir.FileFacts(
+        tuple(file.functions), tuple(file.records), tuple(file.typedefs), tuple(file.enumerators), tuple(_object_macros(data)),
+        tuple(file.globals), tuple(file.bindings), includes, exports, tuple(file.prototypes), lines, True,
+    )
+    return Lowered(facts, tuple(file.bodies))

@@ -1,0 +1,80 @@
+"""Function-like macros as small functions: their bodies are wrapped, parsed together and lowered."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tree_sitter import Node
+
+from kgfplint.facts import ir
+from kgfplint.facts.outline import summarise
+from kgfplint.facts.statements import BLOCK_MACRO, CLEANUP, Statements
+from kgfplint.source.syntax import parse
+
+_DEFINE = re.compile(rb"^[ \t]*#[ \t]*define[ \t]+(\w+)\(([^()\n]*)\)((?:[^\n\\]|\\\n|\\(?!\n))*)", re.M)
+_CALL = re.compile(rb"[A-Za-z_]\w*[ \t]*\(")
+_MOST = 6000
+"""Bytes of the longest macro body that is lowered: longer ones generate code, they do not act as functions."""
+
+
+class _Macro(NamedTuple):
+    name: str
+    params: tuple[str, ...]
+    line: int
+    lines: int
+
+
+class MacroFunctions:
+    """The function-like macros of one file whose bodies call something."""
+
+    def __init__(self, data: bytes) -> None:
+        """Collect the macros of a file's original bytes."""
+        self._found: dict[int, _Macro] = {}
+        pieces: list[bytes] = []
+        row = 0
+        line, last = 1, 0
+        for match in _DEFINE.finditer(data):
+            body = match.group(3)
+            if len(body) > _MOST or b"##" in body or not _CALL.search(body):
+                continue
+            line += data.count(b"\n", last, match.start(1))
+            last = match.start(1)
+            params = tuple(word.strip().rstrip(".").strip() or "__VA_ARGS__" for word in
+                           match.group(2).decode("utf-8", "replace").split(",") if word.strip())
+            lines = body.count(b"\n") + 1
+            self._found[row] = _Macro(match.group(1).decode("utf-8", "replace"), params, line, lines)
+            pieces.append(b"void f(void) { " + body.replace(b"\\\n", b" \n").rstrip() + b"\n;}\n")
+            row += pieces[-1].count(b"\n")
+        self._text = b"".join(pieces)
+
+    def lowered(self) -> Iterator[tuple[ir.Function, ir.Body]]:
+        """Yield the outline and body of each macro that parses as statements or as an expression."""
+        if not self._found:
+            return
+        syntax = parse(self._text)
+        loops = {note.start: note.text for note in syntax.notes if note.kind == BLOCK_MACRO}
+        cleanups = {note.start: note.text for note in syntax.notes if note.kind == CLEANUP}
+        for node in syntax.tree.root_node.named_children:
+            macro = self._found.get(node.start_point[0])
+            if node.type == "function_definition" and macro is not None and not node.has_error:
+                body = node.child_by_field_name("body")
+                if body is not None:
+                    base = macro.line - node.start_point[0]
+                    lowering = Statements(syntax.text, loops, cleanups, base)
+                    yield _lower(macro, body, lowering)
+
+
+def _lower(macro: _Macro, body: Node, lowering: Statements) -> tuple[ir.Function, ir.Body]:
+    last = macro.line + macro.lines - 1
+    statements = [c for c in body.named_children if c.type != "comment"]
+    values = [c for c in statements if c.type == "expression_statement" and c.named_children]
+    flags = ir.MACRO
+    if len(values) == 1 and len(statements) <= 2:
+        flags |= ir.EXPRESSION
+        value = lowering.expr(values[0].named_children[0])
+        lowering.flow.emit(ir.Return(value, macro.line, 1))
+        lowered = ir.Body(lowering.flow.finish(), tuple(lowering.locals.values()))
+    else:
+        lowered = lowering.body(body, last)
+    params = tuple(ir.Param(name, "") for name in macro.params)
+    return summarise(macro.name, macro.line, last, flags, "", params, "", (), lowered)[0], lowered

@@ -1,0 +1,118 @@
+"""From a lowered body to the outline of its function: calls, indirect calls, callbacks handed over, names stored."""
+
+from collections.abc import Iterator, Mapping
+
+from kgfplint.facts import ir
+
+
+def root_path(expr: ir.Expr, types: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return (type of the root, dotted member path) of a field expression, None if it has no such form.
+
+    The root's type is C text for a local or parameter, `@name` for a global, `()name` for the
+    result of a function; linking resolves the latter two.
+    """
+    members: list[str] = []
+    while True:
+        if isinstance(expr, ir.Field):
+            members.append(expr.member)
+            expr = expr.base
+        elif isinstance(expr, ir.Index | ir.Deref | ir.AddressOf):
+            expr = expr.base
+        elif isinstance(expr, ir.Cast):
+            return expr.ctype, ".".join(reversed(members))
+        elif isinstance(expr, ir.Name):
+            return types.get(expr.id, "@" + expr.id), ".".join(reversed(members))
+        elif isinstance(expr, ir.CallResult) and isinstance(expr.callee, ir.Name):
+            typed = _type_argument(expr)
+            return typed or "()" + expr.callee.id, ".".join(reversed(members))
+        else:
+            return None
+
+
+def _type_argument(call: ir.CallResult) -> str:
+    """`container_of(p, struct foo, m)` and its like: the type is among the arguments."""
+    for argument in call.args:
+        if isinstance(argument, ir.TypeName):
+            return argument.ctype + " *"
+    name = call.callee.id if isinstance(call.callee, ir.Name) else ""
+    if len(call.args) == 3 and name.endswith(("container_of", "_entry", "_entry_or_null", "_entry_rcu")):
+        kind = call.args[1]
+        return f"struct {kind.id} *" if isinstance(kind, ir.Name) else ""
+    return ""
+
+
+def _plain_name(expr: ir.Expr) -> str:
+    while isinstance(expr, ir.Cast):
+        expr = expr.operand
+    if isinstance(expr, ir.AddressOf):
+        expr = expr.base
+    return expr.id if isinstance(expr, ir.Name) else ""
+
+
+def _may_be_function(name: str, types: Mapping[str, str]) -> bool:
+    return bool(name) and name not in types and not name.isupper() and name != "NULL"
+
+
+def summarise(
+    name: str, line: int, end_line: int, flags: int, returns: str, params: tuple[ir.Param, ...], condition: str,
+    annotations: tuple[str, ...], body: ir.Body,
+) -> tuple[ir.Function, list[ir.Binding]]:
+    """Return the outline of a function and the bindings that its assignments make."""
+    types = {param.name: param.type for param in params}
+    types.update((local.name, local.type) for local in body.locals)
+    calls: dict[str, int] = {}
+    indirect: dict[tuple[str, str], int] = {}
+    handed: dict[tuple[str, int, str], int] = {}
+    stored: list[ir.Binding] = []
+    for event in _events(body):
+        if isinstance(event, ir.Call):
+            _note_call(event, types, calls, indirect, handed)
+        elif isinstance(event, ir.Assign):
+            value = _plain_name(event.value)
+            if isinstance(event.target, ir.Field) and _may_be_function(value, types):
+                place = root_path(event.target, types)
+                if place:
+                    stored.append(ir.Binding(place[0], place[1], value, event.line, name))
+            elif isinstance(event.value, ir.Initialiser):
+                _note_initialiser(event, types, name, stored)
+    outline = ir.Function(
+        name, line, end_line, flags, returns, params, condition, annotations, tuple(calls.items()),
+        tuple((root, path, at) for (root, path), at in indirect.items()),
+        tuple((callee, place, function, at) for (callee, place, function), at in handed.items()),
+    )
+    return outline, stored
+
+
+def _events(body: ir.Body) -> Iterator[ir.Event]:
+    for block in body.blocks:
+        yield from block.events
+
+
+def _note_call(
+    event: ir.Call, types: Mapping[str, str], calls: dict[str, int], indirect: dict[tuple[str, str], int],
+    handed: dict[tuple[str, int, str], int],
+) -> None:
+    callee = event.callee
+    if isinstance(callee, ir.Deref):
+        callee = callee.base
+    word = callee.id if isinstance(callee, ir.Name) else ""
+    if word:
+        calls.setdefault(word, event.line)
+    elif place := root_path(callee, types):
+        indirect.setdefault(place, event.line)
+    for position, argument in enumerate(event.args):
+        name = _plain_name(argument)
+        if _may_be_function(name, types):
+            handed.setdefault((word, position, name), event.line)
+
+
+def _note_initialiser(event: ir.Assign, types: Mapping[str, str], inside: str, stored: list[ir.Binding]) -> None:
+    place = root_path(event.target, types)
+    if place is None or not isinstance(event.value, ir.Initialiser):
+        return
+    root, path = (event.value.ctype, "") if event.value.ctype else place
+    for position, (member, value) in enumerate(event.value.items):
+        name = _plain_name(value)
+        if _may_be_function(name, types):
+            word = member or f"#{position}"
+            stored.append(ir.Binding(root, f"{path}.{word}" if path else word, name, event.line, inside))

@@ -1,0 +1,307 @@
+"""Lowering statements: a function body to basic blocks with conditions on the edges."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from tree_sitter import Node
+
+from kgfplint.facts import ir
+from kgfplint.facts.cfg import OpenBlock
+from kgfplint.facts.expressions import Expressions
+from kgfplint.facts.types import base_type, declarators, declared
+
+BLOCK_MACRO, CLEANUP = "block_macro", "cleanup"
+"""Kinds of source notes that statements look at."""
+
+
+class Statements(Expressions):
+    """Lowers one function body.
+
+    `macros` maps the offset of a rewritten block macro to its name; `cleanups` the offsets of
+    `__free(cls)` annotations, in order, to their class.
+    """
+
+    def __init__(self, data: bytes, macros: Mapping[int, str], cleanups: Mapping[int, str], line_base: int = 1) -> None:
+        """Prepare to lower one body of the normalised text `data`."""
+        super().__init__(data, line_base)
+        self.macros = macros
+        self.cleanups = cleanups
+        self.locals: dict[str, ir.Local] = {}
+        self._statements: dict[str, Callable[[Node], None]] = {
+            "compound_statement": self._compound, "expression_statement": self._expression, "declaration": self._declaration,
+            "if_statement": self._if, "else_clause": self._children, "while_statement": self._while, "do_statement": self._do,
+            "for_statement": self._for, "switch_statement": self._switch, "case_statement": self._children,
+            "return_statement": self._return, "goto_statement": self._goto, "labeled_statement": self._label,
+            "break_statement": lambda _: self.flow.leave_loop(False), "continue_statement": lambda _: self.flow.leave_loop(True),
+            "preproc_if": self._conditional_code, "preproc_ifdef": self._conditional_code,
+            "preproc_else": self._children, "preproc_elif": self._conditional_code, "preproc_elifdef": self._conditional_code,
+            "attributed_statement": self._children, "ERROR": self._damaged, "linkage_specification": self._children,
+        }
+        self._switches: list[list[tuple[OpenBlock, ir.Expr | None]]] = []
+
+    def body(self, node: Node, last_line: int) -> ir.Body:
+        """Lower a compound statement (or any statement) as a whole function body."""
+        self.statement(node)
+        self.flow.emit(ir.Return(None, last_line, 1))
+        return ir.Body(self.flow.finish(), tuple(self.locals.values()))
+
+    def statement(self, node: Node) -> None:
+        """Lower one statement into the current block."""
+        lower = self._statements.get(node.type)
+        if lower:
+            lower(node)
+        elif node.type.endswith("_expression"):
+            self.evaluate(node)
+
+    def statement_value(self, node: Node) -> ir.Expr:
+        """Lower a statement expression; its value is that of its last expression statement."""
+        children = [child for child in node.named_children if child.type != "comment"]
+        self.flow.enter_scope()
+        for child in children[:-1]:
+            self.statement(child)
+        value: ir.Expr = ir.Unknown("({})")
+        if children and children[-1].type == "expression_statement":
+            inner = children[-1].named_children
+            value = self.expr(inner[0]) if inner else value
+        elif children:
+            self.statement(children[-1])
+        self.flow.leave_scope()
+        return value
+
+    def _compound(self, node: Node) -> None:
+        self.flow.enter_scope()
+        self._children(node)
+        self.flow.leave_scope()
+
+    def _children(self, node: Node) -> None:
+        statements = self._statements
+        for child in node.named_children:
+            lower = statements.get(child.type)
+            if lower:
+                lower(child)
+            elif node.type == "labeled_statement" or child.type.endswith("_expression"):
+                self.statement(child)
+
+    def _damaged(self, node: Node) -> None:
+        """Lower what is recognisable inside a syntax error."""
+        for child in node.named_children:
+            if child.type in ("call_expression", "assignment_expression") or child.type in self._statements:
+                self.statement(child)
+
+    def _expression(self, node: Node) -> None:
+        for child in node.named_children:
+            if child.type != "comment":
+                self.evaluate(child)
+
+    def _declaration(self, node: Node) -> None:
+        base = base_type(node.child_by_field_name("type"), self.data)
+        storage = next((self.text(c) for c in node.named_children if c.type == "storage_class_specifier"), "")
+        for declarator in declarators(node):
+            value = declarator.child_by_field_name("value") if declarator.type == "init_declarator" else None
+            name_node, ctype = declared(declarator, base, self.data)
+            if name_node is None or ctype.endswith("()"):
+                continue
+            name = self.text(name_node)
+            line, column = self.place(name_node)
+            cleanup = self._cleanup_class(node, name_node)
+            self.locals[name] = ir.Local(name, ctype, line, storage, cleanup)
+            if value is None or storage == "static":
+                self.flow.emit(ir.Declare(name, line))
+            else:
+                self.assign(ir.Name(name), value, line, column)
+            if cleanup:
+                self.flow.at_exit(ir.Cleanup(name, cleanup, line))
+
+    def _cleanup_class(self, declaration: Node, name: Node) -> str:
+        if not self.cleanups:
+            return ""
+        return next((cls for at, cls in self.cleanups.items() if declaration.start_byte <= at < declaration.end_byte
+                     and at <= name.start_byte + 200), "")
+
+    def _if(self, node: Node) -> None:
+        then, other, after = OpenBlock(), OpenBlock(), OpenBlock()
+        condition = node.child_by_field_name("condition")
+        consequence, alternative = node.child_by_field_name("consequence"), node.child_by_field_name("alternative")
+        if condition:
+            self.condition(condition, then, other)
+        for block, arm in ((then, consequence), (other, alternative)):
+            self.flow.current = block
+            if arm:
+                self.statement(arm)
+            self.flow.link(after)
+        self.flow.current = after
+
+    def _loop(self, head: OpenBlock, after: OpenBlock, body: Node | None) -> None:
+        """Lower a loop body in the current block; `continue` goes to head."""
+        self.flow.loops.append((head, after, len(self.flow.scopes)))
+        if body:
+            self.statement(body)
+        self.flow.loops.pop()
+        self.flow.link(head)
+
+    def _while(self, node: Node) -> None:
+        condition, body = node.child_by_field_name("condition"), node.child_by_field_name("body")
+        macro = self.macros.get(node.start_byte)
+        if macro is not None and condition is not None:
+            self._block_macro(node, macro, condition, body)
+            return
+        head, inside, after = OpenBlock(), OpenBlock(), OpenBlock()
+        self.flow.go(head)
+        if condition:
+            self.condition(condition, inside, after)
+        self.flow.current = inside
+        self._loop(head, after, body)
+        self.flow.current = after
+
+    def _block_macro(self, node: Node, macro: str, condition: Node, body: Node | None) -> None:
+        head, inside, after = OpenBlock(), OpenBlock(), OpenBlock()
+        self.flow.go(head)
+        line, column = self.place(node)
+        args = tuple(self.expr(arg) for arg in _comma_separated(condition))
+        if macro.startswith("scoped_") and args and isinstance(args[0], ir.Name):
+            rest = args[2:] if macro.startswith("scoped_cond") else args[1:]
+            self._scoped_guard(ir.Guard(args[0].id, rest, True, line, column), body)
+            return
+        self.flow.emit(ir.Call(ir.Name(macro), args, None, line, column, condition.end_point[0] + self.line_base, True))
+        self.flow.link(inside)
+        self.flow.link(after)
+        self.flow.current = inside
+        self._loop(head, after, body)
+        self.flow.current = after
+
+    def _scoped_guard(self, enter: ir.Guard, body: Node | None) -> None:
+        """`scoped_guard(cls, args) statement`: a scope that `break` and `continue` leave, like the one-pass loop it is."""
+        after = OpenBlock()
+        self.flow.enter_scope()
+        self.flow.emit(enter)
+        self.flow.at_exit(ir.Guard(enter.cls, enter.args, False, enter.line, enter.column))
+        self.flow.loops.append((after, after, len(self.flow.scopes) - 1))
+        if body:
+            self.statement(body)
+        self.flow.loops.pop()
+        self.flow.leave_scope()
+        self.flow.go(after)
+
+    def _do(self, node: Node) -> None:
+        condition, body = node.child_by_field_name("condition"), node.child_by_field_name("body")
+        head, test, after = OpenBlock(), OpenBlock(), OpenBlock()
+        self.flow.go(head)
+        self._loop(test, after, body)
+        self.flow.current = test
+        if condition:
+            self.condition(condition, head, after)
+        self.flow.current = after
+
+    def _for(self, node: Node) -> None:
+        start, condition = node.child_by_field_name("initializer"), node.child_by_field_name("condition")
+        update, body = node.child_by_field_name("update"), node.child_by_field_name("body")
+        if start:
+            self.statement(start)
+        head, inside, step, after = OpenBlock(), OpenBlock(), OpenBlock(), OpenBlock()
+        self.flow.go(head)
+        if condition:
+            self.condition(condition, inside, after)
+        else:
+            self.flow.link(inside)
+        self.flow.current = inside
+        self._loop(step, after, body)
+        self.flow.current = step
+        if update:
+            self.evaluate(update)
+        self.flow.link(head)
+        self.flow.current = after
+
+    def _switch(self, node: Node) -> None:
+        condition, body = node.child_by_field_name("condition"), node.child_by_field_name("body")
+        subject = self.expr(condition) if condition else ir.Unknown("switch")
+        dispatch, after = self.flow.current, OpenBlock()
+        dispatch.line = self.line(node)
+        self.flow.stop()
+        self.flow.loops.append((None, after, len(self.flow.scopes)))
+        defaulted = False
+        for child in _cases(body):
+            if child.type == "case_statement":
+                block = OpenBlock()
+                self.flow.go(block)
+                value = child.child_by_field_name("value")
+                defaulted = defaulted or value is None
+                condition_of = None if value is None else ir.Binary("==", subject, self.expr(value))
+                dispatch.edges.append((block, condition_of, True))
+                for inner in child.named_children:
+                    if value is None or inner.id != value.id:
+                        self.statement(inner)
+            else:
+                self.statement(child)
+        self.flow.loops.pop()
+        self.flow.link(after)
+        if not defaulted:
+            dispatch.edges.append((after, None, True))
+        self.flow.current = after
+
+    def _return(self, node: Node) -> None:
+        inner = [child for child in node.named_children if child.type != "comment"]
+        value = self.expr(inner[0]) if inner else None
+        self.flow.unwind(0)
+        self.flow.emit(ir.Return(value, *self.place(node)))
+        self.flow.stop()
+
+    def _goto(self, node: Node) -> None:
+        label = node.child_by_field_name("label")
+        if label:
+            self.flow.goto(self.text(label))
+        else:
+            self.flow.stop()
+
+    def _label(self, node: Node) -> None:
+        label = node.child_by_field_name("label")
+        if label:
+            self.flow.label(self.text(label))
+        for child in node.named_children:
+            if label is None or child.id != label.id:
+                self.statement(child)
+
+    def _conditional_code(self, node: Node) -> None:
+        """`#if` in a body: its arms as alternative paths under a condition that correlates with its twins."""
+        alternative = node.child_by_field_name("alternative")
+        head = {node.child_by_field_name("name"), node.child_by_field_name("condition"), alternative}
+        heads = {child.id for child in head if child is not None}
+        then, other, after = OpenBlock(), OpenBlock(), OpenBlock()
+        self.flow.branch(_directive(node, self), self.line(node), then, other)
+        self.flow.current = then
+        for child in node.named_children:
+            if child.id not in heads:
+                self.statement(child)
+        self.flow.link(after)
+        self.flow.current = other
+        if alternative:
+            self.statement(alternative)
+        self.flow.go(after)
+
+
+def _directive(node: Node, lowering: Expressions) -> ir.Expr:
+    """The condition of a `#if`, as an expression over `defined(X)`."""
+    name = node.child_by_field_name("name")
+    if name is not None:
+        defined: ir.Expr = ir.CallResult(ir.Name("defined"), (ir.Name(lowering.text(name)),))
+        first = node.children[0].type if node.children else ""
+        return ir.Unary("!", defined) if first.endswith("ndef") else defined
+    condition = node.child_by_field_name("condition")
+    text = lowering.text(condition) if condition else ""
+    return ir.Number(int(text)) if text in ("0", "1") else ir.Unknown("#if " + text)
+
+
+def _comma_separated(node: Node) -> Iterable[Node]:
+    """Yield the arguments of a block macro, parsed as a comma expression in parentheses."""
+    if node.type in ("parenthesized_expression", "comma_expression"):
+        for child in node.named_children:
+            yield from _comma_separated(child)
+    elif node.type != "comment":
+        yield node
+
+
+def _cases(body: Node | None) -> Iterable[Node]:
+    """Yield the statements of a switch body, looking into `#if` arms around case labels."""
+    for child in body.named_children if body else ():
+        if child.type.startswith("preproc_") and any(c.type == "case_statement" for c in child.named_children):
+            yield from _cases(child)
+        elif child.type != "comment":
+            yield child
