@@ -1,0 +1,229 @@
+"""The command line: click commands, and how failures are told and exit codes chosen.
+
+Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 the run failed, 130 interrupted.
+"""
+
+import contextlib
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from kgfplint import __version__, engine
+from kgfplint.catalogue import CatalogueError, rules_directory
+from kgfplint.checks import UnknownRule, all_checks, find
+from kgfplint.config import ConfigError, Settings, load
+from kgfplint.facts.index import Progress
+from kgfplint.program import CallEdge, Program
+from kgfplint.report import Stats, render
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+CLEAN, FINDINGS, FAILED, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
+
+
+class DefaultGroup(click.Group):
+    """A group whose first word may be a path or an option of `check`: `kgfplint drivers/net`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `check` before arguments that do not begin with a command."""
+        if not args:
+            raise click.UsageError("no paths given (see 'kgfplint --help')")
+        if args[0] not in self.commands and args[0] not in ("--help", "-h", "--version"):
+            args = ["check", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=DefaultGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def kgfplint() -> None:
+    """Check memory allocation in Linux kernel C, without building it.
+
+    `kgfplint PATH...` is short for `kgfplint check PATH...`; see `kgfplint check --help`.
+    """
+
+
+def reading(command: Command) -> Command:
+    """Add the options of every command that reads a tree."""
+    for option in (
+        click.option("--jobs", "-j", type=int, metavar="N", help="Processes to use; 0 is one per processor."),
+        click.option("--kernel", metavar="VERSION", help="Kernel version, such as 6.1 (default: the tree's own)."),
+        click.option("--rules", multiple=True, metavar="DIR", help="A folder with more data on interfaces."),
+        click.option("--no-cache", "cache", flag_value=False, type=bool, default=None,
+                     help="Keep no facts for the next run."),
+    ):
+        command = option(command)
+    return command
+
+
+SEVERITIES = click.Choice(["error", "warning", "note"])
+
+
+@kgfplint.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--format", type=click.Choice(["text", "json"]), help="Format of the report (default: text).")
+@click.option("--severity", type=SEVERITIES, help="Least severity to report (default: warning).")
+@click.option("--fail-on", type=SEVERITIES, help="Least severity that makes the exit code 1 (default: warning).")
+@click.option("--select", multiple=True, metavar="RULES", help="Only these rules, by code or name, comma separated.")
+@click.option("--ignore", multiple=True, metavar="RULES", help="Not these rules.")
+@click.option("--stats", is_flag=True, help="Print what was read, and how long it took, to standard error.")
+@click.option("--color", type=click.Choice(["auto", "always", "never"]), help="Colours (default: on a terminal).")
+@click.option("--output", "-o", metavar="FILE", help="Write the report to FILE, not to standard output.")
+@reading
+@click.pass_context
+def check(ctx: click.Context, /, paths: Sequence[str], stats: bool, output: str | None, **options: Any) -> None:
+    """Lint the C files below each PATH of a kernel tree or of an out-of-tree module."""
+    settings = _settings(paths, options)
+    with _progress() as progress:
+        report = engine.run([Path(path) for path in paths], settings, progress)
+    colour = settings.color == "always" or (settings.color == "auto" and not output and _is_terminal(sys.stdout))
+    _write(render(settings.format, report, colour), output)
+    if stats:
+        _print_stats(report.stats)
+    worst = report.worst()
+    ctx.exit(FINDINGS if worst is not None and worst >= settings.failing else CLEAN)
+
+
+@kgfplint.command()
+def rules() -> None:
+    """List all rules."""
+    _write(f"{c.RULE.code}  {c.RULE.name:30} {c.RULE.severity.label:8} {c.RULE.summary}\n"
+           for c in all_checks().values())
+
+
+@kgfplint.command()
+@click.argument("rule")
+def explain(rule: str) -> None:
+    """Explain RULE (a code or a name): what it says, why, examples, how to fix it."""
+    page = rules_directory() / "pages" / f"{find(rule).RULE.code}.md"
+    _write([page.read_text(encoding="utf-8")])
+
+
+@kgfplint.command()
+@click.argument("function")
+@click.argument("paths", nargs=-1, metavar="[PATH...]")
+@reading
+def callers(function: str, paths: Sequence[str], **options: Any) -> None:
+    """Print where FUNCTION is called from, below the PATHs."""
+    _print_calls(function, paths, options, lambda program: program.callers(function))
+
+
+@kgfplint.command()
+@click.argument("function")
+@click.argument("paths", nargs=-1, metavar="[PATH...]")
+@reading
+def callees(function: str, paths: Sequence[str], **options: Any) -> None:
+    """Print what FUNCTION calls, below the PATHs."""
+    _print_calls(function, paths, options, lambda program: program.callees(function))
+
+
+def _print_calls(function: str, paths: Sequence[str], options: dict[str, Any],
+                 ask: Callable[[Program], Iterable[CallEdge]]) -> None:
+    paths = paths or ["."]
+    settings = _settings(paths, options)
+    with _progress() as progress, engine.survey([Path(path) for path in paths], settings, progress) as found:
+        try:
+            edges = list(ask(engine.linked(found, progress)))
+        except KeyError:
+            raise engine.RunError(f"{function}: no such function in what was read below {', '.join(paths)}") from None
+    _write(f"{edge.path}:{edge.line}: {edge.function} ({edge.kind})\n" for edge in edges)
+
+
+def _settings(paths: Sequence[str], options: dict[str, Any]) -> Settings:
+    """Return the settings, with the options that were given put over file and environment."""
+    given = {name.replace("_", "-"): value for name, value in options.items() if value is not None and value != ()}
+    for name in ("select", "ignore"):
+        if name in given:
+            given[name] = [word.strip() for words in given[name] for word in words.split(",") if word.strip()]
+    return load(Path(paths[0]), given)
+
+
+def _is_terminal(stream: Any) -> bool:
+    return bool(stream is not None and stream.isatty())
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Progress]:
+    """Show progress on standard error if it is a terminal."""
+    if not _is_terminal(sys.stderr):
+        yield lambda *_: None
+        return
+    # rich takes some 50 ms to load, and a report in a pipe has no use for it.
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    # Without refresh thread: worker processes are forked from here.
+    with Bar(console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage)
+            bar.update(tasks[stage], completed=done, total=total, refresh=True)
+
+        yield show
+
+
+def _write(pieces: Iterable[str], output: str | None = None) -> None:
+    """Write text to a file or to standard output; paths keep the bytes that they have on disk."""
+    if output is None:
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
+        sys.stdout.writelines(pieces)
+        sys.stdout.flush()
+        return
+    try:
+        with open(output, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.writelines(pieces)
+    except OSError as error:
+        raise engine.RunError(f"{output}: {error.strerror}") from error
+
+
+def _print_stats(stats: Stats) -> None:
+    rows: list[tuple[str, object]] = [
+        ("files", stats.files), ("functions", stats.functions),
+        ("functions with errors", stats.functions_with_errors), ("lines", stats.lines),
+        *((f"skipped: {reason}", count) for reason, count in stats.skipped.items()),
+        *((f"seconds: {stage}", f"{seconds:.2f}") for stage, seconds in stats.seconds.items()),
+    ]
+    for name, value in rows:
+        print(f"{name:24} {value:>12}", file=sys.stderr)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code; every user error is one line on standard error."""
+    logging.basicConfig(format="kgfplint: %(message)s", level=logging.WARNING, force=True)
+    try:
+        done = kgfplint.main(args, prog_name="kgfplint", standalone_mode=False)
+        return done if isinstance(done, int) else CLEAN
+    except (ConfigError, CatalogueError, UnknownRule, engine.RunError) as error:
+        return _fail(str(error))
+    except click.ClickException as error:
+        return _fail(error.format_message())
+    except BrokenPipeError:
+        _abandon_output()
+        return PIPE_CLOSED
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except OSError as error:
+        _abandon_output()
+        return _fail(f"{error.filename or 'standard output'}: {error.strerror}")
+    except Exception as error:  # exit code 1 would mean findings
+        traceback.print_exc()
+        return _fail(f"internal error, please report it: {type(error).__name__}: {error}")
+
+
+def _fail(message: str) -> int:
+    print("kgfplint:", re.sub(r"\s*\n\s*", " ", message), file=sys.stderr)
+    return FAILED
+
+
+def _abandon_output() -> None:
+    """Point standard output nowhere, so that the interpreter does not fail again when it flushes it at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,161 @@
+"""The run: files to facts (parallel, kept in a store), facts to a program, the program to findings."""
+
+import contextlib
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kgfplint.catalogue import Catalogue, load, rules_directory
+from kgfplint.checks import CheckModule, select
+from kgfplint.config import Settings
+from kgfplint.facts import ir
+from kgfplint.facts.index import Index, Progress, build
+from kgfplint.facts.store import BodyReader, Store, StoreError
+from kgfplint.facts.workers import available_cpus
+from kgfplint.findings import Finding, with_fingerprints
+from kgfplint.program import Program, link
+from kgfplint.report import Report, Stats
+from kgfplint.source.tree import discover, find_root, kernel_version
+
+log = logging.getLogger("kgfplint")
+
+
+class RunError(Exception):
+    """The run cannot go on; str is one line that names the path or resource."""
+
+
+@dataclass
+class Survey:
+    """What was read: the tree, the files asked about (`targets`), all files indexed, and the store of facts."""
+
+    root: Path
+    version: tuple[int, int] | None
+    targets: tuple[str, ...]
+    index: Index
+    store: Store
+    stats: Stats = field(default_factory=Stats)
+
+    def bodies(self, path: str) -> BodyReader:
+        """Return the bodies of the functions of an indexed file, by its tree-relative path."""
+        return self.store.bodies(self.index.keys[path])
+
+    def facts(self) -> Iterator[tuple[str, ir.FileFacts]]:
+        """Yield the facts of each indexed file in path order, and count them in the stats."""
+        stats = self.stats
+        for path, key in self.index.keys.items():
+            facts = self.store.outline(key)
+            stats.files += 1
+            stats.lines += facts.lines
+            if not facts.code:
+                stats.skipped["no code"] = stats.skipped.get("no code", 0) + 1
+            for function in facts.functions:
+                if not function.flags & ir.MACRO:
+                    stats.functions += 1
+                    stats.functions_with_errors += bool(function.flags & ir.DAMAGED)
+            yield path, facts
+
+
+def run(paths: Sequence[Path], settings: Settings, progress: Progress = lambda *_: None) -> Report:
+    """Lint the files below the paths and return the report.
+
+    Raises RunError, CatalogueError or UnknownRule, each with a one-line str, when the run cannot be made.
+    """
+    checks = select(settings.select, settings.ignore)
+    with survey(paths, settings, progress) as found:
+        with _timed(found.stats, "catalogue"):
+            catalogue = load([rules_directory(), *map(Path, settings.rules)], found.version)
+        program = linked(found, progress)
+        with _timed(found.stats, "checks"):
+            findings = analyse(program, found, catalogue, checks, settings, progress)
+    # The root as given may differ between machines; paths in findings never do.
+    version = ".".join(map(str, found.version)) if found.version else ""
+    reported = (finding for finding in with_fingerprints(findings) if finding.severity >= settings.reported)
+    return Report(str(found.root), version, tuple(reported), found.stats)
+
+
+def analyse(program: Program, found: Survey, catalogue: Catalogue, checks: Sequence[CheckModule],
+            settings: Settings, progress: Progress) -> list[Finding]:
+    """Return the findings of the checks in the survey's target files, in any order."""
+    return []
+
+
+def linked(found: Survey, progress: Progress = lambda *_: None) -> Program:
+    """Return the program that the surveyed files make."""
+    progress("program", 0, 1)
+    with _timed(found.stats, "program"):
+        return link(found.facts())
+
+
+@contextlib.contextmanager
+def survey(paths: Sequence[Path], settings: Settings, progress: Progress = lambda *_: None) -> Iterator[Survey]:
+    """Read the files below the paths and, unless they are the whole tree, the headers they include.
+
+    Raises RunError. The survey's store is closed at the end.
+    """
+    root = _common_root(paths)
+    stats = Stats()
+    with _timed(stats, "discover"):
+        targets = tuple(discover(root, paths))
+    if not targets:
+        log.warning("no C files below %s", ", ".join(map(str, paths)))
+    whole = any(path.resolve() == root for path in paths)
+    with _timed(stats, "facts"):
+        index, store = _indexed(root, targets, settings, not whole, progress)
+    try:
+        _tell_skipped(index, stats)
+        version = settings.version or kernel_version(root)
+        yield Survey(root, version, targets, index, store, stats)
+    except StoreError as error:
+        raise RunError(f"the store of facts failed: {error}") from error
+    finally:
+        store.close()
+
+
+def _common_root(paths: Sequence[Path]) -> Path:
+    """Return the root of the one tree that the paths are in."""
+    for path in paths:
+        if not path.exists():
+            raise RunError(f"{path}: no such file or directory")
+        if not os.access(path, os.R_OK):
+            raise RunError(f"{path}: permission denied")
+    roots = {find_root(path).resolve() for path in paths}
+    return Path(os.path.commonpath(roots))
+
+
+def _indexed(root: Path, targets: Sequence[str], settings: Settings, follow: bool,
+             progress: Progress) -> tuple[Index, Store]:
+    """Bring the facts into a store: the user's, the same built anew if damaged, else a temporary one."""
+    jobs = settings.jobs or available_cpus()
+    try:
+        store = Store.open() if settings.cache else Store.temporary()
+        while True:
+            try:
+                return build(root, targets, store, jobs, follow, progress), store
+            except StoreError as error:
+                store.close()
+                if store.is_temporary:
+                    raise
+                store = Store.instead_of(store.path, error)
+    except (OSError, StoreError) as error:
+        raise RunError(f"no place to keep facts during the run: {error}") from error
+
+
+def _tell_skipped(index: Index, stats: Stats) -> None:
+    """Count the files left out by reason, and name each one: nothing is dropped silently."""
+    for path, reason in sorted(index.skipped.items()):
+        log.warning("%s: %s", path, reason)
+    counts = Counter(reason.partition(":")[0] for reason in index.skipped.values())
+    stats.skipped.update(sorted(counts.items()))
+
+
+@contextlib.contextmanager
+def _timed(stats: Stats, stage: str) -> Iterator[None]:
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        stats.seconds[stage] = stats.seconds.get(stage, 0.0) + time.perf_counter() - began
