@@ -109,7 +109,7 @@ class _File:
         name = declared(declarator, "", self.data)[0]
         if name is not None:
             params, _ = parameters(declarator, self.data)
-            if returns.endswith("*") or any(p.type == "gfp_t" for p in params):
+            if returns.endswith("*") or any(p.ctype == "gfp_t" for p in params):
                 self.prototypes.append((text_of(name, self.data), returns, params))
 
     def function(self, node: Node, condition: str) -> None:

@@ -58,8 +58,8 @@ def summarise(
     annotations: tuple[str, ...], body: ir.Body,
 ) -> tuple[ir.Function, list[ir.Binding]]:
     """Return the outline of a function and the bindings that its assignments make."""
-    types = {param.name: param.type for param in params}
-    types.update((local.name, local.type) for local in body.locals)
+    types = {param.name: param.ctype for param in params}
+    types.update((local.name, local.ctype) for local in body.locals)
     calls: dict[str, int] = {}
     indirect: dict[tuple[str, str], int] = {}
     handed: dict[tuple[str, int, str], int] = {}

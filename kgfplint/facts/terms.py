@@ -1,0 +1,166 @@
+"""Working with expressions: printing them as C, walking, substituting, and normal forms of conditions."""
+
+from collections.abc import Iterator, Mapping
+
+from kgfplint.facts import ir
+
+_TIGHT = (ir.Name, ir.Number, ir.Field, ir.Index, ir.CallResult, ir.SizeOf, ir.Text, ir.TypeName, ir.Unknown)
+_FLIPPED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
+_MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "==": "==", "!=": "!="}
+ZERO = ir.Number(0)
+NULL = ir.Name("NULL")
+
+
+def show(expr: ir.Expr) -> str:
+    """Return an expression as C text, for messages and fingerprints."""
+    match expr:
+        case ir.Name(text) | ir.TypeName(text):
+            return text
+        case ir.Number(value):
+            return str(value)
+        case ir.Text(value):
+            return f'"{value}"'
+        case ir.Field(base, member, arrow):
+            return f"{_operand(base)}{'->' if arrow else '.'}{member}"
+        case ir.Deref(base):
+            return "*" + _operand(base)
+        case ir.AddressOf(base):
+            return "&" + _operand(base)
+        case ir.Index(base, index):
+            return f"{_operand(base)}[{show(index)}]"
+        case ir.CallResult(callee, args):
+            return f"{_operand(callee)}({', '.join(map(show, args))})"
+        case ir.SizeOf(ctype, operand):
+            return f"sizeof({show(operand) if operand is not None else ctype})"
+        case ir.Cast(ctype, operand):
+            return f"({ctype}){_operand(operand)}"
+        case ir.Unary(op, operand):
+            return op + _operand(operand)
+        case ir.Binary(op, left, right):
+            return f"{_operand(left)} {op} {_operand(right)}"
+        case ir.Conditional(condition, then, other):
+            return f"{_operand(condition)} ? {_operand(then)} : {_operand(other)}"
+        case ir.Initialiser(ctype, _):
+            return f"({ctype}){{...}}" if ctype else "{...}"
+        case ir.Unknown(text):
+            return text or "..."
+
+
+def _operand(expr: ir.Expr) -> str:
+    return show(expr) if isinstance(expr, _TIGHT) else f"({show(expr)})" if isinstance(expr, ir.Binary | ir.Conditional) else show(expr)
+
+
+def children(expr: ir.Expr) -> tuple[ir.Expr, ...]:
+    """Return the direct operands of an expression; the operand of sizeof is not evaluated and not one."""
+    match expr:
+        case ir.Field(base, _, _) | ir.Deref(base) | ir.AddressOf(base):
+            return (base,)
+        case ir.Index(base, index):
+            return base, index
+        case ir.CallResult(callee, args):
+            return callee, *args
+        case ir.Cast(_, operand) | ir.Unary(_, operand):
+            return (operand,)
+        case ir.Binary(_, left, right):
+            return left, right
+        case ir.Conditional(condition, then, other):
+            return condition, then, other
+        case ir.Initialiser(_, items):
+            return tuple(value for _, value in items)
+    return ()
+
+
+def walk(expr: ir.Expr) -> Iterator[ir.Expr]:
+    """Yield an expression and everything evaluated inside it, outermost first."""
+    stack = [expr]
+    while stack:
+        term = stack.pop()
+        yield term
+        stack.extend(reversed(children(term)))
+
+
+def names(expr: ir.Expr) -> set[str]:
+    """Return the identifiers that an expression evaluates."""
+    return {term.id for term in walk(expr) if isinstance(term, ir.Name)}
+
+
+def root(expr: ir.Expr) -> str:
+    """Return the variable that an lvalue starts from (`p` of `p->a[i].b`), "" if it has none."""
+    while True:
+        if isinstance(expr, ir.Name):
+            return expr.id
+        if isinstance(expr, ir.Field | ir.Deref | ir.AddressOf | ir.Index):
+            expr = expr.base
+        elif isinstance(expr, ir.Cast):
+            expr = expr.operand
+        else:
+            return ""
+
+
+def bare(expr: ir.Expr) -> ir.Expr:
+    """Strip casts."""
+    while isinstance(expr, ir.Cast):
+        expr = expr.operand
+    return expr
+
+
+def substitute(expr: ir.Expr, values: Mapping[str, ir.Expr]) -> ir.Expr:
+    """Replace names by expressions (parameters by arguments)."""
+    match expr:
+        case ir.Name(name):
+            return values.get(name, expr)
+        case ir.Field(base, member, arrow):
+            inner = substitute(base, values)
+            if arrow and isinstance(inner, ir.AddressOf):
+                return ir.Field(inner.base, member, False)
+            return ir.Field(inner, member, arrow)
+        case ir.Deref(base):
+            inner = substitute(base, values)
+            return inner.base if isinstance(inner, ir.AddressOf) else ir.Deref(inner)
+        case ir.AddressOf(base):
+            inner = substitute(base, values)
+            return inner.base if isinstance(inner, ir.Deref) else ir.AddressOf(inner)
+        case ir.Index(base, index):
+            return ir.Index(substitute(base, values), substitute(index, values))
+        case ir.CallResult(callee, args):
+            return ir.CallResult(callee, tuple(substitute(arg, values) for arg in args))
+        case ir.Cast(ctype, operand):
+            return ir.Cast(ctype, substitute(operand, values))
+        case ir.Unary(op, operand):
+            return ir.Unary(op, substitute(operand, values))
+        case ir.Binary(op, left, right):
+            return ir.Binary(op, substitute(left, values), substitute(right, values))
+        case ir.Conditional(condition, then, other):
+            return ir.Conditional(*(substitute(part, values) for part in (condition, then, other)))
+    return expr
+
+
+def is_zero(expr: ir.Expr) -> bool:
+    """Tell whether an expression is the constant 0 or NULL."""
+    expr = bare(expr)
+    return expr in (ZERO, NULL)
+
+
+def atom(condition: ir.Expr, truth: bool) -> tuple[ir.Expr, bool]:
+    """Return a condition's normal form: comparisons with 0 and negations folded into the truth value.
+
+    `p != NULL` is (p, truth); `!p` is (p, not truth); `a != b` is (a == b, not truth);
+    constants stand on the right.
+    """
+    while True:
+        if isinstance(condition, ir.Unary) and condition.op == "!":
+            condition, truth = condition.operand, not truth
+        elif isinstance(condition, ir.Cast):
+            condition = condition.operand
+        elif isinstance(condition, ir.Binary) and condition.op in _FLIPPED:
+            op, left, right = condition.op, condition.left, condition.right
+            if isinstance(bare(left), ir.Number) or left == NULL:
+                op, left, right = _MIRRORED[op], right, left
+            if op in ("==", "!=") and is_zero(right):
+                condition, truth = left, truth if op == "!=" else not truth
+                continue
+            if op in ("!=", ">=", ">"):
+                op, truth = _FLIPPED[op], not truth
+            return ir.Binary(op, left, right), truth
+        else:
+            return condition, truth

@@ -1,0 +1,264 @@
+"""Linking: the outlines of all files to one Program with call edges and bound function pointers."""
+
+import sys
+from array import array
+from collections.abc import Iterable, Iterator
+
+from msgspec import Struct
+
+from kgfplint.facts import ir
+from kgfplint.program.includes import Includes
+from kgfplint.program.types import Members, Types
+
+MOST_TARGETS = 64
+"""An indirect call with more targets than this is no edge: the set says nothing any more."""
+
+
+class Row(Struct, gc=False, frozen=True):
+    """One function of the program: what its outline says, without the calls."""
+
+    name: str
+    file: int
+    line: int
+    end_line: int
+    flags: int
+    returns: str
+    params: tuple[ir.Param, ...]
+    annotations: tuple[str, ...]
+
+
+class CallEdge(Struct, frozen=True, order=True):
+    """One call of the call graph, as a query shows it: the other function and the place of the call."""
+
+    path: str
+    line: int
+    function: str
+    kind: str
+
+
+class Program:
+    """All functions of a tree, their calls as integer arrays, and the types of the tree.
+
+    Function numbers count through the files in order; calls of function f are the slices
+    `call_names[call_start[f]:call_start[f + 1]]` (name numbers) and `call_lines` alike.
+    """
+
+    def __init__(self) -> None:
+        """Start empty; `link` fills it."""
+        self.paths: list[str] = []
+        self.first: list[int] = []
+        self.rows: list[Row] = []
+        self.types = Types()
+        self.names: dict[str, int] = {}
+        self.name_list: list[str] = []
+        self.defined: dict[str, list[int]] = {}
+        self.macros: dict[str, list[tuple[int, str]]] = {}
+        self.enumerators: dict[str, str] = {}
+        self.exports: set[str] = set()
+        self.call_start = array("q", [0])
+        self.call_names = array("i")
+        self.call_lines = array("i")
+        self.indirect_start = array("q", [0])
+        self.indirect_keys = array("i")
+        self.indirect_lines = array("i")
+        self.keys: dict[tuple[str, str], int] = {}
+        self.bound: dict[int, dict[int, int]] = {}
+        self.handed: list[tuple[int, str, int, str, int]] = []
+        self._callers: dict[int, list[int]] | None = None
+        self._share: dict[object, object] = {}
+
+    def number(self, name: str) -> int:
+        """Return the number of a name, a new one for a new name."""
+        known = self.names.get(name)
+        if known is None:
+            name = sys.intern(name)
+            known = self.names[name] = len(self.name_list)
+            self.name_list.append(name)
+        return known
+
+    def file_of(self, function: int) -> str:
+        """Return the tree-relative path of the file that defines a function."""
+        return self.paths[self.rows[function].file]
+
+    def functions_of(self, file: int) -> range:
+        """Return the numbers of the functions that a file defines."""
+        return range(self.first[file], self.first[file + 1])
+
+    def resolve(self, file: int, name: str) -> list[int]:
+        """Return the definitions that a call of `name` in `file` may mean.
+
+        The file's own first, then those of headers it includes, then the global ones.
+        """
+        found = self.defined.get(name)
+        if not found:
+            return []
+        own = [f for f in found if self.rows[f].file == file]
+        if own:
+            return own
+        outside = [f for f in found if not (self.rows[f].flags & (ir.STATIC | ir.MACRO) and self.paths[self.rows[f].file].endswith(".c"))]
+        if len(outside) > 1:
+            headers = [f for f in outside if self.rows[f].flags & (ir.STATIC | ir.MACRO | ir.INLINE)]
+            seen = [f for f in headers if self.types.includes and self.types.includes.sees(file, self.rows[f].file)]
+            shared = [f for f in outside if f not in headers]
+            return seen or shared or headers
+        return outside
+
+    def calls(self, function: int) -> Iterator[tuple[str, int]]:
+        """Yield (callee name, line) of the direct calls of a function."""
+        for at in range(self.call_start[function], self.call_start[function + 1]):
+            yield self.name_list[self.call_names[at]], self.call_lines[at]
+
+    def indirect(self, function: int) -> Iterator[tuple[int, int]]:
+        """Yield (key number, line) of the indirect calls of a function."""
+        for at in range(self.indirect_start[function], self.indirect_start[function + 1]):
+            yield self.indirect_keys[at], self.indirect_lines[at]
+
+    def functions_calling(self, name: str) -> list[int]:
+        """Return the functions that call something named `name`."""
+        if self._callers is None:
+            self._callers = {}
+            for function in range(len(self.rows)):
+                for at in range(self.call_start[function], self.call_start[function + 1]):
+                    self._callers.setdefault(self.call_names[at], []).append(function)
+        number = self.names.get(name)
+        return [] if number is None else self._callers.get(number, [])
+
+    def callees(self, name: str) -> list[CallEdge]:
+        """Return what functions named `name` call; KeyError when there is none."""
+        edges: set[CallEdge] = set()
+        keys = {number: key for key, number in self.keys.items()}
+        for function in self.defined[name]:
+            row = self.rows[function]
+            path = self.paths[row.file]
+            for callee, line in self.calls(function):
+                kind = "direct" if self.resolve(row.file, callee) else "unresolved"
+                edges.add(CallEdge(path, line, callee, kind))
+            for key, line in self.indirect(function):
+                targets = self.bound.get(key, {})
+                tag, member = keys[key]
+                label = f"indirect {tag}.{member}"
+                if not targets or len(targets) > MOST_TARGETS:
+                    edges.add(CallEdge(path, line, f"({len(targets)} targets)", label))
+                for target in targets if len(targets) <= MOST_TARGETS else ():
+                    edges.add(CallEdge(path, line, self.rows[target].name, label))
+        return sorted(edges)
+
+    def callers(self, name: str) -> list[CallEdge]:
+        """Return the calls of functions named `name`; KeyError when there is none."""
+        edges: set[CallEdge] = set()
+        mine = set(self.defined[name])
+        for function in self.functions_calling(name):
+            row = self.rows[function]
+            if mine.intersection(self.resolve(row.file, name)):
+                lines = [line for callee, line in self.calls(function) if callee == name]
+                edges.update(CallEdge(self.paths[row.file], line, row.name, "direct") for line in lines)
+        keys = {key for key, targets in self.bound.items() if mine & targets.keys() and len(targets) <= MOST_TARGETS}
+        words = {number: f"indirect {tag}.{member}" for (tag, member), number in self.keys.items() if number in keys}
+        for function in range(len(self.rows)) if keys else ():
+            for key, line in self.indirect(function):
+                if key in keys:
+                    edges.add(CallEdge(self.file_of(function), line, self.rows[function].name, words[key]))
+        for function, callee, _, given, line in self.handed:
+            if given == name and mine.intersection(self.resolve(self.rows[function].file, name)):
+                edges.add(CallEdge(self.file_of(function), line, self.rows[function].name, f"handed to {callee}"))
+        return sorted(edges)
+
+
+def link(files: Iterable[tuple[str, ir.FileFacts]]) -> Program:
+    """Return the Program of (tree-relative path, facts) pairs; the order of the pairs is the order of functions."""
+    program = Program()
+    includes: dict[int, tuple[str, ...]] = {}
+    pending: list[tuple[int, tuple[ir.Binding, ...]]] = []
+    indirect: list[tuple[int, tuple[tuple[str, str, int], ...]]] = []
+    for path, facts in files:
+        file = len(program.paths)
+        program.paths.append(path)
+        program.first.append(len(program.rows))
+        includes[file] = facts.includes
+        _add_types(program, file, facts)
+        for function in facts.functions:
+            _add_function(program, file, function, indirect)
+        if facts.bindings:
+            pending.append((file, facts.bindings))
+    program.first.append(len(program.rows))
+    program.types.includes = Includes(program.paths, includes)
+    _bind(program, pending)
+    _link_indirect(program, indirect)
+    return program
+
+
+def _share(program: Program, value: ir.Param | tuple[ir.Param, ...]) -> object:
+    return program._share.setdefault(value, value)
+
+
+def _add_types(program: Program, file: int, facts: ir.FileFacts) -> None:
+    types = program.types
+    for record in facts.records:
+        if record.tag:
+            types.records.setdefault(sys.intern(record.tag), []).append(Members(file, record))
+    for name, ctype in facts.typedefs:
+        if ctype != name:
+            types.typedefs.setdefault(name, []).append((file, sys.intern(ctype)))
+    for name, ctype, _ in facts.globals:
+        known = types.globals.setdefault(name, [])
+        if not known or known[-1][1] != ctype:
+            known.append((file, sys.intern(ctype)))
+    for name, returns, _ in facts.prototypes:
+        types.returns.setdefault(name, sys.intern(returns))
+    for name, value in facts.macros:
+        program.macros.setdefault(name, []).append((file, value))
+    program.enumerators.update(facts.enumerators)
+    program.exports.update(facts.exports)
+
+
+def _add_function(
+    program: Program, file: int, function: ir.Function, indirect: list[tuple[int, tuple[tuple[str, str, int], ...]]],
+) -> None:
+    number = len(program.rows)
+    name = sys.intern(function.name)
+    params = tuple(_share(program, ir.Param(sys.intern(p.name), sys.intern(p.ctype))) for p in function.params)
+    row = Row(name, file, function.line, function.end_line, function.flags, sys.intern(function.returns),
+              _share(program, params), function.annotations)  # type: ignore[arg-type]
+    program.rows.append(row)
+    program.defined.setdefault(name, []).append(number)
+    if function.returns:
+        program.types.returns[name] = row.returns
+    for callee, line in function.calls:
+        program.call_names.append(program.number(callee))
+        program.call_lines.append(line)
+    program.call_start.append(len(program.call_names))
+    if function.indirect:
+        indirect.append((number, function.indirect))
+    for callee, place, given, line in function.handed:
+        program.handed.append((number, sys.intern(callee), place, sys.intern(given), line))
+
+
+def _bind(program: Program, pending: list[tuple[int, tuple[ir.Binding, ...]]]) -> None:
+    """Bind stored names that are functions to their (struct tag, member)."""
+    for file, bindings in pending:
+        for binding in bindings:
+            if binding.function not in program.defined:
+                continue
+            targets = [t for t in program.resolve(file, binding.function) if not program.rows[t].flags & ir.MACRO]
+            if not targets:
+                continue
+            tag, member = program.types.owner(file, binding.owner, binding.path)
+            if tag and member:
+                key = program.keys.setdefault((tag, member), len(program.keys))
+                slot = program.bound.setdefault(key, {})
+                for target in targets:
+                    slot.setdefault(target, binding.line)
+
+
+def _link_indirect(program: Program, indirect: list[tuple[int, tuple[tuple[str, str, int], ...]]]) -> None:
+    """Resolve the roots of indirect calls and lay them out next to the functions."""
+    at = 0
+    for function, row in enumerate(program.rows):
+        if at < len(indirect) and indirect[at][0] == function:
+            for root, path, line in indirect[at][1]:
+                tag, member = program.types.owner(row.file, root, path)
+                if tag and member:
+                    program.indirect_keys.append(program.keys.setdefault((tag, member), len(program.keys)))
+                    program.indirect_lines.append(line)
+            at += 1
+        program.indirect_start.append(len(program.indirect_keys))

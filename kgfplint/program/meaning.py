@@ -1,0 +1,124 @@
+"""What a call means: the catalogue's entry for its name, or the summary inferred for the function it calls."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from kgfplint.catalogue import Alloc, Catalogue, Free
+from kgfplint.facts import ir
+from kgfplint.gfp import Mask, Masks
+from kgfplint.program.link import Program
+
+GFP_TYPES = frozenset({"gfp_t", "const gfp_t"})
+
+
+class LockChange(Struct, frozen=True, array_like=True):
+    """One kind of held state that a function changes; `lock` is an expression over its parameters.
+
+    `when` is the return value for which it holds: "always", "zero", "nonzero".
+    """
+
+    kind: str
+    lock: ir.Expr | None
+    when: str = "always"
+
+
+class Summary(Struct, frozen=True, array_like=True):
+    """What calling a function does, as far as its callers must know.
+
+    `allocates` it returns fresh memory; `frees` parameters freed on every path on which they are not
+    NULL; `acquires` held after every return; `releases` dropped on some path without having been taken.
+    """
+
+    allocates: Alloc | None = None
+    frees: tuple[Free, ...] = ()
+    acquires: tuple[LockChange, ...] = ()
+    releases: tuple[LockChange, ...] = ()
+    keeps: int = 0
+
+
+EMPTY = Summary()
+
+
+class Meaning:
+    """Answers what calls do, seen from one file after another.
+
+    `summaries` maps function numbers to their summaries; functions without one do nothing of interest.
+    """
+
+    def __init__(self, program: Program, catalogue: Catalogue, masks: Masks, summaries: Mapping[int, Summary]) -> None:
+        """Bind the program to what is known of the kernel's API."""
+        self.program = program
+        self.catalogue = catalogue
+        self.masks = masks
+        self.summaries = summaries
+        self._gfp: dict[tuple[int, str], int | None] = {}
+        self._found: dict[tuple[int, str], Summary] = {}
+
+    def summary(self, file: int, name: str) -> Summary:
+        """Return the summary of what `name` means in `file`; where definitions differ, what they agree on."""
+        key = file, name
+        known = self._found.get(key)
+        if known is None:
+            known = self._found[key] = self._agreed(file, name)
+        return known
+
+    def _agreed(self, file: int, name: str) -> Summary:
+        targets = self.program.resolve(file, name)
+        found = [self.summaries.get(target, EMPTY) for target in targets]
+        if not found:
+            return EMPTY
+        first = found[0]
+        if all(other == first for other in found[1:]):
+            return first
+        allocates = first.allocates if all(o.allocates == first.allocates for o in found) else None
+        frees = tuple(f for f in first.frees if all(f in o.frees for o in found))
+        acquires = tuple(a for a in first.acquires if all(a in o.acquires for o in found))
+        releases = tuple(dict.fromkeys(r for o in found for r in o.releases))
+        return Summary(allocates, frees, acquires, releases)
+
+    def alloc(self, file: int, name: str) -> Alloc | None:
+        """Return how a call of `name` allocates, None if it does not (as far as is known)."""
+        return self.catalogue.allocs.get(name) or self.summary(file, name).allocates
+
+    def frees(self, file: int, name: str) -> tuple[Free, ...]:
+        """Return what a call of `name` frees."""
+        known = self.catalogue.frees.get(name)
+        return (known,) if known is not None else self.summary(file, name).frees
+
+    def gfp_argument(self, file: int, name: str) -> int | None:
+        """Return the position of the mask among the arguments of `name`, None if it takes none."""
+        key = file, name
+        if key not in self._gfp:
+            self._gfp[key] = self._gfp_argument(file, name)
+        return self._gfp[key]
+
+    def _gfp_argument(self, file: int, name: str) -> int | None:
+        known = self.catalogue.allocs.get(name)
+        if known is not None:
+            return known.gfp
+        for target in self.program.resolve(file, name):
+            for place, param in enumerate(self.program.rows[target].params):
+                if param.ctype in GFP_TYPES:
+                    return place
+        return None
+
+    def mask_of(self, file: int, alloc: Alloc, call: ir.Call, local: Mapping[str, ir.Expr | None]) -> Mask:
+        """Return the mask that an allocating call is given; `local` maps locals to their only value."""
+        if alloc.gfp is not None and alloc.gfp < len(call.args):
+            return self.evaluate(file, call.args[alloc.gfp], local)
+        if alloc.mask is not None:
+            return self.masks.parse(alloc.mask)
+        return Mask.unknown()
+
+    def evaluate(self, file: int, expr: ir.Expr, local: Mapping[str, ir.Expr | None]) -> Mask:
+        """Return what is known of a mask expression in a function of `file`."""
+
+        def lookup(name: str) -> Mask | ir.Expr | None:
+            if name in local:
+                return local[name]
+            for _, text in self.program.macros.get(name, ()):
+                return self.masks.parse(text)
+            return None
+
+        return self.masks.evaluate(expr, lookup)
