@@ -1,0 +1,88 @@
+"""The catalogue: what rules/*.toml say about the kernel's interfaces, for one kernel version.
+
+    catalogue = load([rules_directory()], (6, 1))
+    catalogue.allocs["kmalloc_array"].count      # 0, the index of its argument n
+    catalogue.frees["kfree"].accepts             # ("kmalloc", …)
+    catalogue.locks["spin_lock_irqsave"].kinds   # ("spin", "irq")
+
+`load` takes the directories (the built-in one first, then those of `--rules`) and the version (None:
+newest) and raises CatalogueError, whose text is one line `file:line: what is wrong`. The mappings of a
+Catalogue hold only what this version has: allocs, frees, locks, sleepers, guards, cleanups and verdicts
+by function or class name, callbacks by registering function, fields by "tag.member", and the words
+that these refer to: families, kinds (of locks) and contexts. See entries for the attributes.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from kgfplint.catalogue.entries import (
+    Alloc,
+    Callback,
+    Cleanup,
+    Context,
+    Family,
+    Free,
+    Guard,
+    LockEffect,
+    LockKind,
+    Sleeper,
+    Verdict,
+    Version,
+)
+from kgfplint.catalogue.reading import Content, read
+from kgfplint.catalogue.tables import CatalogueError
+
+__all__ = [
+    "Alloc", "Callback", "Catalogue", "CatalogueError", "Cleanup", "Context", "Family", "Free", "Guard",
+    "LockEffect", "LockKind", "Sleeper", "Verdict", "Version", "load", "rules_directory",
+]  # fmt: skip
+
+
+class Catalogue:
+    """The kernel's interfaces by name, filtered for one kernel version; `digest` is the hash of the rule files."""
+
+    def __init__(self, content: Content, version: Version | None) -> None:
+        """Take over what was read for `version`."""
+        self.version = version
+        self.digest = content.digest
+        self.families: Mapping[str, Family] = content.families
+        self.kinds: Mapping[str, LockKind] = content.kinds
+        self.contexts: Mapping[str, Context] = content.contexts
+        self.allocs: Mapping[str, Alloc] = content.of(Alloc)
+        self.frees: Mapping[str, Free] = content.of(Free)
+        self.locks: Mapping[str, LockEffect] = content.of(LockEffect)
+        self.sleepers: Mapping[str, Sleeper] = content.of(Sleeper)
+        self.guards: Mapping[str, Guard] = content.of(Guard)
+        self.cleanups: Mapping[str, Cleanup] = content.of(Cleanup)
+        self.verdicts: Mapping[str, Verdict] = content.of(Verdict)
+        self.callbacks: Mapping[str, tuple[Callback, ...]] = content.callbacks
+        self.fields: Mapping[str, Callback] = content.fields
+
+    @cached_property
+    def frees_of(self) -> Mapping[str, tuple[str, ...]]:
+        """The names of the deallocators of each family, the one to recommend first."""
+        return {
+            family: tuple(
+                sorted(
+                    (free.name for free in self.frees.values() if family in free.accepts),
+                    key=lambda name: (self.frees[name].flavour != "plain", self.frees[name].accepts.index(family)),
+                )
+            )
+            for family in self.families
+        }
+
+
+def load(directories: Sequence[Path], version: Version | None) -> Catalogue:
+    """Return the catalogue of the rule files in `directories` for kernel `version` (None: newest).
+
+    CatalogueError when a file is wrong or cannot be read, or when two rules claim the same function.
+    """
+    return Catalogue(read(directories, version), version)
+
+
+def rules_directory() -> Path:
+    """Return the built-in rules: inside the installed package, else beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "rules"
+    return installed if installed.is_dir() else package.parent / "rules"

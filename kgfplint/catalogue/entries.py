@@ -1,0 +1,195 @@
+"""What the catalogue knows: one immutable entry per function, lock primitive, guard or callback.
+
+Indices count arguments from 0; None means that the function has no such parameter. They come from
+the parameter names of the prototypes in rules/ (the canonical names are listed in rules/README.md).
+"""
+
+from typing import Literal
+
+import msgspec
+
+Version = tuple[int, int]
+"""A kernel version, (6, 12)."""
+
+Fails = Literal["null", "err_ptr", "zero", "errno", "never"]
+Sleeps = Literal["gfp", "always", "maybe-vmalloc", "never"]
+Flavour = Literal["plain", "bulk", "rcu", "sensitive", "const", "put", "deferred"]
+
+
+class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A kind of memory that has its own way to be freed; `title` is what messages call it.
+
+    `contiguous`: physically, so that it may go to DMA; `slab_backed`: highmem and movable masks are
+    wrong for it; `managed`: freed by its device; `object`: not plain memory but a counted object.
+    """
+
+    name: str
+    title: str
+    contiguous: bool = False
+    slab_backed: bool = False
+    managed: bool = False
+    object: bool = False
+
+
+class Alloc(msgspec.Struct, frozen=True, kw_only=True):
+    """An allocator. `out` is the parameter that takes the memory, None when it is returned.
+
+    `mask` is the mask expression in force where the call has no `gfp` argument (fixed, or the default
+    of an optional one). `array` and `zeroing` name the twin for n * size and for zeroed memory.
+    `ptr` set means that it resizes that memory, as krealloc() does. `sleeps` "gfp": as the mask says.
+    """
+
+    name: str
+    family: str
+    params: tuple[str, ...]
+    fails: Fails = "null"
+    zeroes: bool = False
+    sleeps: Sleeps = "gfp"
+    mask: str | None = None
+    slab_backed: bool = False
+    contiguous: bool = False
+    managed: bool = False
+    array: str | None = None
+    zeroing: str | None = None
+    out: int | None = None
+    gfp: int | None = None
+    size: int | None = None
+    count: int | None = None
+    element: int | None = None
+    order: int | None = None
+    cache: int | None = None
+    pool: int | None = None
+    dev: int | None = None
+    ptr: int | None = None
+    handle: int | None = None
+    type: int | None = None
+    member: int | None = None
+    align: int | None = None
+    source: int | None = None
+
+
+class Free(msgspec.Struct, frozen=True, kw_only=True):
+    """A deallocator of the families in `accepts`, of the memory that argument `ptr` points to.
+
+    `flavour` bulk: `ptr` is an array of `count` pointers; put: drops a reference; deferred: registers
+    the free for later. `fixed_order` is the order that a page deallocator without `order` implies.
+    `sleeps` "maybe-vmalloc": only if the memory came from vmalloc(); `sleeps_without`: it also sleeps in
+    calls that have no argument of this index (kfree_rcu(p)).
+    """
+
+    name: str
+    accepts: tuple[str, ...]
+    params: tuple[str, ...]
+    ptr: int
+    accepts_null: bool = False
+    accepts_err_ptr: bool = False
+    sleeps: Sleeps = "never"
+    flavour: Flavour = "plain"
+    fixed_order: int | None = None
+    sleeps_without: int | None = None
+    order: int | None = None
+    cache: int | None = None
+    pool: int | None = None
+    dev: int | None = None
+    handle: int | None = None
+    count: int | None = None
+    size: int | None = None
+
+
+class LockKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A kind of held state; `atomic` code under it must not sleep, `raw` not even on RT.
+
+    `counted` nests (preemption, RCU); `title` is what messages call it.
+    """
+
+    name: str
+    title: str
+    atomic: bool
+    counted: bool = False
+    raw: bool = False
+
+
+class LockEffect(msgspec.Struct, frozen=True, kw_only=True):
+    """What a primitive does to the held state.
+
+    `kinds` are acquired or released together (spin_lock_irqsave: spin, irq); "retake" drops `lock`
+    and takes it again, and sleeps in between if `sleeps`. `when` is the return value for which the effect holds.
+    `lock` is the argument that names the lock, `flags` the saved interrupt state; `atomic` is true
+    when one of the kinds forbids to sleep. `sleeps`: taking it may sleep.
+    """
+
+    name: str
+    action: Literal["acquire", "release", "retake"]
+    kinds: tuple[str, ...]
+    params: tuple[str, ...]
+    atomic: bool = False
+    when: Literal["always", "nonzero", "zero", "nonnull"] = "always"
+    lock: int | None = None
+    flags: int | None = None
+    sleeps: bool = False
+
+
+class Sleeper(msgspec.Struct, frozen=True, kw_only=True):
+    """A function that may sleep in every call, but for the conditions.
+
+    `why` completes "it ..."; `unless` names the states in which it does not ("pagefault": page
+    faults are disabled, "interrupt": in interrupt context); with `cond` only if that argument is not 0.
+    """
+
+    name: str
+    why: str
+    params: tuple[str, ...] = ()
+    unless: tuple[str, ...] = ()
+    cond: int | None = None
+
+
+class Guard(msgspec.Struct, frozen=True, kw_only=True):
+    """A class of guard(), scoped_guard() or CLASS(): the kinds held from its entry to its exit.
+
+    `conditional`: scoped_cond_guard() and ACQUIRE() classes that may fail to take it.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    atomic: bool = False
+    lock: int | None = None
+    sleeps: bool = False
+    conditional: bool = False
+
+
+class Cleanup(msgspec.Struct, frozen=True, kw_only=True):
+    """A class of __free(): the deallocator that runs at the end of the scope, and what it tolerates."""
+
+    name: str
+    free: str
+    accepts_null: bool = True
+    accepts_err_ptr: bool = False
+
+
+class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A context that code runs in; `atomic`: it must not sleep; `title` is what messages call it."""
+
+    name: str
+    title: str
+    atomic: bool
+
+
+class Callback(msgspec.Struct, frozen=True, kw_only=True):
+    """A function given as `argument` of `name`, or stored in field `name` ("tag.member"), runs in `context`."""
+
+    name: str
+    context: str
+    argument: int | None = None
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """A function or macro that tells from its argument `ptr` whether an allocation failed.
+
+    Its value is true for the values in `means` ("null", "err_ptr"), or, with action "pass", its value is
+    the argument itself; "take" also empties the argument; "error": its value is the error that ptr holds.
+    """
+
+    name: str
+    action: Literal["test", "pass", "take", "error"]
+    ptr: int
+    means: tuple[str, ...] = ()
