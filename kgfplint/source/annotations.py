@@ -1,0 +1,89 @@
+"""Attribute words and calls: noted, then blanked, since no C grammar knows them."""
+
+import re
+
+from kgfplint.source.canvas import Canvas
+from kgfplint.source.words import ARGS, ATTRIBUTE_CALLS, ATTRIBUTES, BUILTIN, STATEMENT, STORAGE, TAGS, TYPES
+
+_DUNDER = re.compile(rb"__[A-Za-z_]\w*+")
+_PLAIN = sorted((w for w in ATTRIBUTES | ATTRIBUTE_CALLS if not w.startswith(b"__")), key=len, reverse=True)
+_LISTED = re.compile(rb"\b(?:" + b"|".join(_PLAIN) + rb")\b")
+_PLAIN_SET = frozenset(_PLAIN)
+_IDENTIFIER = re.compile(rb"[A-Za-z_]\w+")
+_CALL = re.compile(rb"\s{0,99}(" + ARGS + rb")")
+_BEFORE = re.compile(rb"(?:(\w+)\s+|([^\w\s])\s*)?(?:(\w+)|([^\w\s]))\Z")
+_NO_TYPE = STATEMENT | STORAGE | TAGS | {b"unsigned", b"signed"}
+_NO_TYPE_BEFORE = _NO_TYPE | BUILTIN
+_CLEANUP = re.compile(rb"cleanup(?:__)?\s*\(\s*(\w+)")
+
+
+def blank_annotations(canvas: Canvas) -> None:
+    """Blank attribute words and calls; notes "cleanup" (class name) and "annotation" (the words)."""
+    text = canvas.text
+    for match in _DUNDER.finditer(text):
+        start = match.start()
+        word = match[0]
+        if word in TYPES or (start and (text[start - 1] == 0x5F or chr(text[start - 1]).isalnum())):
+            continue
+        _annotation(canvas, word, start, match.end())
+    if not _PLAIN_SET.isdisjoint(_IDENTIFIER.findall(text)):
+        for match in _LISTED.finditer(text):
+            _annotation(canvas, match[0], match.start(), match.end())
+
+
+def _annotation(canvas: Canvas, word: bytes, start: int, end: int) -> None:
+    if word in ATTRIBUTE_CALLS:
+        call = _CALL.match(canvas.text, end)
+        if call and _beside_declaration(canvas, word, start, call.end()):
+            _attribute_call(canvas, word, start, call)
+            return
+        if call:
+            return
+    following = canvas.text[end : end + 1]
+    if not following.strip():
+        following = canvas.after(end)[:1]
+    if word in ATTRIBUTES:
+        if following == b"(" and canvas.before(start)[-1:] in b";{})":
+            return
+        canvas.note("annotation", start, end)
+        canvas.blank(start, end)
+    elif following not in (b"(", b".", b"-", b"") and _stands_as_attribute(canvas.before(start), following):
+        canvas.note("annotation", start, end)
+        canvas.blank(start, end)
+
+
+def _beside_declaration(canvas: Canvas, word: bytes, start: int, end: int) -> bool:
+    """Tell an attribute call from a function that happens to have the same name."""
+    if word != b"__free":
+        return True
+    before = _BEFORE.search(canvas.before(start))
+    return bool(before and before[3] and before[3] not in _NO_TYPE_BEFORE and (before[1] not in STORAGE) and (before[1] or before[2] in (b"*", b",")))
+
+
+def _attribute_call(canvas: Canvas, word: bytes, start: int, call: re.Match[bytes]) -> None:
+    end = call.end()
+    if word in (b"__free", b"__cleanup"):
+        canvas.note("cleanup", start, end, call[1][1:-1].strip())
+    else:
+        found = _CLEANUP.search(call[1]) if b"cleanup" in call[1] else None
+        if found:
+            canvas.note("cleanup", start, end, found[1])
+        else:
+            canvas.note("annotation", start, end)
+    canvas.blank(start, end)
+
+
+def _stands_as_attribute(before: bytes, following: bytes) -> bool:
+    """Tell whether an unknown `__word` between `before` and `following` can only be an attribute."""
+    found = _BEFORE.search(before)
+    if not found:
+        return False
+    earlier, sign, word, last = found[1], found[2], found[3], found[4]
+    named = following.isalpha() or following == b"_"
+    if last:
+        return last == b"]" or (last == b"*" and named) or (last == b")" and following == b"{")
+    if word in _NO_TYPE or word.isdigit():
+        return False
+    if named or following == b"*":
+        return True
+    return following in b";=,){[:" and (sign == b"*" or (bool(earlier) and earlier not in _NO_TYPE_BEFORE))

@@ -1,0 +1,239 @@
+"""Conditional directives: which `#if` arms can stay side by side in a syntax tree, and which cannot.
+
+Arms stay where C's grammar allows a whole item: at the top level, among statements, members and
+enumerators. Inside an expression, an argument list or an initialiser, or where braces do not
+balance in each arm, the directives go and one arm stays.
+"""
+
+import re
+from typing import NamedTuple
+
+from kgfplint.source.canvas import Canvas
+
+_BRACKET = re.compile(rb"[{}()]")
+_BRACE = re.compile(rb"[{}]")
+_OPEN, _ELSE = (b"if", b"ifdef", b"ifndef"), (b"else", b"elif", b"elifdef", b"elifndef")
+_NEVER = re.compile(rb"if\s+0\b|if\s+(?:!\s*1\b|false\b)|(?:ifdef|if\s+defined\W*)\s*(?:__ASSEMBL\w*|__cplusplus|LINKER_SCRIPT)\b")
+_ALWAYS = re.compile(rb"ifndef\s+(?:__ASSEMBL\w*|LINKER_SCRIPT|__cplusplus)|if\s+!\s*defined\W*(?:__ASSEMBL\w*|LINKER_SCRIPT)")
+_CONTINUES = re.compile(rb"\s{0,400}(?:else\b|[?:=.,)\]+*/%|&^<>-]|\{)")
+_ENDS = b";{}"
+
+
+class _Balance(NamedTuple):
+    """How a stretch of code moves the depth: lowest point and end, for braces and for parentheses."""
+
+    brace_low: int = 0
+    brace: int = 0
+    paren_low: int = 0
+    paren: int = 0
+
+    def then(self, other: "_Balance") -> "_Balance":
+        """Return the balance of this stretch followed by `other`."""
+        return _Balance(
+            min(self.brace_low, self.brace + other.brace_low),
+            self.brace + other.brace,
+            min(self.paren_low, self.paren + other.paren_low),
+            self.paren + other.paren,
+        )
+
+
+class _Group:
+    """One `#if … #endif`: the indices of its directives and the balance of each arm."""
+
+    def __init__(self, first: int) -> None:
+        self.lines = [first]
+        self.arms: list[_Balance] = []
+        self.uneven = False
+        self.kept = 0
+
+
+def _balance(text: bytearray, start: int, end: int) -> _Balance:
+    braces = brace_low = parens = paren_low = 0
+    for match in _BRACKET.finditer(text, start, end):
+        word = match[0]
+        if word == b"(":
+            parens += 1
+        elif word == b")":
+            parens -= 1
+            paren_low = min(paren_low, parens)
+        elif word == b"{":
+            braces += 1
+        else:
+            braces -= 1
+            brace_low = min(brace_low, braces)
+    return _Balance(brace_low, braces, paren_low, parens)
+
+
+def _groups(canvas: Canvas) -> dict[int, _Group]:
+    """Return the groups by the index of their first directive, with their balances known."""
+    lines = canvas.directives
+    done: dict[int, _Group] = {}
+    stack: list[tuple[_Group, _Balance]] = []
+    total, position = _Balance(), 0
+    for index, line in enumerate(lines):
+        word = line.word
+        if word not in _OPEN and word not in _ELSE and word != b"endif":
+            continue
+        if stack:
+            total = total.then(_balance(canvas.text, position, line.start))
+        position = line.end
+        if word in _OPEN:
+            stack.append((_Group(index), total))
+            done[index] = stack[-1][0]
+            total = _Balance()
+            _judge_dead(canvas, stack[-1][0])
+        elif stack:
+            group, before = stack[-1]
+            group.lines.append(index)
+            group.arms.append(total)
+            total = _Balance()
+            if word == b"endif":
+                stack.pop()
+                group.uneven = any(arm != _Balance() for arm in group.arms)
+                kept = min(group.kept, len(group.arms) - 1)
+                total = before.then(group.arms[kept])
+    return {index: group for index, group in done.items() if len(group.lines) > len(group.arms) > 0}
+
+
+def _judge_dead(canvas: Canvas, group: _Group) -> None:
+    if _NEVER.match(_condition(canvas, group)):
+        group.kept = 1
+
+
+def _condition(canvas: Canvas, group: _Group) -> bytes:
+    return canvas.directives[group.lines[0]].text.lstrip(b" \t#")
+
+
+class _Place:
+    """Where a scan from left to right stands: the kinds of the open braces, the depth of parentheses."""
+
+    def __init__(self, canvas: Canvas) -> None:
+        self.canvas = canvas
+        self.position = 0
+        self.parens = 0
+        self.stack: list[tuple[str, int]] = []
+        self.last = b";"
+
+    def advance(self, end: int) -> None:
+        """Read the code up to `end`."""
+        text = self.canvas.text
+        start = self.position
+        for match in _BRACE.finditer(text, start, end):
+            at = match.start()
+            self._read(bytes(text[start:at]))
+            if match[0] == b"{":
+                self.stack.append((self._kind(at), self.parens))
+            elif self.stack:
+                self.parens = self.stack.pop()[1]
+            if not self.stack and match[0] == b"}":
+                self.parens = 0
+            self.last = match[0]
+            start = at + 1
+        self._read(bytes(text[start:end]))
+        self.position = end
+
+    def _read(self, piece: bytes) -> None:
+        self.parens += piece.count(b"(") - piece.count(b")")
+        tail = piece.rstrip()
+        if tail:
+            self.last = tail[-40:]
+
+    def _kind(self, at: int) -> str:
+        last, outer = self.last[-1:], self.stack[-1][0] if self.stack else ""
+        if last == b"=" or (outer == "init" and last != b"("):
+            return "init"
+        if last == b"," or (last == b"(" and self.canvas.text[at - 1] != 0x28):
+            return "init"
+        head = self.canvas.before(at)
+        found = re.search(rb"\b(enum|struct|union|extern)\b[^;{}()=]*$", head)
+        if found and last != b")":
+            return found[1].decode()
+        return "block"
+
+    def within(self) -> str:
+        """Return what the place is inside of: "expression", "init", "enum", "struct", "block" or "" (top level)."""
+        kind, base = self.stack[-1] if self.stack else ("", 0)
+        if self.parens > base:
+            return "expression"
+        return kind
+
+
+def _whole(last: bytes, kind: str) -> bool:
+    """Tell whether code that ends in `last` ends with a whole item inside a `kind`."""
+    if last[-1:] in _ENDS or last[-1:] == b":":
+        return True
+    if kind in ("", "struct", "union", "extern"):
+        return last[-1:] == b")"
+    return kind == "enum"
+
+
+def _splits(canvas: Canvas, group: _Group, kind: str, last: bytes) -> bool:
+    """Tell whether some arm of the group begins or ends in the middle of a statement or declaration."""
+    if not _whole(last, kind):
+        return True
+    lines = canvas.directives
+    text = canvas.text
+    for here, there in zip(group.lines, group.lines[1:], strict=False):
+        start, end = lines[here].end, lines[there].start
+        body = bytes(text[max(start, end - 400) : end]).rstrip()
+        if body and not _whole(body, kind):
+            return True
+        if body and _CONTINUES.match(text, start, end) and kind != "enum":
+            return True
+    return bool(kind in ("block", "") and re.compile(rb"\s{0,400}(?:else\b|\{|=)").match(text, lines[group.lines[-1]].end))
+
+
+def _listed(canvas: Canvas, group: _Group) -> bool:
+    """Tell whether every arm is a run of whole list items, so that all can stay side by side."""
+    lines = canvas.directives
+    for here, there in zip(group.lines, group.lines[1:], strict=False):
+        body = bytes(canvas.text[max(lines[here].end, lines[there].start - 400) : lines[there].start]).rstrip()
+        if body and body[-1:] != b",":
+            return False
+    return True
+
+
+def _choose(canvas: Canvas, group: _Group, hide: bool, all_arms: bool) -> None:
+    """Blank the arms that are not kept and, if `hide`, the directives of the group."""
+    lines = canvas.directives
+    for number, (here, there) in enumerate(zip(group.lines, group.lines[1:], strict=False)):
+        start, end = lines[here].end, lines[there].start
+        if not all_arms and number != group.kept:
+            for inner in range(here + 1, there):
+                canvas.drop(inner)
+            canvas.blank(start, end)
+            canvas.note("arm", start, end, lines[here].text.strip())
+        if hide:
+            canvas.drop(here)
+    if hide:
+        canvas.drop(group.lines[-1])
+
+
+def settle_conditionals(canvas: Canvas) -> None:
+    """Blank the arms and directives that a syntax tree cannot hold; one "arm" note for each blanked arm."""
+    groups = _groups(canvas)
+    place = _Place(canvas)
+    for index, group in groups.items():
+        line = canvas.directives[index]
+        if canvas.dropped(index):
+            continue  # inside an arm that is gone
+        place.advance(line.start)
+        kind = place.within()
+        condition = _condition(canvas, group)
+        if kind in ("expression", "init") or group.uneven or _splits(canvas, group, kind, place.last):
+            keep_all = kind == "init" and not group.uneven and group.kept == 0 and _listed(canvas, group)
+            _choose(canvas, group, True, keep_all)
+        elif _NEVER.match(condition):
+            group.kept = 1
+            _drop_arm(canvas, group, 0)
+        elif _ALWAYS.match(condition) and len(group.lines) == 3:
+            _drop_arm(canvas, group, 1)
+
+
+def _drop_arm(canvas: Canvas, group: _Group, number: int) -> None:
+    here, there = group.lines[number : number + 2]
+    start, end = canvas.directives[here].end, canvas.directives[there].start
+    for inner in range(here + 1, there):
+        canvas.drop(inner)
+    canvas.blank(start, end)
+    canvas.note("arm", start, end, canvas.directives[here].text.strip())

@@ -1,0 +1,85 @@
+"""The kernel tree: its root, its version, its C files, and which of them hold code."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+_VERSION = re.compile(rb"^(VERSION|PATCHLEVEL)[ \t]*:?=[ \t]*(\d+)[ \t]*\r?$", re.M)
+_CODE = re.compile(
+    rb"(?:\s++|/\*(?:[^*]++|\*(?!/))*+(?:\*/|\Z)|//[^\n\\]*+(?:\\[\s\S][^\n\\]*+)*+"
+    rb"|\#[ \t]*+(?!define[ \t]++\w++\()(?:[^\n\\/]++|\\(?:\r\n|[\s\S])|/\*(?:[^*]++|\*(?!/))*+(?:\*/|\Z)|/)*+)*+"
+)
+
+
+def _makefile_version(folder: Path) -> dict[bytes, int]:
+    try:
+        head = (folder / "Makefile").read_bytes()[:4096]
+    except OSError:
+        return {}
+    return {word: int(number) for word, number in _VERSION.findall(head)}
+
+
+def find_root(path: Path) -> Path:
+    """Return the kernel tree that `path` lies in: the nearest folder upward with Kconfig and a versioned Makefile.
+
+    Without one (an out-of-tree module): the folder itself, or the folder of the file.
+    """
+    here = path.resolve()
+    start = here if here.is_dir() else here.parent
+    for folder in (start, *start.parents):
+        if (folder / "Kconfig").is_file() and len(_makefile_version(folder)) == 2:
+            return folder
+    return start
+
+
+def kernel_version(root: Path) -> tuple[int, int] | None:
+    """Return (VERSION, PATCHLEVEL) of the tree's Makefile, or None when it names none."""
+    found = _makefile_version(root)
+    if len(found) < 2:
+        return None
+    return found[b"VERSION"], found[b"PATCHLEVEL"]
+
+
+def discover(root: Path, paths: Iterable[Path]) -> Iterator[str]:
+    """Yield the tree-relative posix paths of all .c and .h files at or below `paths`, sorted, each file once.
+
+    Symbolic links to folders are not followed; a linked file that leads to another listed file
+    counts once. OSError when a given path does not exist or a folder cannot be read.
+    """
+    top = root.resolve()
+    found: dict[str, str] = {}
+    for path in paths:
+        for name in _files(path):
+            real = os.path.realpath(name)
+            shown = os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name))
+            relative = os.path.relpath(shown, top).replace(os.sep, "/")
+            # The file's own path wins over links to it.
+            if real == shown or real not in found or (found[real] != _own(real, top) and relative < found[real]):
+                found[real] = relative
+    yield from sorted(found.values())
+
+
+def _own(real: str, top: Path) -> str:
+    return os.path.relpath(real, top).replace(os.sep, "/")
+
+
+def _files(path: Path) -> Iterator[str]:
+    if not path.is_dir():
+        os.stat(path)
+        yield os.path.abspath(path)
+        return
+    stack = [os.path.abspath(path)]
+    while stack:
+        with os.scandir(stack.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    stack.append(entry.path)
+                elif entry.name.endswith((".c", ".h")) and entry.is_file():
+                    yield entry.path
+
+
+def has_code(data: bytes) -> bool:
+    """Tell whether `data` holds anything but comments, object-like macros and other directives."""
+    found = _CODE.match(data)
+    return found is not None and found.end() < len(data)
