@@ -3,8 +3,12 @@
 from typing import NamedTuple
 
 from kgfplint.source.annotations import blank_annotations
+from kgfplint.source.arguments import rewrite_arguments
+from kgfplint.source.blocks import rewrite_blocks
 from kgfplint.source.canvas import Canvas, Note
 from kgfplint.source.conditionals import settle_conditionals
+from kgfplint.source.regions import Regions
+from kgfplint.source.toplevel import rewrite_toplevel
 
 __all__ = ["Normalised", "Note", "normalise"]
 
@@ -25,4 +29,8 @@ def normalise(data: bytes) -> Normalised:
     if canvas.directives:
         settle_conditionals(canvas)
     blank_annotations(canvas)
+    regions = Regions(canvas)
+    rewrite_toplevel(canvas, regions)
+    rewrite_arguments(canvas, regions)
+    rewrite_blocks(canvas, regions)
     return Normalised(canvas.finish(), sorted(canvas.notes, key=lambda note: note.start))

@@ -1,0 +1,166 @@
+"""Top-level macros: calls without a semicolon, functions defined by a macro, words around a declaration."""
+
+import re
+
+from kgfplint.source.canvas import Canvas
+from kgfplint.source.regions import Region, Regions
+from kgfplint.source.words import ARGS, BUILTIN, STORAGE, TAGS, syntax_rules
+
+_CALL_THEN_WORD = re.compile(rb"\s*+((?!typeof|__typeof)[A-Za-z_]\w*+)[ \t]*+" + ARGS + rb"(\s++)(?=[A-Za-z_])")
+_MACRO_HEAD = re.compile(rb"\s*+((?:(?:static|inline|extern)\s++)*+)([A-Za-z_]\w*+)\s*+(" + ARGS + rb")\s*+\Z")
+_DEFINES = re.compile(rb"\s*+((?:(?:static|extern|const)\s++)++)([A-Za-z_]\w*+)\s*+(\([^()]*+,[^()]*+(?:\([^()]*+\)[^()]*+)*+\))\s*+(?:=\s*+)?\Z")
+_TYPED = re.compile(rb"\(\s*((?:struct|union|enum)\s+\w+[\s*]*|[a-z]\w*[\s*]+)\s*(,)\s*(\w+)\s*\)")
+_HEAD = re.compile(rb"\s*+((?:[A-Za-z_]\w*+[\s*]*+)+?)\(")
+_WORD = re.compile(rb"[A-Za-z_]\w*")
+_TRAILING = re.compile(rb"\)\s*+([A-Za-z_]\w*+(?:\s*+" + ARGS + rb")?)\s*+\Z")
+_MACROS: dict[bytes, dict[str, object]] = {name.encode(): rule for name, rule in syntax_rules()["macro_functions"].items()}
+
+
+def rewrite_toplevel(canvas: Canvas, regions: Regions) -> None:
+    """Make each top-level item a declaration, definition or call; notes "macro_call" and "macro_function"."""
+    position = 0
+    for region in regions.all:
+        _segment(canvas, position, region.start, region)
+        position = region.end
+    _segment(canvas, position, len(canvas.text), None)
+
+
+def _segment(canvas: Canvas, start: int, end: int, region: Region | None) -> None:
+    """Rewrite the items between two regions; the last one is the head of `region`."""
+    text = canvas.text
+    while True:
+        stop = text.find(b";", start, end)
+        if stop < 0:
+            break
+        if text.find(b"(", start, stop) >= 0:
+            _item(canvas, start, stop)
+        start = stop + 1
+    if text.find(b"(", start, end) < 0:
+        return
+    start = _item(canvas, start, end)
+    if region is not None and region.kind == "function":
+        _function_head(canvas, start, end)
+
+
+def _item(canvas: Canvas, start: int, end: int) -> int:
+    """Blank the macro calls without a semicolon that begin an item; return where the rest of it begins."""
+    while True:
+        call = _CALL_THEN_WORD.match(canvas.text, start, end)
+        if not call:
+            break
+        stop = call.start(2)
+        canvas.note("macro_call", call.start(1), stop)
+        if canvas.text[stop] in b" \t":
+            canvas.put(stop, b";")
+        else:
+            canvas.blank(call.start(1), stop)
+        start = call.end()
+    defines = _DEFINES.match(canvas.text, start, end)
+    if defines:
+        _definition(canvas, defines)
+    return start
+
+
+def _definition(canvas: Canvas, match: re.Match[bytes]) -> None:
+    """Let `static DEFINE_X(type, name)` read as a declaration of name, and others as a plain call."""
+    typed = _TYPED.match(canvas.text, match.start(3), match.end(3))
+    if typed:
+        canvas.note("macro_declaration", match.start(2), match.end(2))
+        canvas.blank(match.start(2), match.start(3) + 1)
+        canvas.blank(typed.start(2), typed.end(2))
+        canvas.blank(match.end(3) - 1, match.end(3))
+    else:
+        canvas.blank(match.start(1), match.end(1))
+
+
+def _function_head(canvas: Canvas, start: int, end: int) -> None:
+    macro = _MACRO_HEAD.match(canvas.text, start, end)
+    if macro:
+        if macro[2].islower() and not macro[1]:
+            return  # a function of implicit type
+        _macro_function(canvas, macro)
+        return
+    trailing = _TRAILING.search(canvas.text, max(start, end - 200), end)
+    if trailing:
+        canvas.note("annotation", trailing.start(1), trailing.end(1))
+        canvas.blank(trailing.start(1), trailing.end(1))
+    head = _HEAD.match(canvas.text, start, end)
+    if head:
+        _specifiers(canvas, head.start(1), head.end(1))
+
+
+def _specifiers(canvas: Canvas, start: int, end: int) -> None:
+    """Blank the unknown words between the type and the name of a function."""
+    words = [m for m in _WORD.finditer(canvas.text, start, end) if m[0] not in STORAGE]
+    spare: list[re.Match[bytes]] = []
+    typed = False
+    skip = False
+    for number, word in enumerate(words[:-1]):
+        if skip:
+            skip = False
+        elif word[0] in TAGS:
+            spare.extend(w for w in words[:number] if w not in spare and w[0] not in BUILTIN)
+            typed = skip = True
+        elif word[0] in BUILTIN:
+            if typed and not any(w[0] in BUILTIN for w in words[:number]):
+                spare.extend(w for w in words[:number] if w not in spare)
+            typed = True
+        elif typed:
+            spare.append(word)
+        else:
+            typed = True
+    for word in spare:
+        canvas.note("annotation", word.start(), word.end())
+        canvas.blank(word.start(), word.end())
+
+
+def _macro_function(canvas: Canvas, match: re.Match[bytes]) -> None:
+    """Write `type name(parameters)` over `MACRO(name, parameters)`."""
+    text = canvas.text
+    opening, closing = match.start(3), match.end(3) - 1
+    parts = _split(bytes(text[opening + 1 : closing]))
+    name = parts[0].strip()
+    if not _WORD.fullmatch(name):
+        canvas.blank(match.start(1), match.end(1))
+        return
+    rule = _MACROS.get(match[2].rstrip(b"0123456789")) or {"name": "{0}", "pairs": False}
+    shown = str(rule["name"]).format(name.decode())
+    canvas.note("macro_function", match.start(2), match.end(3), shown.encode())
+    at = text.find(name, opening)
+    after = at + len(name)
+    canvas.blank(match.start(2), after)
+    canvas.put(match.start(2), b"long" if match.end(2) - match.start(2) >= 4 else b"u8"[: match.end(2) - match.start(2)])
+    if len(parts) == 1:
+        canvas.put(opening, name + b"()")
+        canvas.blank(opening + len(name) + 2, closing + 1)
+        return
+    canvas.put(at, name)
+    comma = text.find(b",", after)
+    canvas.put(comma, b"(")
+    if rule["pairs"]:
+        _pair_parameters(canvas, comma + 1, parts[1:])
+    elif not all(_WORD.fullmatch(part.strip()) or re.search(rb"\w[\s*]+\w+\s*\Z", part) for part in parts[1:]):
+        canvas.blank(comma + 1, closing)
+
+
+def _pair_parameters(canvas: Canvas, position: int, parts: list[bytes]) -> None:
+    """Blank every other comma, so that `type, name` reads `type  name`."""
+    for number, part in enumerate(parts):
+        position += len(part)
+        if number % 2 == 0 and number + 1 < len(parts):
+            canvas.blank(position, position + 1)
+        position += 1
+
+
+def _split(arguments: bytes) -> list[bytes]:
+    """Return the arguments between top-level commas."""
+    parts, depth, start = [], 0, 0
+    for match in re.finditer(rb"[(),]", arguments):
+        if match[0] == b"(":
+            depth += 1
+        elif match[0] == b")":
+            depth -= 1
+        elif depth == 0:
+            parts.append(arguments[start : match.start()])
+            start = match.end()
+    return [*parts, arguments[start:]]
