@@ -3,7 +3,7 @@
 A key covers the bytes of a file and the version of the code that lowers it, so facts are never
 stale: a second run, another branch or a patch only lowers what it changed. Writes are single
 transactions of a write-ahead log, so a killed run leaves a good store. Damage is noticed (SQLite's
-own checks, a CRC of each outline, the Adler sum of each body blob) and answered by a new file.
+own checks, and a checksum in every blob) and answered by a new file.
 """
 
 import array
@@ -19,7 +19,7 @@ import tempfile
 import zlib
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import platformdirs
@@ -32,7 +32,7 @@ SIZE_LIMIT = 8 << 30
 """Bytes of a store file above which the next run begins a new one."""
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS facts(key BLOB PRIMARY KEY, includes BLOB, sum INTEGER, outline BLOB, bodies BLOB);
+CREATE TABLE IF NOT EXISTS facts(key BLOB PRIMARY KEY, includes BLOB, outline BLOB, bodies BLOB);
 CREATE TABLE IF NOT EXISTS stamps(path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, ctime INTEGER,
                                   inode INTEGER, key BLOB) WITHOUT ROWID;
 """
@@ -52,7 +52,7 @@ class StoreError(Exception):
 
 
 class Row(NamedTuple):
-    """The packed facts of one file: its key, include lines, FileFacts and bodies."""
+    """The packed facts of one file: its key, include lines, FileFacts and bodies, each blob with a checksum."""
 
     key: bytes
     includes: bytes
@@ -99,7 +99,20 @@ def pack(key: bytes, facts: ir.FileFacts, bodies: Iterable[ir.Body]) -> Row:
     head = array.array("I", [len(packed), 0])
     for blob in packed:
         head.append(head[-1] + len(blob))
-    return Row(key, _encode(facts.includes), _encode(facts), zlib.compress(head.tobytes() + b"".join(packed), 1))
+    # Outlines are read in every run, bodies only where an analysis looks: only these are compressed.
+    return Row(key, _sealed(facts.includes), _sealed(facts), zlib.compress(head.tobytes() + b"".join(packed), 1))
+
+
+def _sealed(value: object) -> bytes:
+    blob = _encode(value)
+    return zlib.crc32(blob).to_bytes(4) + blob
+
+
+def _unsealed(blob: bytes) -> memoryview:
+    content = memoryview(blob)[4:]
+    if zlib.crc32(content) != int.from_bytes(blob[:4]):
+        raise ValueError("wrong checksum")
+    return content
 
 
 class BodyReader:
@@ -234,8 +247,7 @@ class Store:
     def put_many(self, rows: Collection[Row]) -> None:
         """Add rows in one transaction; StoreError when the disk refuses."""
         with self._guarded():
-            self._transaction("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?)", [
-                (row.key, row.includes, zlib.crc32(row.outline), row.outline, row.bodies) for row in rows])
+            self._transaction("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?)", rows)
 
     def _transaction(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
         connection = self._connect()
@@ -267,27 +279,23 @@ class Store:
     def includes(self, key: bytes) -> tuple[str, ...]:
         """Return the include lines of a file; StoreError when the store does not hold it."""
         with self._guarded():
-            return _decode_includes(self._row("includes", key)[0])
+            return _decode_includes(_unsealed(self._blob("includes", key)))
 
     def outline(self, key: bytes) -> ir.FileFacts:
         """Return the facts of a file; StoreError when the store does not hold them."""
         with self._guarded():
-            outline, stored = self._row("outline, sum", key)
-            if zlib.crc32(outline) != stored:
-                raise ValueError("wrong checksum")
-            return _decode_outline(outline)
+            return _decode_outline(_unsealed(self._blob("outline", key)))
 
     def bodies(self, key: bytes) -> BodyReader:
         """Return the bodies of a file; StoreError when the store does not hold them."""
         with self._guarded():
-            return BodyReader(self._row("bodies", key)[0])
+            return BodyReader(self._blob("bodies", key))
 
-    def _row(self, columns: str, key: bytes) -> tuple[Any, ...]:
-        row: tuple[Any, ...] | None = self._connect().execute(
-            f"SELECT {columns} FROM facts WHERE key = ?", (key,)).fetchone()
-        if row is None:
-            raise LookupError(f"no facts under {key.hex()}")
-        return row
+    def _blob(self, column: str, key: bytes) -> bytes:
+        found = self._connect().execute(f"SELECT {column} FROM facts WHERE key = ?", (key,)).fetchone()
+        if found is None or not isinstance(found[0], bytes):
+            raise LookupError(f"no {column} under {key.hex()}")
+        return found[0]
 
 
 def remove(path: Path) -> None:
