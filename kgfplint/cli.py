@@ -205,8 +205,7 @@ def main(args: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     except click.ClickException as error:
         return _fail(error.format_message())
-    except BrokenPipeError:
-        _abandon_output()
+    except SystemExit:  # how click says that nobody reads standard output any more
         return PIPE_CLOSED
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED

@@ -14,7 +14,7 @@ from kgfplint.checks import CheckModule, select
 from kgfplint.config import Settings
 from kgfplint.facts import ir
 from kgfplint.facts.index import Index, Progress, build
-from kgfplint.facts.store import BodyReader, Store, StoreError
+from kgfplint.facts.store import BodyReader, Store, StoreError, remove
 from kgfplint.facts.workers import available_cpus
 from kgfplint.findings import Finding, with_fingerprints
 from kgfplint.program import Program, link
@@ -26,6 +26,10 @@ log = logging.getLogger("kgfplint")
 
 class RunError(Exception):
     """The run cannot go on; str is one line that names the path or resource."""
+
+
+class StoreLost(RunError):
+    """The store was damaged and has been removed: the same run will succeed."""
 
 
 @dataclass
@@ -65,6 +69,14 @@ def run(paths: Sequence[Path], settings: Settings, progress: Progress = lambda *
     Raises RunError, CatalogueError or UnknownRule, each with a one-line str, when the run cannot be made.
     """
     checks = select(settings.select, settings.ignore)
+    try:
+        return _run(paths, settings, checks, progress)
+    except StoreLost as error:
+        log.warning("%s; building it anew", error)
+        return _run(paths, settings, checks, progress)
+
+
+def _run(paths: Sequence[Path], settings: Settings, checks: Sequence[CheckModule], progress: Progress) -> Report:
     with survey(paths, settings, progress) as found:
         with _timed(found.stats, "catalogue"):
             catalogue = load([rules_directory(), *map(Path, settings.rules)], found.version)
@@ -110,6 +122,9 @@ def survey(paths: Sequence[Path], settings: Settings, progress: Progress = lambd
         version = settings.version or kernel_version(root)
         yield Survey(root, version, targets, index, store, stats)
     except StoreError as error:
+        if error.damaged and not store.is_temporary:
+            remove(store.path)
+            raise StoreLost(f"the store {store.path} was damaged ({error}) and is removed") from error
         raise RunError(f"the store of facts failed: {error}") from error
     finally:
         store.close()

@@ -157,7 +157,8 @@ def _read(root: Path, store: Store, path: str) -> Outcome:
         lowered = lower(data)
         return Outcome(path, stamp, key, pack(key, lowered.facts, lowered.bodies))
     except Exception as error:  # a file that we cannot lower must not end the run; it is counted and named
-        return Outcome(path, stamp, failure=f"failed: {type(error).__name__}: {str(error).splitlines()[:1]}")
+        reason = " ".join([type(error).__name__ + ":", *str(error).splitlines()[:1]])
+        return Outcome(path, stamp, failure=f"failed: {reason}")
 
 
 def _included(wave: Iterable[str], index: Index, includes: Includes, store: Store) -> list[str]:
