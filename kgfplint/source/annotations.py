@@ -3,13 +3,9 @@
 import re
 
 from kgfplint.source.canvas import Canvas
-from kgfplint.source.words import ARGS, ATTRIBUTE_CALLS, ATTRIBUTES, BUILTIN, STATEMENT, STORAGE, TAGS, TYPES
+from kgfplint.source.words import ARGS, ATTRIBUTE_CALLS, ATTRIBUTES, BUILTIN, MARKERS, STATEMENT, STORAGE, TAGS, TYPES
 
 _DUNDER = re.compile(rb"__[A-Za-z_]\w*+")
-_PLAIN = sorted((w for w in ATTRIBUTES | ATTRIBUTE_CALLS if not w.startswith(b"__")), key=len, reverse=True)
-_LISTED = re.compile(rb"\b(?:" + b"|".join(_PLAIN) + rb")\b")
-_PLAIN_SET = frozenset(_PLAIN)
-_IDENTIFIER = re.compile(rb"[A-Za-z_]\w+")
 _CALL = re.compile(rb"\s{0,99}(" + ARGS + rb")")
 _BEFORE = re.compile(rb"(?:(\w+)\s+|([^\w\s])\s*)?(?:(\w+)|([^\w\s]))\Z")
 _NO_TYPE = STATEMENT | STORAGE | TAGS | {b"unsigned", b"signed"}
@@ -22,13 +18,16 @@ def blank_annotations(canvas: Canvas) -> None:
     text = canvas.text
     for match in _DUNDER.finditer(text):
         start = match.start()
-        word = match[0]
+        word = bytes(match[0])
         if word in TYPES or (start and (text[start - 1] == 0x5F or chr(text[start - 1]).isalnum())):
             continue
         _annotation(canvas, word, start, match.end())
-    if not _PLAIN_SET.isdisjoint(_IDENTIFIER.findall(text)):
-        for match in _LISTED.finditer(text):
-            _annotation(canvas, match[0], match.start(), match.end())
+    for marker in MARKERS:
+        at = text.find(marker)
+        while at >= 0:
+            canvas.note("annotation", at, at + len(marker))
+            canvas.blank(at, at + len(marker))
+            at = text.find(marker, at)
 
 
 def _annotation(canvas: Canvas, word: bytes, start: int, end: int) -> None:
@@ -39,7 +38,7 @@ def _annotation(canvas: Canvas, word: bytes, start: int, end: int) -> None:
             return
         if call:
             return
-    following = canvas.text[end : end + 1]
+    following = bytes(canvas.text[end : end + 1])
     if not following.strip():
         following = canvas.after(end)[:1]
     if word in ATTRIBUTES:

@@ -6,13 +6,17 @@ from kgfplint.source.canvas import Canvas
 from kgfplint.source.regions import Regions
 from kgfplint.source.words import ARGS
 
-_TYPE = (
-    rb"(?:(?:const|volatile)\s++)*(?:(?:struct|union|enum)\s++\w++|"
-    rb"(?:unsigned|signed|long|short|int|char|void|float|double)\b(?:\s++(?:unsigned|signed|long|short|int|char|double)\b)*+)"
-    rb"(?:\s+const\b|\s*\*)*+"
+_BUILTIN = (
+    rb"(?:(?:const|volatile)\s++)*+(?:unsigned|signed|long|short|int|char|void|float|double)\b"
+    rb"(?:\s++(?:unsigned|signed|long|short|int|char|double)\b)*+(?:\s++const\b|\s*+\*)*+"
 )
-_TYPE_ARGUMENT = re.compile(rb"([(,])\s*+(" + _TYPE + rb")\s*+(?=[,)])")
-_POINTER_ARGUMENT = re.compile(rb"([(,])\s*+([A-Za-z_]\w*+(?:\s*+\*)++)\s*+(?=[,)])")
+_BUILTIN_ARGUMENT = re.compile(rb"([(,])\s*+(" + _BUILTIN + rb")\s*+(?=[,)])")
+_TAG_ARGUMENTS = tuple(
+    re.compile(word + rb"\s++\w++(?:\s++const\b|\s*+\*)*+(?=\s*+[,)])") for word in (b"struct", b"union", b"enum")
+)
+_POINTER_ARGUMENT = re.compile(rb"\*\s*+(?=[,)])")
+_POINTER_BEFORE = re.compile(rb"([(,])\s*([A-Za-z_]\w*(?:\s*\*)*)\s*\Z")
+_QUALIFIERS = re.compile(rb"(?:\b(?:const|volatile)\s*)+\Z")
 _TAGGED = re.compile(rb"(.*?(?:struct|union|enum)\s+)(\w+)(.*)\Z", re.S)
 _CALLEE = re.compile(rb"([A-Za-z_]\w*)\Z")
 _TAKES_TYPE = frozenset(
@@ -22,11 +26,14 @@ _TAKES_TYPE = frozenset(
     )
 )  # fmt: skip
 _CASE = re.compile(rb"\bcase\b[^:;{}\[]*\Z")
-_OFFSETOF = re.compile(rb"\boffsetof\s*+\(([^(),]*+),([^()]*+(?:\([^()]*+\)[^()]*+)*+)\)")
-_ASM = re.compile(rb"\b(?:__)?asm(?:__)?\b[\s\w]*+(" + ARGS + rb")")
+_OFFSETOF = re.compile(rb"offsetof\s*+\(([^(),]*+(?:\([^()]*+\))?\s*+),([^()]*+(?:\([^()]*+\)[^()]*+)*+)\)")
+_ASM = re.compile(rb"asm(?:__)?\b[\s\w]*+(" + ARGS + rb")")
+_ASM_BEFORE = re.compile(rb"(?:\A|\W)__\Z")
+_OPERAND = re.compile(rb'(?:\[\s*\w+\s*\]\s*)?"\s*"\s*' + ARGS + rb'|"\s*"')
+_GOTO_LABELS = re.compile(rb":\s*\w+(?:\s*,\s*\w+)*\s*\Z")
 _GLUED_AFTER = re.compile(rb'"\s*+([A-Za-z_]\w*+\s*+' + ARGS + rb")")
-_GLUED_BEFORE = re.compile(rb'([A-Za-z_]\w*+\s*+' + ARGS + rb')\s*+"')
-_TWO_BEFORE = re.compile(rb'[(,=]\s*+([A-Za-z_]\w*+\s++)+?[A-Za-z_]\w*+\s*+"')
+_GLUED_BEFORE = re.compile(rb"[A-Za-z_]\w*\s*" + ARGS + rb"\Z")
+_TWO_BEFORE = re.compile(rb"[(,=]\s*((?:[A-Za-z_]\w*\s+)+)[A-Za-z_]\w*\Z")
 _TWO_AFTER = re.compile(rb'"\s*+[A-Za-z_]\w*+((?:\s++[A-Za-z_]\w*+)++)')
 _LAST_LABEL = re.compile(rb":\s*+\}")
 _LOCAL_LABEL = re.compile(rb"\b__label__\b[^;{}]*+;")
@@ -37,6 +44,9 @@ def rewrite_arguments(canvas: Canvas, regions: Regions) -> None:
     text = canvas.text
     if b"asm" in text:
         for match in _ASM.finditer(text):
+            before = bytes(text[max(0, match.start() - 3) : match.start()])
+            if before[-1:].isalnum() or (before[-1:] == b"_" and not _ASM_BEFORE.search(before)):
+                continue
             _assembly(canvas, match.start(1), match.end(1))
     if b"offsetof" in text:
         _member_paths(canvas)
@@ -62,27 +72,44 @@ def _semicolon(canvas: Canvas, start: int, end: int) -> None:
 
 
 def _type_arguments(canvas: Canvas, regions: Regions) -> None:
-    for match in _TYPE_ARGUMENT.finditer(canvas.text):
-        start, end = match.span(2)
-        at = match.start(1)
-        kind = regions.kind(at)
-        if match[1] == b"(":
-            callee = _CALLEE.search(canvas.before(at))
-            if not callee or callee[1] in _TAKES_TYPE or (kind not in ("function", "init") and not callee[1].isupper()):
-                continue
-        elif kind not in ("function", "init"):
-            continue
-        canvas.note("type_argument", start, end)
-        canvas.put(start, _as_name(bytes(match[2])))
-    for match in _POINTER_ARGUMENT.finditer(canvas.text):
-        start, end = match.span(2)
-        if match[1] == b"(":
-            callee = _CALLEE.search(canvas.before(match.start(1)))
-            if not callee or callee[1] in _TAKES_TYPE:
-                continue
-        if regions.kind(start) == "function":
-            canvas.note("type_argument", start, end)
-            canvas.put(start, match[2].replace(b"*", b" "))
+    text = canvas.text
+    for match in _BUILTIN_ARGUMENT.finditer(text):
+        if _is_argument(canvas, regions, match.start(1)):
+            _name_type(canvas, match.start(2), match.end(2))
+    for pattern in _TAG_ARGUMENTS:
+        for match in pattern.finditer(text):
+            start = match.start()
+            before = canvas.before(start)
+            if before[-1:].isalpha():
+                qualifiers = _QUALIFIERS.search(before)
+                if not qualifiers:
+                    continue
+                start = text.rfind(qualifiers[0][:5], 0, start)
+                before = before[: qualifiers.start()].rstrip()
+            if before[-1:] in (b"(", b","):
+                at = text.rfind(before[-1:], 0, start)
+                if _is_argument(canvas, regions, at):
+                    _name_type(canvas, start, match.end())
+    for match in _POINTER_ARGUMENT.finditer(text):
+        found = _POINTER_BEFORE.search(text, max(0, match.start() - 120), match.start())
+        if found and regions.kind(found.start()) == "function" and _is_argument(canvas, regions, found.start(1)):
+            _name_type(canvas, found.start(2), match.start() + 1)
+
+
+def _is_argument(canvas: Canvas, regions: Regions, at: int) -> bool:
+    """Tell whether what follows the `(` or `,` at `at` is an argument of a call of a macro."""
+    kind = regions.kind(at)
+    if canvas.text[at] == 0x2C:
+        return kind in ("function", "init")
+    callee = _CALLEE.search(canvas.before(at))
+    if not callee or callee[1] in _TAKES_TYPE:
+        return False
+    return kind in ("function", "init") or callee[1].isupper()
+
+
+def _name_type(canvas: Canvas, start: int, end: int) -> None:
+    canvas.note("type_argument", start, end)
+    canvas.put(start, _as_name(bytes(canvas.text[start:end])))
 
 
 def _as_name(words: bytes) -> bytes:
@@ -99,7 +126,7 @@ def _as_name(words: bytes) -> bytes:
 def _member_paths(canvas: Canvas) -> None:
     """Let `offsetof(type, a.b[c])` read as a plain call: the grammar takes a single member only."""
     for match in _OFFSETOF.finditer(canvas.text):
-        if match[2].strip().replace(b"_", b"a").isalnum():
+        if match[2].strip().replace(b"_", b"a").isalnum() and b"(" not in match[1]:
             continue
         canvas.note("offsetof", match.start(), match.end())
         canvas.put(match.start(), b"O")
@@ -124,13 +151,26 @@ def _case_ranges(canvas: Canvas) -> None:
 def _glued_strings(canvas: Canvas) -> None:
     """Leave only what the grammar glues: string literals with at most one macro between two."""
     text = canvas.text
-    for pattern in (_GLUED_AFTER, _GLUED_BEFORE, _TWO_AFTER):
+    for pattern in (_GLUED_AFTER, _TWO_AFTER):
         for match in pattern.finditer(text):
             canvas.note("glue", match.start(1), match.end(1))
             canvas.blank(match.start(1), match.end(1))
-    for match in _TWO_BEFORE.finditer(text):
-        if not re.search(rb"\breturn\b", match[0]):
-            canvas.blank(match.start() + 1, match.end(1))
+    for start, _ in canvas.literals:
+        if text[start - 1 : start] in (b"(", b",", b"") or text[start] != 0x22:
+            continue
+        reach = max(0, start - 120)
+        window = text[reach:start].rstrip()
+        last = window[-1:]
+        if last == b")":
+            found = _GLUED_BEFORE.search(window)
+            if found and not found[0].startswith((b"if", b"while", b"for", b"switch", b"return")):
+                canvas.note("glue", reach + found.start(), reach + found.end())
+                canvas.blank(reach + found.start(), reach + found.end())
+        elif last.isalnum() or last == b"_":
+            found = _TWO_BEFORE.search(window)
+            if found:
+                canvas.note("glue", reach + found.start(1), reach + found.end(1))
+                canvas.blank(reach + found.start(1), reach + found.end(1))
 
 
 def _assembly(canvas: Canvas, start: int, end: int) -> None:
@@ -154,3 +194,7 @@ def _assembly(canvas: Canvas, start: int, end: int) -> None:
         if b'"' not in plain and len(plain) > 1:
             plain = re.sub(rb"\A(\s*)  ", rb'\1""', plain, count=1)
         canvas.put(start + 1, plain)
+    operands = bytes(text[stop : end - 1])
+    if re.search(rb"\w", _OPERAND.sub(b"", operands)) and not _GOTO_LABELS.search(operands):
+        canvas.note("asm", stop, end - 1)
+        canvas.blank(stop, end - 1)

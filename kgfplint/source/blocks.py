@@ -7,9 +7,8 @@ from kgfplint.source.regions import Regions
 from kgfplint.source.words import ARGS
 
 _STATEMENT = re.compile(
-    rb"^([ \t]+)(?!(?:if|for|while|switch|return|sizeof|else|do|typeof|__typeof__|__typeof|asm|__asm__|case|goto)\b)"
-    rb"([A-Za-z_]\w*+)[ \t]*+(" + ARGS + rb")(\s*+)(?=[A-Za-z_{*])",
-    re.M,
+    rb"\n([ \t]++)(?!(?:if|for|while|switch|return|sizeof|else|do|typeof|__typeof__|__typeof|asm|__asm__|case|goto)\b)"
+    rb"([A-Za-z_]\w*+)[ \t]*+(" + ARGS + rb")(?=(\s*+)[A-Za-z_{*])",
 )
 _ITERATES = re.compile(rb"for_?each|FOR_?EACH", re.I)
 _EACH_CALL = re.compile(rb"\w*+[ \t]*+(" + ARGS + rb")(\s*+)(?=[A-Za-z_{*(])")
@@ -28,7 +27,7 @@ def rewrite_blocks(canvas: Canvas, regions: Regions) -> None:
             continue
         if regions.kind(start) != "function":
             continue
-        following = text[match.end()]
+        following = text[match.end(4)]
         if following == 0x7B or _ITERATES.search(match[2]) or match[2].startswith(b"scoped_"):
             _as_loop(canvas, match.start(2), match.end(2), match.start(3), match.end(3))
         elif b"\n" in match[4]:

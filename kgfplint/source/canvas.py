@@ -1,13 +1,14 @@
 """The canvas: C source with comments, literals and directives masked, edited in place at true offsets."""
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 _LITERAL = re.compile(
     rb"""/\*(?:[^*]++|\*(?!/))*+(?:\*/)?|//[^\n\\]*+(?:\\[\s\S][^\n\\]*+)*+"""
     rb"""|"[^"\\\n]*+(?:\\[\s\S][^"\\\n]*+)*+"?|'(?:[^'\\\n]|\\[^\n]){1,10}'"""
 )
-_DIRECTIVE = re.compile(rb"^[ \t]*+#[ \t]*+(\w*+)[^\n\\]*+(?:\\(?:\r\n|[\s\S]|\Z)[^\n\\]*+)*+", re.M)
+_DIRECTIVE = re.compile(rb"#[ \t]*+(\w*+)[^\n\\]*+(?:\\(?:\r\n|[\s\S]|\Z)[^\n\\]*+)*+")
 _BLANK = bytes(c if c in b"\n\r" else 0x20 for c in range(256))
 _UNSPLICED = re.compile(rb"[^\\\r\n]|\\(?!\r?\n)")
 _REACH = 400
@@ -47,14 +48,21 @@ class Canvas:
         """Mask `data`; linear in its length, never raises."""
         self.data = data
         self.notes: list[Note] = []
-        self._literals: list[tuple[int, int]] = []
+        self.literals: list[tuple[int, int]] = []
         self.text = bytearray(_LITERAL.sub(self._mask, data))
         self.directives = [
-            Directive(m.start(), m.end(), m[1], m[0]) for m in _DIRECTIVE.finditer(bytes(self.text))
+            Directive(m.start(), m.end(), m[1], m[0])
+            for m in _DIRECTIVE.finditer(bytes(self.text))
+            if self._begins_line(m.start())
         ]
         self._dropped: set[int] = set()
         for line in self.directives:
             self.blank(line.start, line.end)
+
+    def _begins_line(self, position: int) -> bool:
+        """Tell whether only blanks stand before `position` in its line."""
+        before = self.text[max(0, position - _REACH) : position].rstrip(b" \t")
+        return not before or before[-1:] == b"\n"
 
     def _mask(self, match: re.Match[bytes]) -> bytes:
         piece = match[0]
@@ -63,7 +71,7 @@ class Canvas:
             return self._masked_comment(match.start(), piece)
         if len(piece) == 1 or piece[-1:] != quote:
             return blanked(piece)
-        self._literals.append(match.span())
+        self.literals.append(match.span())
         return quote + blanked(piece[1:-1]) + quote
 
     def _masked_comment(self, start: int, piece: bytes) -> bytes:
@@ -75,6 +83,18 @@ class Canvas:
         if line.lstrip()[:1] == b"#":  # the directive goes on behind the comment
             return re.sub(rb" (?=\r?\n)", rb"\\", blanked(piece))
         return blanked(piece)
+
+    def braces(self, start: int, end: int) -> Iterator[tuple[int, bool]]:
+        """Yield (position, whether it opens) of the braces between `start` and `end`."""
+        find = self.text.find
+        opening, closing = find(b"{", start, end), find(b"}", start, end)
+        while opening >= 0 or closing >= 0:
+            if closing < 0 or 0 <= opening < closing:
+                yield opening, True
+                opening = find(b"{", opening + 1, end)
+            else:
+                yield closing, False
+                closing = find(b"}", closing + 1, end)
 
     def blank(self, start: int, end: int) -> None:
         """Turn the bytes from `start` to `end` into spaces."""
@@ -112,7 +132,7 @@ class Canvas:
             if index not in self._dropped:
                 text[line.start : line.end] = line.text
         data = self.data
-        for start, end in self._literals:
+        for start, end in self.literals:
             if text[start] == data[start]:
                 text[start:end] = data[start:end]
         return bytes(text)

@@ -11,12 +11,13 @@ from typing import NamedTuple
 from kgfplint.source.canvas import Canvas
 
 _BRACKET = re.compile(rb"[{}()]")
-_BRACE = re.compile(rb"[{}]")
 _OPEN, _ELSE = (b"if", b"ifdef", b"ifndef"), (b"else", b"elif", b"elifdef", b"elifndef")
 _NEVER = re.compile(rb"if\s+0\b|if\s+(?:!\s*1\b|false\b)|(?:ifdef|if\s+defined\W*)\s*(?:__ASSEMBL\w*|__cplusplus|LINKER_SCRIPT)\b")
 _ALWAYS = re.compile(rb"ifndef\s+(?:__ASSEMBL\w*|LINKER_SCRIPT|__cplusplus)|if\s+!\s*defined\W*(?:__ASSEMBL\w*|LINKER_SCRIPT)")
 _CONTINUES = re.compile(rb"\s{0,400}(?:else\b|[?:=.,)\]+*/%|&^<>-]|\{)")
 _ENDS = b";{}"
+_KEPT = (*_OPEN, *_ELSE, b"endif")
+_LABEL = re.compile(rb"(?:\A|[;{}:\n])\s*(?!default\b)[A-Za-z_]\w*\s*:\Z")
 
 
 class _Balance(NamedTuple):
@@ -118,16 +119,15 @@ class _Place:
         """Read the code up to `end`."""
         text = self.canvas.text
         start = self.position
-        for match in _BRACE.finditer(text, start, end):
-            at = match.start()
+        for at, opens in self.canvas.braces(start, end):
             self._read(bytes(text[start:at]))
-            if match[0] == b"{":
+            if opens:
                 self.stack.append((self._kind(at), self.parens))
             elif self.stack:
                 self.parens = self.stack.pop()[1]
-            if not self.stack and match[0] == b"}":
+            if not self.stack and not opens:
                 self.parens = 0
-            self.last = match[0]
+            self.last = b"{" if opens else b"}"
             start = at + 1
         self._read(bytes(text[start:end]))
         self.position = end
@@ -160,8 +160,10 @@ class _Place:
 
 def _whole(last: bytes, kind: str) -> bool:
     """Tell whether code that ends in `last` ends with a whole item inside a `kind`."""
-    if last[-1:] in _ENDS or last[-1:] == b":":
+    if last[-1:] in _ENDS:
         return True
+    if last[-1:] == b":":
+        return not _LABEL.search(last)
     if kind in ("", "struct", "union", "extern"):
         return last[-1:] == b")"
     return kind == "enum"
@@ -213,12 +215,17 @@ def settle_conditionals(canvas: Canvas) -> None:
     """Blank the arms and directives that a syntax tree cannot hold; one "arm" note for each blanked arm."""
     groups = _groups(canvas)
     place = _Place(canvas)
-    for index, group in groups.items():
-        line = canvas.directives[index]
+    for index, line in enumerate(canvas.directives):
         if canvas.dropped(index):
-            continue  # inside an arm that is gone
+            continue  # inside an arm that is gone, or of a group that is settled
         place.advance(line.start)
         kind = place.within()
+        group = groups.get(index)
+        if group is None:
+            if line.word not in _KEPT and (kind in ("expression", "init") or not _whole(place.last, kind)):
+                canvas.drop(index)
+                canvas.note("directive", line.start, line.end)
+            continue
         condition = _condition(canvas, group)
         if kind in ("expression", "init") or group.uneven or _splits(canvas, group, kind, place.last):
             keep_all = kind == "init" and not group.uneven and group.kept == 0 and _listed(canvas, group)

@@ -8,6 +8,7 @@ from kgfplint.source.blocks import rewrite_blocks
 from kgfplint.source.canvas import Canvas, Note
 from kgfplint.source.conditionals import settle_conditionals
 from kgfplint.source.regions import Regions
+from kgfplint.source.statements import rewrite_statements
 from kgfplint.source.toplevel import rewrite_toplevel
 
 __all__ = ["Normalised", "Note", "normalise"]
@@ -31,6 +32,7 @@ def normalise(data: bytes) -> Normalised:
     blank_annotations(canvas)
     regions = Regions(canvas)
     rewrite_toplevel(canvas, regions)
+    rewrite_statements(canvas, regions)
     rewrite_arguments(canvas, regions)
     rewrite_blocks(canvas, regions)
     return Normalised(canvas.finish(), sorted(canvas.notes, key=lambda note: note.start))

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 from kgfplint.source.canvas import Canvas
 
-_BRACE = re.compile(rb"[{}]")
 _RECORD = re.compile(rb"\b(struct|union|enum)\b[^;(){}=]*\Z")
+_MEMBER = re.compile(rb"\s{0,200}\.\w+\s*=")
 _EXTERN = re.compile(rb'\bextern\s*"\s*"\s*\Z')
 
 
 class Region(NamedTuple):
-    """One pair of top-level braces: `kind` is "function", "init", "struct", "union" or "enum"."""
+    """One pair of top-level braces: `kind` is "function", "init", "variant" (`MACRO(x) { .a = b }`), "struct", "union" or "enum"."""
 
     kind: str
     start: int
@@ -46,7 +46,7 @@ def _kind(canvas: Canvas, position: int) -> str:
     before = canvas.before(position)
     last = before[-1:]
     if last == b")":
-        return "function"
+        return "variant" if _MEMBER.match(canvas.text, position + 1) else "function"
     if last in (b"=", b","):
         return "init"
     if last == b'"' and _EXTERN.search(before):
@@ -63,9 +63,8 @@ def _read(canvas: Canvas, resync: bool) -> tuple[list[Region], bool]:
     depth = start = 0
     kind = ""
     balanced = True
-    for match in _BRACE.finditer(text):
-        at = match.start()
-        if match[0] == b"{":
+    for at, opens in canvas.braces(0, len(text)):
+        if opens:
             if depth == 0:
                 kind = _kind(canvas, at)
                 start = at
@@ -75,7 +74,7 @@ def _read(canvas: Canvas, resync: bool) -> tuple[list[Region], bool]:
             depth += 1
             continue
         if depth == 0:
-            balanced = balanced and False
+            balanced = False
             continue
         depth -= 1
         if depth and resync and kind == "function" and (at == 0 or text[at - 1] == 0x0A):

@@ -4,7 +4,7 @@ import re
 
 from kgfplint.source.canvas import Canvas
 from kgfplint.source.regions import Region, Regions
-from kgfplint.source.words import ARGS, BUILTIN, STORAGE, TAGS, syntax_rules
+from kgfplint.source.words import ARGS, ATTRIBUTES, BUILTIN, STORAGE, TAGS, syntax_rules
 
 _CALL_THEN_WORD = re.compile(rb"\s*+((?!typeof|__typeof)[A-Za-z_]\w*+)[ \t]*+" + ARGS + rb"(\s++)(?=[A-Za-z_])")
 _MACRO_HEAD = re.compile(rb"\s*+((?:(?:static|inline|extern)\s++)*+)([A-Za-z_]\w*+)\s*+(" + ARGS + rb")\s*+\Z")
@@ -33,13 +33,23 @@ def _segment(canvas: Canvas, start: int, end: int, region: Region | None) -> Non
         if stop < 0:
             break
         if text.find(b"(", start, stop) >= 0:
-            _item(canvas, start, stop)
+            _prototype(canvas, _item(canvas, start, stop), stop)
         start = stop + 1
     if text.find(b"(", start, end) < 0:
         return
     start = _item(canvas, start, end)
     if region is not None and region.kind == "function":
         _function_head(canvas, start, end)
+    elif region is not None and region.kind == "variant":
+        macro = _MACRO_HEAD.match(canvas.text, start, end)
+        if macro:
+            canvas.note("macro_declaration", macro.start(2), macro.end(2))
+            canvas.put(macro.start(2), b"int"[: macro.end(2) - macro.start(2)].ljust(macro.end(2) - macro.start(2)))
+            first = _WORD.search(canvas.text, macro.start(3), macro.end(3))
+            name = first.span() if first else macro.span(3)
+            canvas.blank(macro.start(3), name[0])
+            canvas.blank(name[1], macro.end(3))
+            canvas.put(macro.end(3) - 1, b"=")
 
 
 def _item(canvas: Canvas, start: int, end: int) -> int:
@@ -84,6 +94,10 @@ def _function_head(canvas: Canvas, start: int, end: int) -> None:
     if trailing:
         canvas.note("annotation", trailing.start(1), trailing.end(1))
         canvas.blank(trailing.start(1), trailing.end(1))
+    _prototype(canvas, start, end)
+
+
+def _prototype(canvas: Canvas, start: int, end: int) -> None:
     head = _HEAD.match(canvas.text, start, end)
     if head:
         _specifiers(canvas, head.start(1), head.end(1))
@@ -91,8 +105,13 @@ def _function_head(canvas: Canvas, start: int, end: int) -> None:
 
 def _specifiers(canvas: Canvas, start: int, end: int) -> None:
     """Blank the unknown words between the type and the name of a function."""
-    words = [m for m in _WORD.finditer(canvas.text, start, end) if m[0] not in STORAGE]
     spare: list[re.Match[bytes]] = []
+    words: list[re.Match[bytes]] = []
+    for found in _WORD.finditer(canvas.text, start, end):
+        if found[0] in ATTRIBUTES:
+            spare.append(found)
+        elif found[0] not in STORAGE:
+            words.append(found)
     typed = False
     skip = False
     for number, word in enumerate(words[:-1]):

@@ -24,6 +24,8 @@ ATTRIBUTES = _bytes(syntax_rules()["attributes"]["words"])
 """Attribute words without arguments."""
 ATTRIBUTE_CALLS = _bytes(syntax_rules()["attributes"]["calls"])
 """Attribute words that take arguments."""
+MARKERS = tuple(word.encode() for word in syntax_rules()["attributes"]["markers"])
+"""Attribute words that stand inside a struct and begin with no underscore."""
 TYPES = _bytes(syntax_rules()["types"]["words"])
 """Words in two underscores that are no attributes."""
 BUILTIN = frozenset((b"void", b"char", b"short", b"int", b"long", b"float", b"double", b"signed", b"unsigned", b"_Bool", b"bool"))

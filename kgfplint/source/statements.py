@@ -1,0 +1,93 @@
+"""Statements handed to macros as arguments, macros that stand alone, and declarations made by a macro."""
+
+import re
+
+from kgfplint.source.canvas import Canvas
+from kgfplint.source.regions import Regions
+
+_LAST_SEMICOLON = re.compile(rb";(\s*+)\)")
+_KEYWORD = re.compile(rb",(\s*+)(return|goto|break|continue)\b(\s*+)([,)]?)")
+_EMPTY = re.compile(rb",(?=\s*+[,)])")
+_ALONE = re.compile(rb"\n[ \t]++([A-Za-z_]\w*+)[ \t]*+(?=\r?\n)")
+_NOT_ALONE = frozenset((b"else", b"do", b"return", b"struct", b"union", b"enum", b"case", b"static", b"const", b"goto", b"if", b"for", b"while", b"switch", b"unsigned", b"int", b"long", b"void", b"char"))
+_BRACED = re.compile(rb"=\s*+\{")
+_DECLARES = re.compile(rb"([A-Z]\w*)\s*(\()\s*\w+\s*(,)[^(){};]*(\))\s*\Z")
+_REACH = 2000
+
+
+def rewrite_statements(canvas: Canvas, regions: Regions) -> None:
+    """Make arguments expressions or blocks; notes "argument_statement", "bare_macro" and "macro_declaration"."""
+    text = canvas.text
+    for match in _LAST_SEMICOLON.finditer(text):
+        _statement_argument(canvas, match.start(), match.end() - 1)
+    for match in _KEYWORD.finditer(text):
+        canvas.note("argument_statement", match.start(2), match.end(3))
+        if match[4]:
+            canvas.put(match.start(2), match[2].capitalize())
+        else:
+            canvas.blank(match.start(2), match.end(2))
+    for match in _EMPTY.finditer(text):
+        canvas.blank(match.start(), match.start() + 1)
+    for match in _ALONE.finditer(text):
+        start = match.start(1)
+        if bytes(match[1]) in _NOT_ALONE or canvas.before(start)[-1:] not in b";{}:" or regions.kind(start) != "function":
+            continue
+        if canvas.after(match.end())[:1] in b";=,.-+*/%&|()[<>?:" and canvas.after(match.end()):
+            continue
+        canvas.note("bare_macro", start, match.end(1))
+        canvas.blank(start, match.end(1))
+    for match in _BRACED.finditer(text):
+        window = max(0, match.start() - 200)
+        found = _DECLARES.search(text, window, match.start()) if canvas.before(match.start())[-1:] == b")" else None
+        if found:
+            canvas.note("macro_declaration", found.start(1), found.end(1))
+            canvas.put(found.start(2), b" ")
+            canvas.put(found.start(3), b"[")
+            canvas.put(found.start(4), b"]")
+
+
+def _opening(text: bytearray, closing: int) -> int:
+    """Return where the parenthesis that closes at `closing` opens, -1 when that is far away."""
+    depth, at, limit = 0, closing, max(0, closing - _REACH)
+    while at > limit:
+        opening = text.rfind(b"(", limit, at)
+        if opening < 0:
+            return -1
+        depth += text.count(b")", opening, at)
+        if depth == 0:
+            return opening
+        depth -= 1
+        at = opening
+    return -1
+
+
+def _statement_argument(canvas: Canvas, semicolon: int, closing: int) -> None:
+    """Make `(a, x; y;)` either `(a,{x; y;})`, where blanks leave room, or `(a, x, y )`."""
+    text = canvas.text
+    opening = _opening(text, closing)
+    if opening < 0 or canvas.before(opening).endswith((b"for", b"while", b"if", b"switch")):
+        return
+    inside = bytes(text[opening + 1 : closing])
+    if b"{" in inside and inside.lstrip()[:1] == b"{":
+        return
+    first = opening + 1 + inside.index(b";")
+    depth = start = 0
+    for at in range(opening + 1, first):
+        byte = text[at]
+        if byte == 0x28:
+            depth += 1
+        elif byte == 0x29:
+            depth -= 1
+        elif byte == 0x2C and depth == 0:
+            start = at
+    start = start or opening
+    canvas.note("argument_statement", start + 1, closing)
+    room = [at for at in range(start + 1, first) if text[at] in b" \t"][:1]
+    behind = [at for at in range(semicolon + 1, closing) if text[at] in b" \t"][-1:]
+    if room and behind and not bytes(text[start + 1 : room[0]]).strip():
+        canvas.put(room[0], b"{")
+        canvas.put(behind[0], b"}")
+        return
+    canvas.blank(semicolon, semicolon + 1)
+    if b"{" not in inside:
+        canvas.put(opening + 1, bytes(text[opening + 1 : closing]).replace(b";", b","))
