@@ -11,12 +11,14 @@ from pathlib import Path
 
 from kgfplint.catalogue import Catalogue, load, rules_directory
 from kgfplint.checks import CheckModule, select
+from kgfplint.checks.run import Analysis, Job
 from kgfplint.config import Settings
 from kgfplint.facts import ir
 from kgfplint.facts.index import Index, Progress, build
 from kgfplint.facts.store import BodyReader, Store, StoreError, remove
 from kgfplint.facts.workers import available_cpus
 from kgfplint.findings import Finding, with_fingerprints
+from kgfplint.gfp import Masks
 from kgfplint.program import Program, link
 from kgfplint.report import Report, Stats
 from kgfplint.source.tree import discover, find_root, kernel_version
@@ -92,7 +94,12 @@ def _run(paths: Sequence[Path], settings: Settings, checks: Sequence[CheckModule
 def analyse(program: Program, found: Survey, catalogue: Catalogue, checks: Sequence[CheckModule],
             settings: Settings, progress: Progress) -> list[Finding]:
     """Return the findings of the checks in the survey's target files, in any order."""
-    return []
+    masks = Masks.of_tree(found.root, found.version)
+    job = Job(program, catalogue, masks, found.store.path, found.index.keys, {}, checks)
+    analysis = Analysis(job, settings.jobs or available_cpus(), found.store.release, progress)
+    with _timed(found.stats, "summaries"):
+        analysis.infer()
+    return analysis.check(found.targets)
 
 
 def linked(found: Survey, progress: Progress = lambda *_: None) -> Program:

@@ -128,6 +128,7 @@ class Masks:
     def __init__(self, named: dict[str, int]) -> None:
         """Take the value of every name; bits are the names `__GFP_…` of a single bit."""
         self.named = named
+        self._parsed: dict[str, Mask] = {}
         self.bits = {
             name: value for name, value in named.items() if re.match(r"__GFP_", name) and value.bit_count() == 1
         }
@@ -148,6 +149,14 @@ class Masks:
     def constant(self, name: str) -> Mask:
         """Return the mask of a named constant; KeyError for any other name."""
         return Mask.of(self.named[name])
+
+    def parse(self, text: str) -> Mask:
+        """Return the mask of C text such as `GFP_KERNEL | __GFP_NOWARN`; nothing is known of what does not parse."""
+        known = self._parsed.get(text)
+        if known is None:
+            expr = _expression(text) if len(text) < 400 else None
+            known = self._parsed[text] = Mask.unknown() if expr is None else self.evaluate(expr)
+        return known
 
     def evaluate(self, expr: ir.Expr, lookup: Lookup = _nothing) -> Mask:
         """Return what is known of an expression; names go to `lookup` first, then to the headers."""

@@ -96,7 +96,7 @@ class Expressions:
         value = _bare(value)
         if value.type == "call_expression" and self._plain_call(value, target):
             return
-        if value.type == "conditional_expression" and self._calls(value):
+        if value.type == "conditional_expression":
             self._diamond(value, lambda arm: self.assign(target, arm, line, column))
             return
         self.flow.emit(ir.Assign(target, self.expr(value), "", line, column))

@@ -6,9 +6,10 @@ No build has chosen an architecture, so `<asm/x.h>` means that header of every a
 
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+_GENERAL = ("include", "include/uapi")
 _BELOW_ARCH = ("include", "include/uapi", "include/generated")
 
 
@@ -36,11 +37,12 @@ class Includes:
     def _system(self, name: str) -> tuple[str, ...]:
         found = self._resolved.get(name)
         if found is None:
-            places = ["include", "include/uapi"]
-            general = next((p for p in self._candidates(places, name)), None)
-            found = tuple(filter(None, (general, *self._candidates(self._arches, name))))
+            found: tuple[str, ...] = next(((path,) for path in self._candidates(_GENERAL, name)), ())
+            if not found or name.startswith("asm/"):
+                found += tuple(self._candidates(self._arches, name))
             if name.startswith("asm/"):
-                found += tuple(self._candidates(["include", "include/uapi"], f"asm-generic/{name[4:]}"))
+                # An architecture without one of its own gets the generic header.
+                found += tuple(self._candidates(_GENERAL, f"asm-generic/{name[4:]}"))
             self._resolved[name] = found
         return found
 
@@ -52,7 +54,7 @@ class Includes:
             folder = posixpath.dirname(folder)
         return tuple(self._candidates([""], name))
 
-    def _candidates(self, folders: list[str], name: str) -> Iterator[str]:
+    def _candidates(self, folders: Iterable[str], name: str) -> Iterator[str]:
         for folder in folders:
             path = posixpath.normpath(posixpath.join(folder, name))
             if self._exists(path):

@@ -1,6 +1,6 @@
 """What a call means: the catalogue's entry for its name, or the summary inferred for the function it calls."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -8,6 +8,9 @@ from kgfplint.catalogue import Alloc, Catalogue, Free
 from kgfplint.facts import ir
 from kgfplint.gfp import Mask, Masks
 from kgfplint.program.link import Program
+
+Values = Mapping[str, Sequence[ir.Expr | None]]
+"""Names of locals and parameters with all values assigned to them (None: an unknown one; none: a parameter's own)."""
 
 GFP_TYPES = frozenset({"gfp_t", "const gfp_t"})
 
@@ -34,7 +37,6 @@ class Summary(Struct, frozen=True, array_like=True):
     frees: tuple[Free, ...] = ()
     acquires: tuple[LockChange, ...] = ()
     releases: tuple[LockChange, ...] = ()
-    keeps: int = 0
 
 
 EMPTY = Summary()
@@ -103,22 +105,40 @@ class Meaning:
                     return place
         return None
 
-    def mask_of(self, file: int, alloc: Alloc, call: ir.Call, local: Mapping[str, ir.Expr | None]) -> Mask:
-        """Return the mask that an allocating call is given; `local` maps locals to their only value."""
+    def mask_of(self, file: int, alloc: Alloc, call: ir.Call, values: Values) -> Mask:
+        """Return the mask that an allocating call is given; `values` are those of locals."""
         if alloc.gfp is not None and alloc.gfp < len(call.args):
-            return self.evaluate(file, call.args[alloc.gfp], local)
+            return self.evaluate(file, call.args[alloc.gfp], values)
         if alloc.mask is not None:
             return self.masks.parse(alloc.mask)
         return Mask.unknown()
 
-    def evaluate(self, file: int, expr: ir.Expr, local: Mapping[str, ir.Expr | None]) -> Mask:
-        """Return what is known of a mask expression in a function of `file`."""
+    def evaluate(self, file: int, expr: ir.Expr, values: Values) -> Mask:
+        """Return what is known of a mask expression in a function of `file`.
+
+        A local has the join of the values assigned to it; an object-like macro its definition.
+        """
+        open_names: set[str] = set()
 
         def lookup(name: str) -> Mask | ir.Expr | None:
-            if name in local:
-                return local[name]
-            for _, text in self.program.macros.get(name, ()):
-                return self.masks.parse(text)
-            return None
+            if name in open_names:
+                return None
+            if name in values:
+                assigned = values[name]
+                if not assigned:
+                    return None
+                open_names.add(name)
+                masks = [Mask.unknown(name) if value is None else self.masks.evaluate(value, lookup) for value in assigned]
+                open_names.discard(name)
+                joined = masks[0]
+                for mask in masks[1:]:
+                    joined = joined.join(mask)
+                return joined
+            return None if name in self.masks.named else self._macro(file, name)
 
         return self.masks.evaluate(expr, lookup)
+
+    def _macro(self, file: int, name: str) -> Mask | None:
+        found = self.program.macros.get(name, ())
+        own = [text for where, text in found if where == file] or [text for _, text in found]
+        return self.masks.parse(own[0]) if own and all(text == own[0] for text in own) else None

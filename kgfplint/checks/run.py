@@ -1,0 +1,163 @@
+"""Running analyses over the functions of a program in worker processes.
+
+The workers are forked from the process that linked the program, so that they share it; each opens
+the store of facts for itself and reads the bodies it needs.
+"""
+
+import gc
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kgfplint.catalogue import Catalogue
+from kgfplint.checks import CheckModule
+from kgfplint.checks.unit import Unit
+from kgfplint.facts.store import BodyReader, Store
+from kgfplint.facts.workers import Workers
+from kgfplint.findings import Finding
+from kgfplint.gfp import Masks
+from kgfplint.ownership.summaries import ROUNDS, callers, candidates, infer
+from kgfplint.program.link import Program
+from kgfplint.program.meaning import Meaning, Summary
+
+log = logging.getLogger("kgfplint")
+
+Progress = Callable[[str, int, int], None]
+CHUNK = 400
+"""Functions that a worker takes at a time."""
+
+
+@dataclass
+class Job:
+    """What workers share: the program, what is known, where the bodies are."""
+
+    program: Program
+    catalogue: Catalogue
+    masks: Masks
+    store: Path
+    keys: Mapping[str, bytes]
+    summaries: dict[int, Summary]
+    checks: Sequence[CheckModule] = ()
+
+    def meaning(self) -> Meaning:
+        """Return what calls mean under the present summaries."""
+        return Meaning(self.program, self.catalogue, self.masks, self.summaries)
+
+
+_job: Job | None = None
+"""The job of this process and of the workers forked from it."""
+_reader: Store | None = None
+
+
+def _bodies(path: str) -> BodyReader:
+    global _reader
+    assert _job is not None
+    if _reader is None:
+        _reader = Store.reader(_job.store)
+    return _reader.bodies(_job.keys[path])
+
+
+def _units(functions: Sequence[int], meaning: Meaning) -> Iterable[Unit]:
+    """Yield the units of functions, given in order of files."""
+    program = meaning.program
+    file, bodies = -1, None
+    for number in functions:
+        row = program.rows[number]
+        if row.file != file or bodies is None:
+            file, bodies = row.file, _bodies(program.paths[row.file])
+        yield Unit(number, bodies.body(number - program.first[file]), meaning)
+
+
+def _infer(functions: Sequence[int]) -> list[tuple[int, Summary | None]]:
+    assert _job is not None
+    meaning = _job.meaning()
+    return [(unit.number, infer(unit.number, unit.body, meaning)) for unit in _units(functions, meaning)]
+
+
+def _check(functions: Sequence[int]) -> tuple[list[Finding], list[str]]:
+    """Run the checks over functions; a check that fails on one is told of, not fatal."""
+    assert _job is not None
+    found: list[Finding] = []
+    failures: list[str] = []
+    meaning = _job.meaning()
+    for unit in _units(functions, meaning):
+        for check in _job.checks:
+            try:
+                found.extend(check.check(unit))
+            except (RecursionError, LookupError, ValueError, TypeError, AttributeError) as error:
+                failures.append(f"{unit.path}:{unit.row.line}: {check.RULE.code} failed in {unit.name}: {error!r}")
+    return found, failures
+
+
+def _chunks(functions: Iterable[int]) -> list[list[int]]:
+    ordered = sorted(functions)
+    return [ordered[at : at + CHUNK] for at in range(0, len(ordered), CHUNK)]
+
+
+class Analysis:
+    """The whole-program analyses of one run."""
+
+    def __init__(self, job: Job, jobs: int, release: Callable[[], None], progress: Progress) -> None:
+        """Use `jobs` processes; `release` lets go of what must not be shared with forked ones."""
+        global _job
+        _job = job
+        self._job = job
+        self._jobs = jobs
+        self._release = release
+        self._progress = progress
+
+    def _before_fork(self) -> None:
+        global _reader
+        _reader = None
+        self._release()
+        gc.collect()
+        gc.freeze()
+
+    def infer(self) -> None:
+        """Fill the job's summaries, round by round."""
+        job = self._job
+        primitives = [*job.catalogue.allocs, *job.catalogue.frees, *job.catalogue.locks]
+        waiting = candidates(job.program, primitives)
+        for turn in range(ROUNDS):
+            if not waiting:
+                break
+            changed: set[int] = set()
+            chunks = _chunks(waiting)
+            with Workers(self._jobs, self._before_fork) as workers:
+                for done, (chunk, result) in enumerate(workers.map(_infer, chunks), 1):
+                    self._progress(f"summaries {turn + 1}", done, len(chunks))
+                    for number, summary in result or self._lost(chunk):
+                        if summary != job.summaries.get(number):
+                            changed.add(number)
+                            self._keep(number, summary)
+            waiting = callers(job.program, changed)
+
+    def _keep(self, number: int, summary: Summary | None) -> None:
+        if summary is None:
+            self._job.summaries.pop(number, None)
+        else:
+            self._job.summaries[number] = summary
+
+    def _lost(self, chunk: Sequence[int]) -> list[tuple[int, Summary | None]]:
+        for number in chunk:
+            log.warning("%s: the analysis of %s died", self._job.program.file_of(number), self._job.program.rows[number].name)
+        return []
+
+    def check(self, targets: Iterable[str]) -> list[Finding]:
+        """Return the findings of the job's checks in the functions of the target files."""
+        program = self._job.program
+        wanted = set(targets)
+        functions = [f for file, path in enumerate(program.paths) if path in wanted for f in program.functions_of(file)]
+        found: list[Finding] = []
+        chunks = _chunks(functions)
+        with Workers(self._jobs, self._before_fork) as workers:
+            for done, (chunk, result) in enumerate(workers.map(_check, chunks), 1):
+                self._progress("checks", done, len(chunks))
+                if result is None:
+                    self._lost(chunk)
+                    continue
+                found.extend(result[0])
+                for failure in result[1]:
+                    log.warning("%s", failure)
+        return found

@@ -1,0 +1,260 @@
+"""Which locks and disabled contexts are held at each event: forward over the control flow graph.
+
+At a join the smaller held set is right (a miss is better than a false alarm). A release without an
+acquire of one's own drops what the caller holds and becomes part of the function's summary.
+"""
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from kgfplint.facts import ir
+from kgfplint.facts.terms import atom, substitute
+from kgfplint.program.meaning import LockChange, Meaning
+
+_ROUNDS = 12
+
+
+class Held(Struct, frozen=True, array_like=True):
+    """One kind of held state: which lock (None for BH, IRQ, preemption, RCU), by which call, on which line."""
+
+    kind: str
+    lock: ir.Expr | None
+    by: str
+    line: int
+
+
+class Pending(Struct, frozen=True, array_like=True):
+    """A conditional acquire: held once `value` turns out to be as `truth` says."""
+
+    value: ir.Expr
+    truth: bool
+    held: tuple[Held, ...]
+
+
+class State(Struct, frozen=True, array_like=True):
+    """What is held, what depends on a result not tested yet, and what of the caller's was released."""
+
+    held: tuple[Held, ...] = ()
+    pending: tuple[Pending, ...] = ()
+    released: frozenset[LockChange] = frozenset()
+
+
+def _join(left: State, right: State) -> State:
+    if left == right:
+        return left
+    rest = [(h.kind, h.lock) for h in right.held]
+    held = []
+    for entry in left.held:
+        if (entry.kind, entry.lock) in rest:
+            rest.remove((entry.kind, entry.lock))
+            held.append(entry)
+    pending = tuple(p for p in left.pending if p in right.pending)
+    return State(tuple(held), pending, left.released | right.released)
+
+
+class HeldLocks:
+    """The held states of one function."""
+
+    def __init__(self, body: ir.Body, file: int, meaning: Meaning) -> None:
+        """Compute the state at the entry of every block."""
+        self._body = body
+        self._file = file
+        self._meaning = meaning
+        self._entry: list[State | None] = [None] * len(body.blocks)
+        if body.blocks:
+            self._solve()
+
+    def _solve(self) -> None:
+        self._entry[0] = State()
+        waiting = {0}
+        for _ in range(_ROUNDS):
+            if not waiting:
+                return
+            for number in range(len(self._body.blocks)):
+                if number in waiting:
+                    waiting.discard(number)
+                    self._push(number, waiting)
+
+    def _push(self, number: int, waiting: set[int]) -> None:
+        block = self._body.blocks[number]
+        state = self._entry[number]
+        if state is None:
+            return
+        for event in block.events:
+            state = self.after(state, event)
+        for edge in block.edges:
+            arriving = _refined(state, edge)
+            known = self._entry[edge.to]
+            joined = arriving if known is None else _join(known, arriving)
+            if joined != known:
+                self._entry[edge.to] = joined
+                waiting.add(edge.to)
+
+    def states(self) -> Iterator[tuple[ir.Event, State]]:
+        """Yield every reachable event with the state before it."""
+        for block, state in zip(self._body.blocks, self._entry, strict=True):
+            if state is not None:
+                for event in block.events:
+                    yield event, state
+                    state = self.after(state, event)
+
+    def exits(self) -> list[tuple[ir.Return, State]]:
+        """Return the state at each return."""
+        return [(event, state) for event, state in self.states() if isinstance(event, ir.Return)]
+
+    def after(self, state: State, event: ir.Event) -> State:
+        """Return the state after an event."""
+        if isinstance(event, ir.Call):
+            return self._call(state, event)
+        if isinstance(event, ir.Guard):
+            return self._guard(state, event)
+        if isinstance(event, ir.Assign | ir.Declare) and state.pending:
+            name = event.name if isinstance(event, ir.Declare) else event.target
+            return State(state.held, tuple(p for p in state.pending if p.value not in (name, ir.Name(str(name)))), state.released)
+        return state
+
+    def _guard(self, state: State, event: ir.Guard) -> State:
+        guard = self._meaning.catalogue.guards.get(event.cls)
+        if guard is None or guard.conditional:
+            return state
+        lock = event.args[guard.lock] if guard.lock is not None and guard.lock < len(event.args) else None
+        if event.enter:
+            return _acquired(state, tuple(Held(kind, _lock(kind, lock), f"guard({event.cls})", event.line) for kind in guard.kinds))
+        for kind in guard.kinds:
+            state = _release(state, kind, _lock(kind, lock), own=True)
+        return state
+
+    def _call(self, state: State, event: ir.Call) -> State:
+        if not isinstance(event.callee, ir.Name):
+            return _unknown(state, event, str(getattr(event.callee, "member", "")))
+        name = event.callee.id
+        effect = self._meaning.catalogue.locks.get(name)
+        if effect is not None:
+            lock = event.args[effect.lock] if effect.lock is not None and effect.lock < len(event.args) else None
+            if effect.action == "release" and effect.when == "always":
+                for kind in effect.kinds:
+                    state = _release(state, kind, _lock(kind, lock))
+            elif effect.action == "acquire":
+                held = tuple(Held(kind, _lock(kind, lock), name, event.line) for kind in effect.kinds)
+                state = _conditional(state, event, held, effect.when)
+            return state
+        summary = self._meaning.summary(self._file, name)
+        if summary.acquires or summary.releases:
+            return self._summarised(state, event, name)
+        if self._meaning.program.resolve(self._file, name):
+            return state
+        return _unknown(state, event, name)
+
+    def _summarised(self, state: State, event: ir.Call, name: str) -> State:
+        summary = self._meaning.summary(self._file, name)
+        targets = self._meaning.program.resolve(self._file, name)
+        params = self._meaning.program.rows[targets[0]].params if targets else ()
+        values = {param.name: arg for param, arg in zip(params, event.args, strict=False)}
+
+        def given(change: LockChange) -> ir.Expr | None:
+            return None if change.lock is None else substitute(change.lock, values)
+
+        for change in summary.releases:
+            state = _release(state, change.kind, given(change))
+        for when in dict.fromkeys(change.when for change in summary.acquires):
+            held = tuple(Held(c.kind, given(c), name, event.line) for c in summary.acquires if c.when == when)
+            state = _conditional(state, event, held, when)
+        return state
+
+
+def _lock(kind: str, lock: ir.Expr | None) -> ir.Expr | None:
+    """The lock that an entry of this kind is told apart by; disabled contexts have none."""
+    return None if kind in ("irq", "bh", "preempt", "rcu", "rcu_bh", "rcu_sched", "pagefault") else lock
+
+
+def _acquired(state: State, held: tuple[Held, ...]) -> State:
+    return State(state.held + held, state.pending, state.released)
+
+
+def _conditional(state: State, event: ir.Call, held: tuple[Held, ...], when: str) -> State:
+    if when == "always":
+        return _acquired(state, held)
+    truth = when in ("nonzero", "nonnull")
+    value = event.target if event.target is not None else ir.CallResult(event.callee, event.args)
+    return State(state.held, (*state.pending, Pending(value, truth, held)), state.released)
+
+
+def _release(state: State, kind: str, lock: ir.Expr | None, own: bool = False) -> State:
+    """Drop one entry: the same lock, else (an alias) the last of the kind, else the caller's."""
+    held = list(state.held)
+    fitting = [h for h in held if h.kind == kind and h.lock == lock] or [h for h in held if h.kind == kind]
+    if fitting:
+        held.remove(fitting[-1])
+        return State(tuple(held), state.pending, state.released)
+    released = state.released if own else state.released | {LockChange(kind, lock)}
+    return State(state.held, state.pending, released)
+
+
+def _unknown(state: State, event: ir.Call, name: str) -> State:
+    """A function we cannot see: it may drop a lock that it is handed, or whatever its name says."""
+    if not state.held:
+        return state
+    if "unlock" in name or "release" in name or "enable" in name:
+        return State((), state.pending, state.released)
+    kept = tuple(h for h in state.held if h.lock is None or h.lock not in event.args)
+    return State(kept, state.pending, state.released) if len(kept) < len(state.held) else state
+
+
+def _refined(state: State, edge: ir.Edge) -> State:
+    """Settle conditional acquires that the edge's condition decides."""
+    if edge.condition is None or not state.pending:
+        return state
+    condition, truth = atom(edge.condition, edge.truth)
+    held, pending = state.held, []
+    for entry in state.pending:
+        if entry.value == condition:
+            if truth == entry.truth:
+                held += entry.held
+        elif isinstance(condition, ir.Binary) and entry.value in (condition.left, condition.right):
+            if condition.op == "<" and truth and entry.truth is False:
+                continue
+            pending.append(entry)
+        else:
+            pending.append(entry)
+    return State(held, tuple(pending), state.released)
+
+
+def lock_changes(locks: HeldLocks) -> tuple[tuple[LockChange, ...], tuple[LockChange, ...]]:
+    """Return (acquires, releases) of a function from its exits.
+
+    Acquired is what every return holds, or exactly the zero (or exactly the nonzero) ones.
+    """
+    exits = locks.exits()
+    if not exits:
+        return (), ()
+    releases = frozenset[LockChange]().union(*(state.released for _, state in exits))
+    always = _common([state for _, state in exits])
+    acquires = [LockChange(h.kind, h.lock) for h in always]
+    for when, wanted in (("zero", False), ("nonzero", True)):
+        fitting = [s for r, s in exits if _truth(r.value) is wanted]
+        other = [s for r, s in exits if _truth(r.value) is (not wanted)]
+        if fitting and other and len(fitting) + len(other) == len(exits) and not _common(other):
+            acquires += [LockChange(h.kind, h.lock, when) for h in _common(fitting)]
+    return tuple(acquires), tuple(sorted(releases, key=str))
+
+
+def _common(states: list[State]) -> tuple[Held, ...]:
+    joined = states[0] if states else State()
+    for state in states[1:]:
+        joined = _join(joined, state)
+    return joined.held
+
+
+def _truth(value: ir.Expr | None) -> bool | None:
+    if isinstance(value, ir.Number):
+        return value.value != 0
+    if isinstance(value, ir.Name) and value.id in ("NULL", "false"):
+        return False
+    if isinstance(value, ir.Name) and value.id == "true":
+        return True
+    if isinstance(value, ir.Unary) and value.op == "-":
+        return True
+    return None
+
+

@@ -1,0 +1,310 @@
+"""Following memory along the paths of one function.
+
+Property simulation: per block, one entry for each distinct ownership state; what is known of tested
+values is kept apart where the ownership differs and joined where it does not. A function too rich in
+states is cut short: a miss, never a guess.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from kgfplint.facts import ir
+from kgfplint.facts.terms import show
+from kgfplint.ownership import ops
+from kgfplint.ownership.conditions import ANY, Known, after, join
+
+MAYBE, VALID, NULL, ERROR, UNKNOWN = range(5)
+"""What is known of a pointer: untested result of an allocator, tested, NULL, error pointer, anything."""
+
+_MOST_STATES = 40
+_MOST_STEPS = 6000
+_NULL_OBJECT, _ERROR_OBJECT = -1, -2
+_PARAM = -100
+
+
+class Origin(NamedTuple):
+    """Where an object comes from: an allocation site, or `what` else ("local", "string", "param", "freed")."""
+
+    site: ops.Site | None
+    what: str
+    param: int = -1
+
+
+class Incident(NamedTuple):
+    """Something that happened on some path; what it is worth is for a rule to say.
+
+    kind: "double-free", "free" (every free of a known origin), "unchecked", "null-test", "error-test",
+    "use-after-free", "freed-error". `event` is where; `line` its line; `earlier` the line of the first free.
+    """
+
+    kind: str
+    origin: Origin
+    lvalue: str
+    event: ir.Event | None
+    line: int
+    free: ops.Release | None = None
+    earlier: int = 0
+
+
+class Exit(NamedTuple):
+    """A return: what the value is (origin and state) and the parameters that were freed."""
+
+    event: ir.Return
+    origin: Origin | None
+    state: int
+    freed: frozenset[int]
+    null_params: frozenset[int]
+
+
+class Object(NamedTuple):
+    """The state of one object on a path: its pointer's state and the line of its free (0: alive)."""
+
+    state: int
+    freed: int = 0
+
+
+class State(NamedTuple):
+    """One ownership state: lvalue → object number, object number → object, and facts."""
+
+    values: dict[int, int]
+    objects: dict[int, Object]
+    facts: dict[int, Known]
+
+    def key(self) -> tuple[frozenset[tuple[int, int]], frozenset[tuple[int, Object]]]:
+        """The part by which states are told apart."""
+        return frozenset(self.values.items()), frozenset(self.objects.items())
+
+
+class Paths:
+    """The simulation of one function; `incidents` and `exits` are its result."""
+
+    def __init__(self, program: ops.Reduced, params: Iterable[str] = ()) -> None:
+        """Run to the end (or to the limit, then `complete` is False)."""
+        self.incidents: dict[tuple[object, ...], Incident] = {}
+        self.exits: list[Exit] = []
+        self.complete = True
+        self._program = program
+        self._origins: dict[int, Origin] = {_NULL_OBJECT: Origin(None, "null"), _ERROR_OBJECT: Origin(None, "err_ptr")}
+        self._run(tuple(params))
+
+    def _run(self, params: tuple[str, ...]) -> None:
+        values, objects = {}, {}
+        for place, name in enumerate(params):
+            lvalue = next((n for n, lv in enumerate(self._program.lvalues) if lv == ir.Name(name)), None)
+            if lvalue is not None:
+                number = _PARAM - place
+                values[lvalue], objects[number] = number, Object(UNKNOWN)
+                self._origins[number] = Origin(None, "param", place)
+        start = State(values, objects, {})
+        seen: list[dict[object, State]] = [{} for _ in self._program.blocks]
+        waiting: list[dict[object, State]] = [{} for _ in self._program.blocks]
+        waiting[0][start.key()] = start
+        steps = 0
+        progress = True
+        while progress:
+            progress = False
+            for block in range(len(waiting)):
+                while waiting[block]:
+                    progress = True
+                    key, state = waiting[block].popitem()
+                    steps += 1
+                    if steps > _MOST_STEPS:
+                        self.complete = False
+                        return
+                    seen[block][key] = state
+                    for to, arriving in self._step(block, state):
+                        self._arrive(arriving, seen[to], waiting[to])
+
+    def _arrive(self, state: State, seen: dict[object, State], waiting: dict[object, State]) -> None:
+        key = state.key()
+        before = waiting.get(key) or seen.get(key)
+        if before is not None:
+            facts = {n: joined for n, known in before.facts.items()
+                     if n in state.facts and (joined := join(known, state.facts[n])) != ANY}
+            if facts == before.facts:
+                return
+            state = State(state.values, state.objects, facts)
+        elif len(seen) + len(waiting) >= _MOST_STATES:
+            self.complete = False
+            return
+        waiting[key] = state
+
+    def _step(self, block: int, state: State) -> Iterator[tuple[int, State]]:
+        """Run one block; yield the states that leave it."""
+        state = State(dict(state.values), dict(state.objects), dict(state.facts))
+        for op in self._program.blocks[block]:
+            self._apply(state, op)
+        self._sweep(state)
+        for to, branch in self._program.edges[block]:
+            if branch is None:
+                yield to, state
+                continue
+            if branch.uses:
+                self._used(state, branch.uses, None, self._program.lines[block])
+            arriving = self._refined(state, branch, self._program.lines[block])
+            if arriving is not None:
+                yield to, arriving
+
+    @staticmethod
+    def _sweep(state: State) -> None:
+        """Drop objects that nothing points to (parameters stay: they belong to the caller)."""
+        live = set(state.values.values())
+        for number in [n for n in state.objects if n not in live and n > _PARAM]:
+            del state.objects[number]
+
+    def _apply(self, state: State, op: ops.Op) -> None:
+        match op:
+            case ops.Allocate(target, site):
+                self._allocate(state, target, site)
+            case ops.Release():
+                self._release(state, op)
+            case ops.Copy(target, source):
+                if source in state.values:
+                    state.values[target] = state.values[source]
+                else:
+                    state.values.pop(target, None)
+            case ops.Set(target, what):
+                self._set(state, target, what)
+            case ops.Forget(targets, facts):
+                for target in targets:
+                    state.values.pop(target, None)
+                for fact in facts:
+                    state.facts.pop(fact, None)
+            case ops.Learn(fact, known):
+                state.facts[fact] = known
+            case ops.Use(targets, event, line):
+                self._used(state, targets, event, line)
+            case ops.Pass():
+                self._passed(state, op)
+            case ops.Leave():
+                self._leave(state, op)
+
+    def _allocate(self, state: State, target: int, site: ops.Site) -> None:
+        """A new object; what still points to the one made here before points to something unknown."""
+        for lvalue in [lv for lv, number in state.values.items() if number == site.number]:
+            del state.values[lvalue]
+        self._origins[site.number] = Origin(site, "alloc")
+        if site.alloc.ptr is not None and site.alloc.ptr < len(site.call.args):
+            for lvalue, expr in enumerate(self._program.lvalues):
+                if expr == site.call.args[site.alloc.ptr]:
+                    state.values.pop(lvalue, None)
+        if target >= 0:
+            state.values[target] = site.number
+            state.objects[site.number] = Object(UNKNOWN if site.alloc.fails in ("never", "errno") else MAYBE)
+
+    def _set(self, state: State, target: int, what: str) -> None:
+        number = {"null": _NULL_OBJECT, "err_ptr": _ERROR_OBJECT}.get(what)
+        if number is not None:
+            state.values[target] = number
+            state.objects[number] = Object(NULL if what == "null" else ERROR)
+        elif what:
+            number = -10 - target
+            self._origins[number] = Origin(None, what)
+            state.values[target] = number
+            state.objects[number] = Object(VALID)
+        else:
+            state.values.pop(target, None)
+
+    def _report(self, kind: str, state: State, lvalue: int, event: ir.Event | None, line: int,
+                free: ops.Release | None = None, earlier: int = 0) -> None:
+        number = state.values[lvalue]
+        origin = self._origins[number]
+        key = (kind, number, line, free.number if free else 0)
+        self.incidents.setdefault(key, Incident(kind, origin, _shown(self._program, lvalue), event, line, free, earlier))
+
+    def _release(self, state: State, op: ops.Release) -> None:
+        subject = op.subject
+        line = op.event.line
+        number = state.values.get(subject)
+        if number is None:
+            if subject >= 0 and op.free.flavour not in ("put", "deferred"):
+                number = op.number
+                self._origins[number] = Origin(None, "freed")
+                state.values[subject] = number
+                state.objects[number] = Object(UNKNOWN, line)
+            return
+        thing = state.objects[number]
+        if thing.state == NULL:
+            return
+        if thing.state == ERROR:
+            self._report("freed-error", state, subject, op.event, line, op)
+            return
+        if thing.freed:
+            self._report("double-free", state, subject, op.event, line, op, thing.freed)
+            return
+        self._report("free", state, subject, op.event, line, op)
+        if op.free.flavour not in ("put", "deferred"):
+            state.objects[number] = Object(thing.state, line)
+
+    def _used(self, state: State, targets: tuple[int, ...], event: ir.Event | None, line: int) -> None:
+        for target in targets:
+            number = state.values.get(target)
+            thing = state.objects.get(number) if number is not None else None
+            if number is None or thing is None:
+                continue
+            if thing.freed:
+                self._report("use-after-free", state, target, event, line, None, thing.freed)
+                del state.values[target]
+            elif thing.state == MAYBE:
+                self._report("unchecked", state, target, event, line)
+                state.objects[number] = Object(VALID)
+
+    def _passed(self, state: State, op: ops.Pass) -> None:
+        """A macro may have tested what it was given (an assertion); then nothing is known of it any more."""
+        for target in op.targets:
+            number = state.values.get(target)
+            if number is not None and op.macro and state.objects[number].state == MAYBE:
+                state.objects[number] = Object(UNKNOWN, state.objects[number].freed)
+
+    def _leave(self, state: State, op: ops.Leave) -> None:
+        freed = frozenset(_PARAM - n for n, thing in state.objects.items() if n <= _PARAM and thing.freed)
+        null = frozenset(_PARAM - n for n, thing in state.objects.items() if n <= _PARAM and thing.state in (NULL, ERROR))
+        number = state.values.get(op.value)
+        if op.site is not None:
+            origin: Origin | None = Origin(op.site, "alloc")
+            self.exits.append(Exit(op.event, origin, MAYBE, freed, null))
+        elif number is None:
+            self.exits.append(Exit(op.event, None, UNKNOWN, freed, null))
+        else:
+            thing = state.objects[number]
+            self.exits.append(Exit(op.event, self._origins[number], VALID if thing.freed else thing.state, freed, null))
+
+    def _refined(self, state: State, branch: ops.Branch, line: int) -> State | None:
+        """Return the state on an edge, None when it cannot be taken."""
+        if branch.fact >= 0 and branch.test is not None:
+            known = after(state.facts.get(branch.fact, ANY), branch.test)
+            if known is None:
+                return None
+            state = State(state.values, state.objects, {**state.facts, branch.fact: known})
+        number = state.values.get(branch.lvalue)
+        if number is None:
+            return state
+        thing = state.objects[number]
+        outcome = _outcome(thing, branch)
+        if branch.verdict in ("null", "err_ptr") and thing.state == MAYBE:
+            kind = "null-test" if branch.verdict == "null" else "error-test"
+            self._report(kind, state, branch.lvalue, None, line)
+        if outcome is None:
+            return None
+        return state if outcome == thing else State(state.values, {**state.objects, number: outcome}, state.facts)
+
+
+def _outcome(thing: Object, branch: ops.Branch) -> Object | None:
+    """Return the object after a test of its pointer: `truth` tells that it is good, as far as the test goes."""
+    state, good = thing.state, branch.truth
+    if branch.verdict == "mention":
+        return Object(UNKNOWN, thing.freed) if state == MAYBE else thing
+    if branch.verdict == "err_ptr":
+        if good:
+            return None if state == ERROR else Object(VALID, thing.freed) if state == MAYBE else thing
+        return None if state in (VALID, NULL) else Object(ERROR, thing.freed)
+    if good:
+        return None if state == NULL or (state == ERROR and branch.verdict == "either") else (
+            Object(VALID, thing.freed) if state in (MAYBE, UNKNOWN) else thing)
+    if state == VALID:
+        return None
+    return Object(NULL, thing.freed) if state != ERROR else thing if branch.verdict == "either" else None
+
+
+def _shown(program: ops.Reduced, lvalue: int) -> str:
+    return show(program.lvalues[lvalue])

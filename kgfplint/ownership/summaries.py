@@ -1,0 +1,154 @@
+"""What functions do for their callers: allocate, free a parameter, change what is held. Inferred bottom-up.
+
+Rounds: first every function that calls a primitive of the catalogue, then the callers of those that
+turned out to do something, until nothing changes. Each round runs in worker processes.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from kgfplint.catalogue import Alloc, Free
+from kgfplint.context.held import HeldLocks, LockChange, lock_changes
+from kgfplint.facts import ir
+from kgfplint.facts.terms import NULL as NULL_POINTER
+from kgfplint.ownership.ops import Reducer
+from kgfplint.ownership.paths import ERROR, MAYBE, NULL, VALID, Exit, Paths
+from kgfplint.program.link import Program, Row
+from kgfplint.program.meaning import EMPTY, Meaning, Summary, Values
+
+ROUNDS = 8
+"""More wrappers than this around a primitive are not followed."""
+
+
+def candidates(program: Program, primitives: Iterable[str]) -> set[int]:
+    """Return the functions that directly call one of the names."""
+    return {function for name in primitives for function in program.functions_calling(name)}
+
+
+def callers(program: Program, functions: Iterable[int]) -> set[int]:
+    """Return the functions whose calls may mean one of `functions`."""
+    found: set[int] = set()
+    for function in functions:
+        row = program.rows[function]
+        for caller in program.functions_calling(row.name):
+            if function in program.resolve(program.rows[caller].file, row.name):
+                found.add(caller)
+    return found
+
+
+def summarise(number: int, body: ir.Body, meaning: Meaning) -> Summary:
+    """Return the summary of one function under what is known of its callees."""
+    row = meaning.program.rows[number]
+    types = {param.name: param.ctype for param in row.params}
+    types.update((local.name, local.ctype) for local in body.locals)
+    acquires, releases = _locks(body, row, meaning)
+    allocates, frees = _ownership(body, row, meaning, types)
+    return Summary(allocates, frees, acquires, releases)
+
+
+def _locks(body: ir.Body, row: Row, meaning: Meaning) -> tuple[tuple[LockChange, ...], ...]:
+    if not _touches_locks(body, row.file, meaning):
+        return (), ()
+    return lock_changes(HeldLocks(body, row.file, meaning))
+
+
+def _touches_locks(body: ir.Body, file: int, meaning: Meaning) -> bool:
+    locks = meaning.catalogue.locks
+    for event in _events(body):
+        if isinstance(event, ir.Call) and isinstance(event.callee, ir.Name):
+            summary = meaning.summary(file, event.callee.id)
+            if event.callee.id in locks or summary.acquires or summary.releases:
+                return True
+    return False
+
+
+def _events(body: ir.Body) -> Iterator[ir.Event]:
+    for block in body.blocks:
+        yield from block.events
+
+
+def _ownership(body: ir.Body, row: Row, meaning: Meaning, types: Mapping[str, str]) -> tuple[Alloc | None, tuple[Free, ...]]:
+    makes = frees = False
+    for event in _events(body):
+        if isinstance(event, ir.Call) and isinstance(event.callee, ir.Name):
+            makes = makes or meaning.alloc(row.file, event.callee.id) is not None
+            frees = frees or bool(meaning.frees(row.file, event.callee.id))
+    makes = makes and (row.returns.endswith("*") or bool(row.flags & ir.EXPRESSION))
+    if not makes and not (frees and row.params):
+        return None, ()
+    params = [param.name for param in row.params]
+    paths = Paths(Reducer(body, row.file, meaning, params, types).reduce(), params)
+    if not paths.complete or not paths.exits:
+        return None, ()
+    return (_allocates(body, row, paths, meaning) if makes else None), _frees(row, paths)
+
+
+def _allocates(body: ir.Body, row: Row, paths: Paths, meaning: Meaning) -> Alloc | None:
+    """A function all of whose non-failing returns are fresh memory of one family allocates it."""
+    made: list[Exit] = []
+    fails: set[str] = set()
+    for leave in paths.exits:
+        if leave.origin is not None and leave.origin.site is not None and leave.state in (MAYBE, VALID) or (
+                leave.origin is not None and leave.origin.site is not None and leave.origin.site.alloc.fails == "never"):
+            made.append(leave)
+            if leave.state == MAYBE and leave.origin is not None and leave.origin.site is not None:
+                fails.add(leave.origin.site.alloc.fails)
+        elif leave.state == NULL or leave.event.value == NULL_POINTER:
+            fails.add("null")
+        elif leave.state == ERROR or _is_error(leave):
+            fails.add("err_ptr")
+        elif leave.event.value is not None:
+            return None
+    sites = [leave.origin.site for leave in made if leave.origin is not None and leave.origin.site is not None]
+    if not sites or len({site.alloc.family for site in sites}) != 1:
+        return None
+    first = sites[0]
+    fails.discard("never")
+    failing = fails.pop() if len(fails) == 1 else "never"
+    gfp = next((n for n, param in enumerate(row.params) if param.ctype == "gfp_t"), None)
+    mask = None
+    if gfp is None:
+        masks = [meaning.mask_of(row.file, site.alloc, site.call, _values(body, row)) for site in sites]
+        mask = meaning.masks.describe(masks[0]) if all(m == masks[0] and m.value is not None for m in masks) else None
+    sleeps = first.alloc.sleeps if gfp is None and mask is None and first.alloc.sleeps != "gfp" else "gfp"
+    return Alloc(
+        name=row.name, family=first.alloc.family, params=tuple(p.name for p in row.params), fails=failing,  # type: ignore[arg-type]
+        zeroes=all(site.alloc.zeroes for site in sites), sleeps=sleeps, mask=mask, gfp=gfp, managed=first.alloc.managed,
+    )
+
+
+def _values(body: ir.Body, row: Row) -> Values:
+    values: dict[str, list[ir.Expr | None]] = {local.name: [] for local in body.locals}
+    for event in _events(body):
+        if isinstance(event, ir.Assign) and isinstance(event.target, ir.Name) and event.target.id in values:
+            values[event.target.id].append(None if event.op else event.value)
+    return values
+
+
+def _is_error(leave: Exit) -> bool:
+    value = leave.event.value
+    return isinstance(value, ir.CallResult) and isinstance(value.callee, ir.Name) and value.callee.id in ("ERR_PTR", "ERR_CAST")
+
+
+def _frees(row: Row, paths: Paths) -> tuple[Free, ...]:
+    """A parameter freed on every path on which it is not NULL, always by the same kind of deallocator."""
+    found: list[Free] = []
+    for place in range(len(row.params)):
+        if not all(place in leave.freed or place in leave.null_params for leave in paths.exits):
+            continue
+        releases = {i.free.free for i in paths.incidents.values()
+                    if i.kind == "free" and i.origin.what == "param" and i.origin.param == place and i.free is not None}
+        accepts = {free.accepts for free in releases}
+        if len(accepts) == 1:
+            first = min(releases, key=lambda free: free.name)
+            found.append(Free(
+                name=row.name, accepts=first.accepts, params=tuple(p.name for p in row.params), ptr=place,
+                accepts_null=first.accepts_null, accepts_err_ptr=first.accepts_err_ptr, sleeps=first.sleeps,
+                flavour=first.flavour, fixed_order=first.fixed_order,
+            ))
+    return tuple(found)
+
+
+def infer(number: int, body: ir.Body, meaning: Meaning) -> Summary | None:
+    """Return the summary of a function if it does anything, else None."""
+    summary = summarise(number, body, meaning)
+    return None if summary == EMPTY else summary
