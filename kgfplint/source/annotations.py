@@ -10,6 +10,7 @@ _CALL = re.compile(rb"\s{0,99}(" + ARGS + rb")")
 _BEFORE = re.compile(rb"(?:(\w+)\s+|([^\w\s])\s*)?(?:(\w+)|([^\w\s]))\Z")
 _NO_TYPE = STATEMENT | STORAGE | TAGS | {b"unsigned", b"signed"}
 _NO_TYPE_BEFORE = _NO_TYPE | BUILTIN
+_AFTER_FREE = re.compile(rb"\s{0,99}\*\s*\w+\s*[;=,]")
 _CLEANUP = re.compile(rb"cleanup(?:__)?\s*\(\s*(\w+)")
 
 
@@ -56,6 +57,8 @@ def _beside_declaration(canvas: Canvas, word: bytes, start: int, end: int) -> bo
     if word != b"__free":
         return True
     before = _BEFORE.search(canvas.before(start))
+    if before and before[4] == b"*" or _AFTER_FREE.match(canvas.text, end):
+        return True
     return bool(before and before[3] and before[3] not in _NO_TYPE_BEFORE and (before[1] not in STORAGE) and (before[1] or before[2] in (b"*", b",")))
 
 

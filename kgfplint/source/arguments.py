@@ -15,10 +15,9 @@ _TAG_ARGUMENTS = tuple(
     re.compile(word + rb"\s++\w++(?:\s++const\b|\s*+\*)*+(?=\s*+[,)])") for word in (b"struct", b"union", b"enum")
 )
 _POINTER_ARGUMENT = re.compile(rb"\*\s*+(?=[,)])")
-_POINTER_BEFORE = re.compile(rb"([(,])\s*([A-Za-z_]\w*(?:\s*\*)*)\s*\Z")
+_POINTER = re.compile(rb"\s*([A-Za-z_]\w*(?:\s*\*)*)\s*")
 _QUALIFIERS = re.compile(rb"(?:\b(?:const|volatile)\s*)+\Z")
 _TAGGED = re.compile(rb"(.*?(?:struct|union|enum)\s+)(\w+)(.*)\Z", re.S)
-_CALLEE = re.compile(rb"([A-Za-z_]\w*)\Z")
 _TAKES_TYPE = frozenset(
     (
         b"sizeof", b"offsetof", b"typeof", b"__typeof__", b"__typeof", b"__alignof__", b"__alignof", b"_Alignof", b"alignof",
@@ -30,6 +29,7 @@ _OFFSETOF = re.compile(rb"offsetof\s*+\(([^(),]*+(?:\([^()]*+\))?\s*+),([^()]*+(
 _ASM = re.compile(rb"asm(?:__)?\b[\s\w]*+(" + ARGS + rb")")
 _ASM_BEFORE = re.compile(rb"(?:\A|\W)__\Z")
 _OPERAND = re.compile(rb'(?:\[\s*\w+\s*\]\s*)?"\s*"\s*' + ARGS + rb'|"\s*"')
+_REGISTER = re.compile(rb"(?:\w\s*[\s*])(?!else\b|do\b|volatile\b|inline\b)\w+\Z|\*\w+\Z")
 _GOTO_LABELS = re.compile(rb":\s*\w+(?:\s*,\s*\w+)*\s*\Z")
 _GLUED_AFTER = re.compile(rb'"\s*+([A-Za-z_]\w*+\s*+' + ARGS + rb")")
 _GLUED_BEFORE = re.compile(rb"[A-Za-z_]\w*\s*" + ARGS + rb"\Z")
@@ -47,7 +47,11 @@ def rewrite_arguments(canvas: Canvas, regions: Regions) -> None:
             before = bytes(text[max(0, match.start() - 3) : match.start()])
             if before[-1:].isalnum() or (before[-1:] == b"_" and not _ASM_BEFORE.search(before)):
                 continue
-            _assembly(canvas, match.start(1), match.end(1))
+            if _REGISTER.search(canvas.before(match.start() - len(before) + len(before.rstrip(b"_")))) and b"volatile" not in match[0]:
+                canvas.note("asm", match.start(), match.end())
+                canvas.blank(match.start() - (2 if before.endswith(b"__") else 0), match.end())
+                continue
+            _assembly(canvas, match.start(1), match.end(1), b"goto" in match[0][: match.start(1) - match.start()])
     if b"offsetof" in text:
         _member_paths(canvas)
     _type_arguments(canvas, regions)
@@ -79,7 +83,7 @@ def _type_arguments(canvas: Canvas, regions: Regions) -> None:
     for pattern in _TAG_ARGUMENTS:
         for match in pattern.finditer(text):
             start = match.start()
-            before = canvas.before(start)
+            before = bytes(text[max(0, start - 80) : start]).rstrip()
             if before[-1:].isalpha():
                 qualifiers = _QUALIFIERS.search(before)
                 if not qualifiers:
@@ -91,9 +95,14 @@ def _type_arguments(canvas: Canvas, regions: Regions) -> None:
                 if _is_argument(canvas, regions, at):
                     _name_type(canvas, start, match.end())
     for match in _POINTER_ARGUMENT.finditer(text):
-        found = _POINTER_BEFORE.search(text, max(0, match.start() - 120), match.start())
-        if found and regions.kind(found.start()) == "function" and _is_argument(canvas, regions, found.start(1)):
-            _name_type(canvas, found.start(2), match.start() + 1)
+        at = match.start()
+        reach = max(0, at - 80)
+        opening = max(text.rfind(b"(", reach, at), text.rfind(b",", reach, at))
+        if opening < 0 or (text[opening] == 0x28 and text[opening - 1] in b"( \t=!&*-+|<>"):
+            continue  # most often a cast
+        found = _POINTER.fullmatch(text, opening + 1, at)
+        if found and regions.kind(opening) == "function" and _is_argument(canvas, regions, opening):
+            _name_type(canvas, found.start(1), at + 1)
 
 
 def _is_argument(canvas: Canvas, regions: Regions, at: int) -> bool:
@@ -101,10 +110,10 @@ def _is_argument(canvas: Canvas, regions: Regions, at: int) -> bool:
     kind = regions.kind(at)
     if canvas.text[at] == 0x2C:
         return kind in ("function", "init")
-    callee = _CALLEE.search(canvas.before(at))
-    if not callee or callee[1] in _TAKES_TYPE:
+    callee = canvas.word_before(at)
+    if not callee or callee in _TAKES_TYPE:
         return False
-    return kind in ("function", "init") or callee[1].isupper()
+    return kind in ("function", "init") or callee.isupper()
 
 
 def _name_type(canvas: Canvas, start: int, end: int) -> None:
@@ -173,7 +182,7 @@ def _glued_strings(canvas: Canvas) -> None:
                 canvas.blank(reach + found.start(1), reach + found.end(1))
 
 
-def _assembly(canvas: Canvas, start: int, end: int) -> None:
+def _assembly(canvas: Canvas, start: int, end: int, jumps: bool) -> None:
     """Leave only string literals in the template of an assembly statement."""
     text = canvas.text
     depth = 0
@@ -195,6 +204,6 @@ def _assembly(canvas: Canvas, start: int, end: int) -> None:
             plain = re.sub(rb"\A(\s*)  ", rb'\1""', plain, count=1)
         canvas.put(start + 1, plain)
     operands = bytes(text[stop : end - 1])
-    if re.search(rb"\w", _OPERAND.sub(b"", operands)) and not _GOTO_LABELS.search(operands):
+    if re.search(rb"\w", _OPERAND.sub(b"", _GOTO_LABELS.sub(b"", operands) if jumps else operands)):
         canvas.note("asm", stop, end - 1)
         canvas.blank(stop, end - 1)

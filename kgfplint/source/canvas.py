@@ -11,6 +11,7 @@ _LITERAL = re.compile(
 _DIRECTIVE = re.compile(rb"#[ \t]*+(\w*+)[^\n\\]*+(?:\\(?:\r\n|[\s\S]|\Z)[^\n\\]*+)*+")
 _BLANK = bytes(c if c in b"\n\r" else 0x20 for c in range(256))
 _UNSPLICED = re.compile(rb"[^\\\r\n]|\\(?!\r?\n)")
+_WORDS = bytes(c if chr(c).isalnum() and c < 128 or c == 0x5F else 0x20 for c in range(256))
 _REACH = 400
 """How far, in bytes, a look backwards for the previous token may go: keeps every pass linear."""
 
@@ -112,6 +113,11 @@ class Canvas:
     def before(self, position: int) -> bytes:
         """Return the code just before `position`, without trailing blanks (b"" at the start or after a long gap)."""
         return bytes(self.text[max(0, position - _REACH) : position]).rstrip()
+
+    def word_before(self, position: int) -> bytes:
+        """Return the word that ends just before `position`, blanks aside (b"" when a sign does)."""
+        tail = self.text[max(0, position - 80) : position].rstrip()
+        return bytes(tail.translate(_WORDS).rpartition(b" ")[2])
 
     def after(self, position: int) -> bytes:
         """Return the code from `position` on, without leading blanks (b"" at the end or before a long gap)."""

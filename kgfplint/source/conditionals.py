@@ -144,9 +144,11 @@ class _Place:
             return "init"
         if last == b"," or (last == b"(" and self.canvas.text[at - 1] != 0x28):
             return "init"
+        if last in (b")", b";", b"}", b"{", b":") or self.last.endswith((b"else", b"do")):
+            return "block"
         head = self.canvas.before(at)
         found = re.search(rb"\b(enum|struct|union|extern)\b[^;{}()=]*$", head)
-        if found and last != b")":
+        if found:
             return found[1].decode()
         return "block"
 

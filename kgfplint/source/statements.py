@@ -4,6 +4,7 @@ import re
 
 from kgfplint.source.canvas import Canvas
 from kgfplint.source.regions import Regions
+from kgfplint.source.words import ARGS, DIGIT_NAMES
 
 _LAST_SEMICOLON = re.compile(rb";(\s*+)\)")
 _KEYWORD = re.compile(rb",(\s*+)(return|goto|break|continue)\b(\s*+)([,)]?)")
@@ -12,6 +13,8 @@ _ALONE = re.compile(rb"\n[ \t]++([A-Za-z_]\w*+)[ \t]*+(?=\r?\n)")
 _NOT_ALONE = frozenset((b"else", b"do", b"return", b"struct", b"union", b"enum", b"case", b"static", b"const", b"goto", b"if", b"for", b"while", b"switch", b"unsigned", b"int", b"long", b"void", b"char"))
 _BRACED = re.compile(rb"=\s*+\{")
 _DECLARES = re.compile(rb"([A-Z]\w*)\s*(\()\s*\w+\s*(,)[^(){};]*(\))\s*\Z")
+_PAIR = re.compile(rb"\(([A-Z][A-Z0-9_]++)\s++[A-Z][A-Z0-9_]++\s*+[,)]")
+_LOCAL = re.compile(rb"static\s++([A-Za-z_]\w*+)\s*+(" + ARGS + rb")\s*+[;=]")
 _REACH = 2000
 
 
@@ -26,6 +29,13 @@ def rewrite_statements(canvas: Canvas, regions: Regions) -> None:
             canvas.put(match.start(2), match[2].capitalize())
         else:
             canvas.blank(match.start(2), match.end(2))
+    for match in _PAIR.finditer(text):
+        canvas.note("glue", match.start(1), match.end(1))
+        canvas.blank(match.start(1), match.end(1))
+    for match in _LOCAL.finditer(text):
+        if b"," in match[2] and regions.kind(match.start()) == "function":
+            canvas.blank(match.start(), match.start() + 6)
+    _named_digits(canvas)
     for match in _EMPTY.finditer(text):
         canvas.blank(match.start(), match.start() + 1)
     for match in _ALONE.finditer(text):
@@ -44,6 +54,20 @@ def rewrite_statements(canvas: Canvas, regions: Regions) -> None:
             canvas.put(found.start(2), b" ")
             canvas.put(found.start(3), b"[")
             canvas.put(found.start(4), b"]")
+
+
+def _named_digits(canvas: Canvas) -> None:
+    """Make names that begin with digits, which only a macro can paste together, identifiers."""
+    text = canvas.text
+    for word in DIGIT_NAMES:
+        at = text.find(word)
+        while at >= 0:
+            start = at
+            while start and text[start - 1] in b"0123456789":
+                start -= 1
+            if start < at and not (text[start - 1 : start].isalnum() or text[start - 1 : start] == b"_"):
+                canvas.put(start, b"_")
+            at = text.find(word, at + 1)
 
 
 def _opening(text: bytearray, closing: int) -> int:

@@ -6,7 +6,7 @@ from kgfplint.source.canvas import Canvas
 from kgfplint.source.regions import Region, Regions
 from kgfplint.source.words import ARGS, ATTRIBUTES, BUILTIN, STORAGE, TAGS, syntax_rules
 
-_CALL_THEN_WORD = re.compile(rb"\s*+((?!typeof|__typeof)[A-Za-z_]\w*+)[ \t]*+" + ARGS + rb"(\s++)(?=[A-Za-z_])")
+_CALL_THEN_WORD = re.compile(rb"\s*+((?:static\s++)?+(?!typeof|__typeof)[A-Za-z_]\w*+)[ \t]*+" + ARGS + rb"(\s++)(?=[A-Za-z_])")
 _MACRO_HEAD = re.compile(rb"\s*+((?:(?:static|inline|extern)\s++)*+)([A-Za-z_]\w*+)\s*+(" + ARGS + rb")\s*+\Z")
 _DEFINES = re.compile(rb"\s*+((?:(?:static|extern|const)\s++)++)([A-Za-z_]\w*+)\s*+(\([^()]*+,[^()]*+(?:\([^()]*+\)[^()]*+)*+\))\s*+(?:=\s*+)?\Z")
 _TYPED = re.compile(rb"\(\s*((?:struct|union|enum)\s+\w+[\s*]*|[a-z]\w*[\s*]+)\s*(,)\s*(\w+)\s*\)")

@@ -26,6 +26,8 @@ ATTRIBUTE_CALLS = _bytes(syntax_rules()["attributes"]["calls"])
 """Attribute words that take arguments."""
 MARKERS = tuple(word.encode() for word in syntax_rules()["attributes"]["markers"])
 """Attribute words that stand inside a struct and begin with no underscore."""
+DIGIT_NAMES = tuple(word.encode() for word in syntax_rules()["names"]["after_digits"])
+"""What follows the digits of a name that begins with digits."""
 TYPES = _bytes(syntax_rules()["types"]["words"])
 """Words in two underscores that are no attributes."""
 BUILTIN = frozenset((b"void", b"char", b"short", b"int", b"long", b"float", b"double", b"signed", b"unsigned", b"_Bool", b"bool"))
