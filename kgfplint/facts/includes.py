@@ -37,7 +37,7 @@ class Includes:
     def _system(self, name: str) -> tuple[str, ...]:
         found = self._resolved.get(name)
         if found is None:
-            found: tuple[str, ...] = next(((path,) for path in self._candidates(_GENERAL, name)), ())
+            found = next(((path,) for path in self._candidates(_GENERAL, name)), ())
             if not found or name.startswith("asm/"):
                 found += tuple(self._candidates(self._arches, name))
             if name.startswith("asm/"):
