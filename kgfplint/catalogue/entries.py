@@ -1,7 +1,7 @@
 """What the catalogue knows: one immutable entry per function, lock primitive, guard or callback.
 
 Indices count arguments from 0; None means that the function has no such parameter. They come from
-the parameter names of the prototypes in rules/ (the canonical names are listed in rules/README.md).
+the parameter names of the prototypes in rules/; groups lists the canonical ones.
 """
 
 from typing import Literal
@@ -11,8 +11,13 @@ import msgspec
 Version = tuple[int, int]
 """A kernel version, (6, 12)."""
 
-Fails = Literal["null", "err_ptr", "zero", "errno", "never"]
-Sleeps = Literal["gfp", "always", "maybe-vmalloc", "never"]
+Fails = Literal["null", "err_ptr", "zero", "errno", "never", "null-if-atomic"]
+"""What an allocator returns on failure; "null-if-atomic": NULL, but never fails when its mask may sleep (mempools)."""
+
+Sleeps = Literal["gfp", "always", "never", "unless-interrupt", "maybe-vmalloc", "irqs-on"]
+"""When a function may sleep: as its mask says, always, never, except in interrupt context (vfree), likewise but only
+for vmalloc memory (kvfree), or never, but it must not run with interrupts off (dma_free_coherent)."""
+
 Flavour = Literal["plain", "bulk", "rcu", "sensitive", "const", "put", "deferred"]
 
 
@@ -36,7 +41,7 @@ class Alloc(msgspec.Struct, frozen=True, kw_only=True):
 
     `mask` is the mask expression in force where the call has no `gfp` argument (fixed, or the default
     of an optional one). `array` and `zeroing` name the twin for n * size and for zeroed memory.
-    `ptr` set means that it resizes that memory, as krealloc() does. `sleeps` "gfp": as the mask says.
+    `ptr` set means that it resizes that memory, as krealloc() does.
     """
 
     name: str
@@ -73,8 +78,7 @@ class Free(msgspec.Struct, frozen=True, kw_only=True):
 
     `flavour` bulk: `ptr` is an array of `count` pointers; put: drops a reference; deferred: registers
     the free for later. `fixed_order` is the order that a page deallocator without `order` implies.
-    `sleeps` "maybe-vmalloc": only if the memory came from vmalloc(); `sleeps_without`: it also sleeps in
-    calls that have no argument of this index (kfree_rcu(p)).
+    `sleeps_without`: calls that have no argument of this index sleep (kfree_rcu(p)).
     """
 
     name: str

@@ -1,7 +1,13 @@
 """The tables of rule files: attributes that a block of prototypes shares, and the entries they make.
 
-A parameter takes its role from its name: `gfp`, `size`, `n`, `ptr`, `lock`, … Each class below is the
-schema of one `[[table]]`; a key that is no field of it, or a value of another type, is an error.
+A parameter takes its role from its name, whatever the kernel calls it:
+
+    gfp, size (bytes), n (elements, pointers or pages), elem (bytes of one element), order, align (bytes)
+    ptr (what is freed or resized), src (what is copied), cache, pool, dev, handle (DMA address)
+    type, member (of the kmalloc_obj families), lock, flags (saved interrupts), cond (sleeps if it is not 0)
+
+Any other name has no role. Each class below is the schema of one `[[table]]`; a key that is no field of
+it, or a value of another type, is an error.
 """
 
 from collections.abc import Iterator, Mapping
