@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 import platformdirs
-from pycparser import c_ast  # type: ignore[import-untyped]
-from pycparser.c_parser import CParser, ParseError  # type: ignore[import-untyped]
+from pycparser import c_ast
+from pycparser.c_parser import CParser, ParseError
 
 from kgfplint.catalogue.tables import CatalogueError
 
