@@ -79,15 +79,16 @@ def run(paths: Sequence[Path], settings: Settings, progress: Progress = lambda *
 
 
 def _run(paths: Sequence[Path], settings: Settings, checks: Sequence[CheckModule], progress: Progress) -> Report:
+    # First, so that a mistake in a rules file is told at once.
+    catalogue = load([rules_directory(), *map(Path, settings.rules)], _version(_common_root(paths), settings))
     with survey(paths, settings, progress) as found:
-        with _timed(found.stats, "catalogue"):
-            catalogue = load([rules_directory(), *map(Path, settings.rules)], found.version)
         program = linked(found, progress)
         with _timed(found.stats, "checks"):
             findings = analyse(program, found, catalogue, checks, settings, progress)
-    # The root as given may differ between machines; paths in findings never do.
     version = ".".join(map(str, found.version)) if found.version else ""
-    reported = (finding for finding in with_fingerprints(findings) if finding.severity >= settings.reported)
+    # Workers answer in any order; of findings that differ only in their trace the same one must stay.
+    ordered = with_fingerprints(sorted(findings, key=repr))
+    reported = (finding for finding in ordered if finding.severity >= settings.reported)
     return Report(str(found.root), version, tuple(reported), found.stats)
 
 
@@ -126,8 +127,7 @@ def survey(paths: Sequence[Path], settings: Settings, progress: Progress = lambd
         index, store = _indexed(root, targets, settings, not whole, progress)
     try:
         _tell_skipped(index, stats)
-        version = settings.version or kernel_version(root)
-        yield Survey(root, version, targets, index, store, stats)
+        yield Survey(root, _version(root, settings), targets, index, store, stats)
     except StoreError as error:
         if error.damaged and not store.is_temporary:
             remove(store.path)
@@ -135,6 +135,10 @@ def survey(paths: Sequence[Path], settings: Settings, progress: Progress = lambd
         raise RunError(f"the store of facts failed: {error}") from error
     finally:
         store.close()
+
+
+def _version(root: Path, settings: Settings) -> tuple[int, int] | None:
+    return settings.version or kernel_version(root)
 
 
 def _common_root(paths: Sequence[Path]) -> Path:
