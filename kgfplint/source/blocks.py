@@ -11,7 +11,7 @@ _STATEMENT = re.compile(
     rb"([A-Za-z_]\w*+)[ \t]*+(" + ARGS + rb")(?=(\s*+)[A-Za-z_{*])",
 )
 _ITERATES = re.compile(rb"for_?each|FOR_?EACH", re.I)
-_EACH_CALL = re.compile(rb"\w*+[ \t]*+(" + ARGS + rb")(\s*+)(?=[A-Za-z_{*(])")
+_EACH_CALL = re.compile(rb"\w{0,60}+[ \t]*+(" + ARGS + rb")(\s*+)(?=[A-Za-z_{*(])")
 _WORD_END = re.compile(rb"\w*\Z")
 _GIVES_UP = re.compile(rb",\s*(?:return|goto|break|continue)\b[^,]*+")
 _ENDS = b";{}:)"

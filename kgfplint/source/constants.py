@@ -103,11 +103,11 @@ def _size(match: re.Match[str]) -> str:
 
 
 def _too_deep(text: str) -> bool:
-    """Tell whether brackets or operators pile up higher than a recursive parser likes."""
+    """Tell whether brackets do not match, or pile up higher than a recursive parser likes."""
     depth = 0
     for char in text:
         depth += (char == "(") - (char == ")")
-        if depth > _DEPTH:
+        if not 0 <= depth <= _DEPTH:
             return True
     return len(re.findall(r"[-+~!?*/%&|^<>=]", text)) > 4 * _DEPTH
 

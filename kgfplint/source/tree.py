@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _VERSION = re.compile(rb"^(VERSION|PATCHLEVEL)[ \t]*:?=[ \t]*(\d+)[ \t]*\r?$", re.M)
-_CODE = re.compile(
-    rb"(?:\s++|/\*(?:[^*]++|\*(?!/))*+(?:\*/|\Z)|//[^\n\\]*+(?:\\[\s\S][^\n\\]*+)*+"
-    rb"|\#[ \t]*+(?!define[ \t]++\w++\()(?:[^\n\\/]++|\\(?:\r\n|[\s\S])|/\*(?:[^*]++|\*(?!/))*+(?:\*/|\Z)|/)*+)*+"
+_COMMENT = rb"/\*(?:[^*]++|\*(?!/))*+(?:\*/|\Z)|//[^\n\\]*+(?:\\[\s\S][^\n\\]*+)*+"
+_STRING = rb'"[^"\\\n]*+(?:\\[\s\S][^"\\\n]*+)*+"?'
+_NO_CODE = re.compile(
+    rb"(?:\s++|" + _COMMENT + rb"|\#[ \t]*+(?!define[ \t]++\w++\()"
+    rb"(?:[^\n\\/\"]++|\\(?:\r\n|[\s\S]|\Z)|" + _COMMENT + rb"|" + _STRING + rb"|/)*+)*+"
 )
 
 
@@ -81,5 +83,5 @@ def _files(path: Path) -> Iterator[str]:
 
 def has_code(data: bytes) -> bool:
     """Tell whether `data` holds anything but comments, object-like macros and other directives."""
-    found = _CODE.match(data)
-    return found is not None and found.end() < len(data)
+    found = _NO_CODE.match(data)
+    return found is None or found.end() < len(data)
