@@ -1,6 +1,6 @@
 """Measure how many function definitions of a kernel tree parse without an error inside.
 
-    python bench/parse_quality.py TREE [--sample N] [--seed S] [--under DIR] [--show N] [--ctags]
+python bench/parse_quality.py TREE [--sample N] [--seed S] [--under DIR] [--show N] [--ctags]
 """
 
 import argparse
@@ -24,11 +24,14 @@ def functions(root: Node) -> list[Node]:
     found, stack = [], [root]
     while stack:
         node = stack.pop()
-        if node.type == "function_definition":
-            if name(node) not in KEYWORDS:
-                found.append(node)
-                continue
-        if node.type in ("expression_statement", "declaration", "compound_statement") and node.parent is not None and not node.has_error:
+        if node.type == "function_definition" and name(node) not in KEYWORDS:
+            found.append(node)
+            continue
+        if (
+            node.type in ("expression_statement", "declaration", "compound_statement")
+            and node.parent is not None
+            and not node.has_error
+        ):
             continue
         stack.extend(node.named_children)
     return found
@@ -119,7 +122,9 @@ def compare(tree: Path, ours: dict[str, int]) -> None:
     """Print our number of functions beside Universal Ctags' and the files that differ most."""
     listing = "\n".join(ours)
     command = ["ctags", "--languages=C", "--langmap=C:.c.h", "--kinds-C=f", "-f", "-", "-L", "-"]
-    lines = subprocess.run(command, cwd=tree, input=listing.encode(), capture_output=True, check=True).stdout.splitlines()
+    lines = subprocess.run(
+        command, cwd=tree, input=listing.encode(), capture_output=True, check=True
+    ).stdout.splitlines()
     theirs = collections.Counter(line.split(b"\t")[1].decode() for line in lines if not line.startswith(b"!"))
     print(f"ctags          {sum(theirs.values())} functions; ours {sum(ours.values())}")
     for path in sorted(ours, key=lambda p: -abs(ours[p] - theirs[p]))[:25]:

@@ -67,7 +67,8 @@ IN_FUNCTION = {
 
 @pytest.mark.parametrize("construct", IN_FUNCTION)
 def test_function_parses_clean(construct: str) -> None:
-    source = f"static int f(int a)\n{{\n\tint x;\n\n\t{IN_FUNCTION[construct]}\n\treturn 0;\n}}\n\nint g(void)\n{{\n\treturn 1;\n}}\n"
+    body = f"{{\n\tint x;\n\n\t{IN_FUNCTION[construct]}\n\treturn 0;\n}}\n"
+    source = f"static int f(int a)\n{body}\nint g(void)\n{{\n\treturn 1;\n}}\n"
     syntax = parse(source.encode())
     assert len(list(nodes(syntax.tree.root_node, "function_definition"))) == 2
     assert not syntax.tree.root_node.has_error, syntax.text.decode()
@@ -90,7 +91,10 @@ TOP_LEVEL = {
     "per-cpu": "static DEFINE_PER_CPU(struct foo, bar) = { .a = 1 };\nint f(void) { return 0; }",
     "dead code": "#if 0\nint f(void) { return }}} (\n#endif\nint f(void) { return 0; }",
     "assembler part": "#ifdef __ASSEMBLY__\n.macro x\n.endm\n#else\nint f(void) { return 0; }\n#endif",
-    "extern C": '#ifdef __cplusplus\nextern "C" {\n#endif\nint f(void);\nint f(void) { return 0; }\n#ifdef __cplusplus\n}\n#endif',
+    "extern C": (
+        '#ifdef __cplusplus\nextern "C" {\n#endif\nint f(void);\nint f(void) { return 0; }\n'
+        "#ifdef __cplusplus\n}\n#endif"
+    ),
     "macro in a table": "struct x t[] = {\n#define E(a) { a },\n\tE(1)\n#undef E\n};\nint f(void) { return 0; }",
 }
 
@@ -132,7 +136,9 @@ def test_both_arms_stay_among_statements() -> None:
 
 
 def test_types_stay_in_sizeof_casts_and_declarations() -> None:
-    source = b"int f(struct a *x)\n{\n\tstruct b *p = (struct b *)g(sizeof(struct c), (unsigned long)x);\n\treturn 0;\n}\n"
+    source = (
+        b"int f(struct a *x)\n{\n\tstruct b *p = (struct b *)g(sizeof(struct c), (unsigned long)x);\n\treturn 0;\n}\n"
+    )
     assert normalise(source).text == source
 
 
@@ -146,7 +152,19 @@ PIECES = st.sampled_from(
         *(f"\n\t{text}\n" for text in IN_FUNCTION.values()),
         *TOP_LEVEL.values(),
         *("{", "}", "(", ")", ";", '"', "'", "/*", "*/", "//", "\\\n", "\r\n", "\n", "\x00", "\xff", ",", "..."),
-        *("#if X\n", "#else\n", "#endif\n", "#define F(a) a\n", "__free(", "struct ", "asm(", "case ", "static ", "=", ":"),
+        *(
+            "#if X\n",
+            "#else\n",
+            "#endif\n",
+            "#define F(a) a\n",
+            "__free(",
+            "struct ",
+            "asm(",
+            "case ",
+            "static ",
+            "=",
+            ":",
+        ),
     ]
 )
 
@@ -178,10 +196,14 @@ def test_half_edited_kernel_code(pieces: list[str], start: int, length: int) -> 
 @pytest.mark.parametrize(
     "piece",
     [
-        "(", ")", "{", "}", "a(", "a(\n\tb", "\n\tf(", "\n\tf(x)", '"', "'", '\\"', "/*", "/* */", "*", "#", "#if 1\n", "#if 1\n#endif\n",
-        "__x ", "__free(", "__attribute__((", "case ", "...", "case 1 ...", "asm(", 'asm("', '"a" b(', ",", ", return", ";)", "(;)",
-        "for_each", "for_each(", "struct ", "(struct a *", ",struct a,", "\\\n", "#define a \\\n", "=", "={", "\n\tA\n", "static ",
-        "static A(b,", ":", ":}", "offsetof(", " ", "\t\n", "\n", "a ", "A(b) ", "x:\n", "1base", "/", "//", "\r", "(A B,", "{\n#if 1\n", "{ }\n",
+        "(", ")", "{", "}", "a(", "a(\n\tb", "\n\tf(", "\n\tf(x)", '"', "'", '\\"', "/*", "/* */", "*", "#",
+        "#if 1\n", "#if 1\n#endif\n",
+        "__x ", "__free(", "__attribute__((", "case ", "...", "case 1 ...", "asm(", 'asm("', '"a" b(', ",",
+        ", return", ";)", "(;)",
+        "for_each", "for_each(", "struct ", "(struct a *", ",struct a,", "\\\n", "#define a \\\n", "=", "={",
+        "\n\tA\n", "static ",
+        "static A(b,", ":", ":}", "offsetof(", " ", "\t\n", "\n", "a ", "A(b) ", "x:\n", "1base", "/", "//", "\r",
+        "(A B,", "{\n#if 1\n", "{ }\n",
     ],
 )  # fmt: skip
 def test_hostile_repetition_ends(piece: str) -> None:

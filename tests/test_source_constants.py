@@ -12,20 +12,57 @@ NAMES = {"PAGE_SIZE": 4096, "PAGE_SHIFT": 12, "ZERO": 0}
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("PAGE_SIZE << 1", 8192), ("(1UL << PAGE_SHIFT)", 4096), ("sizeof(int) * 2", 8), ("sizeof(unsigned long long)", 8),
-        ("sizeof(struct foo *)", 8), ("sizeof(u16)", 2), ("010", 8), ("0x10u", 16), ("0b11", 3), ("'a'", 97), (r"'\n'", 10), (r"'\x41'", 65),
-        ("ZERO ? 1 : 2", 2), ("-7 / 2", -3), ("-7 % 2", -1), ("~0U", 0xFFFFFFFF), ("(u8)300", 44), ("-1 < 0u", 0), ("!ZERO", 1),
-        ("BIT(3) | BIT(0)", 9), ("(size_t)1 << 4", 16), ("ZERO && UNKNOWN", 0), ("max(3, 5)", 5), (" PAGE_SIZE ", 4096),
+        ("PAGE_SIZE << 1", 8192),
+        ("(1UL << PAGE_SHIFT)", 4096),
+        ("sizeof(int) * 2", 8),
+        ("sizeof(unsigned long long)", 8),
+        ("sizeof(struct foo *)", 8),
+        ("sizeof(u16)", 2),
+        ("010", 8),
+        ("0x10u", 16),
+        ("0b11", 3),
+        ("'a'", 97),
+        (r"'\n'", 10),
+        (r"'\x41'", 65),
+        ("ZERO ? 1 : 2", 2),
+        ("-7 / 2", -3),
+        ("-7 % 2", -1),
+        ("~0U", 0xFFFFFFFF),
+        ("(u8)300", 44),
+        ("-1 < 0u", 0),
+        ("!ZERO", 1),
+        ("BIT(3) | BIT(0)", 9),
+        ("(size_t)1 << 4", 16),
+        ("ZERO && UNKNOWN", 0),
+        ("max(3, 5)", 5),
+        (" PAGE_SIZE ", 4096),
     ],
-)  # fmt: skip
+)
 def test_known(text: str, value: int) -> None:
     assert evaluate(text, NAMES) == value
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "UNKNOWN", "sizeof(struct foo)", "1.5", '"a"', "1, 2", "x; int y", "1 / ZERO", "1 << 4000", "((((", "f()", "-" * 9999 + "1", "(" * 999 + "1" + ")" * 999, "1+" * 999 + "1", "1)+(2", "\x00"],
-)  # fmt: skip
+    [
+        "",
+        "UNKNOWN",
+        "sizeof(struct foo)",
+        "1.5",
+        '"a"',
+        "1, 2",
+        "x; int y",
+        "1 / ZERO",
+        "1 << 4000",
+        "((((",
+        "f()",
+        "-" * 9999 + "1",
+        "(" * 999 + "1" + ")" * 999,
+        "1+" * 999 + "1",
+        "1)+(2",
+        "\x00",
+    ],
+)
 def test_unknown(text: str) -> None:
     assert evaluate(text, NAMES) is None
 

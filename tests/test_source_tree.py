@@ -42,7 +42,12 @@ def test_links_count_once_and_do_not_loop(kernel: Path) -> None:
     (kernel / "drivers/a_link.c").symlink_to(kernel / "fs/d.c")
     (kernel / "drivers/gone.c").symlink_to(kernel / "nowhere.c")
     assert list(discover(kernel, [kernel])) == ["drivers/a.h", "drivers/b.c", "drivers/net/c.c", "fs/d.c"]
-    assert list(discover(kernel, [kernel / "drivers"])) == ["drivers/a.h", "drivers/a_link.c", "drivers/b.c", "drivers/net/c.c"]
+    assert list(discover(kernel, [kernel / "drivers"])) == [
+        "drivers/a.h",
+        "drivers/a_link.c",
+        "drivers/b.c",
+        "drivers/net/c.c",
+    ]
 
 
 def test_a_missing_path_is_told(kernel: Path) -> None:

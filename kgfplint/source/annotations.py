@@ -57,9 +57,15 @@ def _beside_declaration(canvas: Canvas, word: bytes, start: int, end: int) -> bo
     if word != b"__free":
         return True
     before = _BEFORE.search(canvas.before(start))
-    if before and before[4] == b"*" or _AFTER_FREE.match(canvas.text, end):
+    if (before and before[4] == b"*") or _AFTER_FREE.match(canvas.text, end):
         return True
-    return bool(before and before[3] and before[3] not in _NO_TYPE_BEFORE and (before[1] not in STORAGE) and (before[1] or before[2] in (b"*", b",")))
+    return bool(
+        before
+        and before[3]
+        and before[3] not in _NO_TYPE_BEFORE
+        and before[1] not in STORAGE
+        and (before[1] or before[2] in (b"*", b","))
+    )
 
 
 def _attribute_call(canvas: Canvas, word: bytes, start: int, call: re.Match[bytes]) -> None:

@@ -4,7 +4,7 @@ import re
 
 from kgfplint.source.canvas import Canvas
 from kgfplint.source.regions import Regions
-from kgfplint.source.words import ARGS
+from kgfplint.source.words import ARGS, TAKES_TYPE
 
 _BUILTIN = (
     rb"(?:(?:const|volatile)\s++)*+(?:unsigned|signed|long|short|int|char|void|float|double)\b"
@@ -18,12 +18,6 @@ _POINTER_ARGUMENT = re.compile(rb"\*\s*+(?=[,)])")
 _POINTER = re.compile(rb"\s*([A-Za-z_]\w*(?:\s*\*)*)\s*")
 _QUALIFIERS = re.compile(rb"(?:\b(?:const|volatile)\s*)+\Z")
 _TAGGED = re.compile(rb"(.*?(?:struct|union|enum)\s+)(\w+)(.*)\Z", re.S)
-_TAKES_TYPE = frozenset(
-    (
-        b"sizeof", b"offsetof", b"typeof", b"__typeof__", b"__typeof", b"__alignof__", b"__alignof", b"_Alignof", b"alignof",
-        b"return", b"if", b"while", b"for", b"switch", b"case", b"__builtin_offsetof",
-    )
-)  # fmt: skip
 _CASE = re.compile(rb"\bcase\b[^:;{}\[]*\Z")
 _OFFSETOF = re.compile(rb"offsetof\s*+\(([^(),]*+(?:\([^()]*+\))?\s*+),([^()]*+(?:\([^()]*+\)[^()]*+)*+)\)")
 _ASM = re.compile(rb"asm(?:__)?\b[\s\w]*+(" + ARGS + rb")")
@@ -47,7 +41,10 @@ def rewrite_arguments(canvas: Canvas, regions: Regions) -> None:
             before = bytes(text[max(0, match.start() - 3) : match.start()])
             if before[-1:].isalnum() or (before[-1:] == b"_" and not _ASM_BEFORE.search(before)):
                 continue
-            if _REGISTER.search(canvas.before(match.start() - len(before) + len(before.rstrip(b"_")))) and b"volatile" not in match[0]:
+            if (
+                _REGISTER.search(canvas.before(match.start() - len(before) + len(before.rstrip(b"_"))))
+                and b"volatile" not in match[0]
+            ):
                 canvas.note("asm", match.start(), match.end())
                 canvas.blank(match.start() - (2 if before.endswith(b"__") else 0), match.end())
                 continue
@@ -111,7 +108,7 @@ def _is_argument(canvas: Canvas, regions: Regions, at: int) -> bool:
     if canvas.text[at] == 0x2C:
         return kind in ("function", "init")
     callee = canvas.word_before(at)
-    if not callee or callee in _TAKES_TYPE:
+    if not callee or callee in TAKES_TYPE:
         return False
     return kind in ("function", "init") or callee.isupper()
 
@@ -165,7 +162,7 @@ def _glued_strings(canvas: Canvas) -> None:
             canvas.note("glue", match.start(1), match.end(1))
             canvas.blank(match.start(1), match.end(1))
     for start, _ in canvas.literals:
-        if text[start - 1 : start] in (b"(", b",", b"") or text[start] != 0x22:
+        if bytes(text[start - 1 : start]) in (b"(", b",", b"") or text[start] != 0x22:
             continue
         reach = max(0, start - 120)
         window = text[reach:start].rstrip()

@@ -18,7 +18,10 @@ _ENDS = b";{}:)"
 
 
 def rewrite_blocks(canvas: Canvas, regions: Regions) -> None:
-    """Turn `for_each_x(a) {` into `while (a) {` ("block_macro" notes) and close macro statements ("statement_macro")."""
+    """Turn `for_each_x(a) {` into `while (a) {` and close macro statements.
+
+    Notes "block_macro" and "statement_macro" (with the macro's call).
+    """
     text = canvas.text
     for match in _STATEMENT.finditer(text):
         start = match.start(2)

@@ -11,7 +11,7 @@ _LITERAL = re.compile(
 _DIRECTIVE = re.compile(rb"#[ \t]*+(\w*+)[^\n\\]*+(?:\\(?:\r\n|[\s\S]|\Z)[^\n\\]*+)*+")
 _BLANK = bytes(c if c in b"\n\r" else 0x20 for c in range(256))
 _UNSPLICED = re.compile(rb"[^\\\r\n]|\\(?!\r?\n)")
-_WORDS = bytes(c if chr(c).isalnum() and c < 128 or c == 0x5F else 0x20 for c in range(256))
+_WORDS = bytes(c if (c < 128 and chr(c).isalnum()) or c == 0x5F else 0x20 for c in range(256))
 _REACH = 400
 """How far, in bytes, a look backwards for the previous token may go: keeps every pass linear."""
 

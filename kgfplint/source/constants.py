@@ -8,14 +8,8 @@ from typing import NamedTuple
 from pycparser import CParser, c_ast
 from pycparser.c_parser import ParseError
 
-SIZES: Mapping[str, int] = {
-    "char": 1, "_Bool": 1, "bool": 1, "u8": 1, "s8": 1, "__u8": 1, "__s8": 1, "uint8_t": 1, "int8_t": 1,
-    "short": 2, "u16": 2, "s16": 2, "__u16": 2, "__s16": 2, "__le16": 2, "__be16": 2, "uint16_t": 2, "int16_t": 2,
-    "int": 4, "u32": 4, "s32": 4, "__u32": 4, "__s32": 4, "__le32": 4, "__be32": 4, "uint32_t": 4, "int32_t": 4, "float": 4,
-    "unsigned": 4, "signed": 4, "gfp_t": 4, "long": 8, "u64": 8, "s64": 8, "__u64": 8, "__s64": 8, "__le64": 8, "__be64": 8, "uint64_t": 8, "int64_t": 8,
-    "size_t": 8, "ssize_t": 8, "double": 8, "uintptr_t": 8, "dma_addr_t": 8, "phys_addr_t": 8,
-}  # fmt: skip
-"""Bytes of C's and the kernel's scalar types on a 64-bit machine (include/uapi/asm-generic/int-ll64.h)."""
+from kgfplint.source.words import SIZES
+
 _POINTER = 8
 _LIMIT = 4096
 """Longest expression that is read, in characters: nobody writes a longer constant by hand."""
@@ -83,7 +77,16 @@ def evaluate(text: str, names: Mapping[str, int]) -> int | None:
     try:
         tree = CParser().parse(f"{prologue}int x = ({plain});")
         return _value(tree.ext[-1].init, names).value
-    except (ParseError, _UnknownValueError, RecursionError, ArithmeticError, ValueError, TypeError, AttributeError, AssertionError):
+    except (
+        ParseError,
+        _UnknownValueError,
+        RecursionError,
+        ArithmeticError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+    ):
         return None  # pycparser raises the last three on some malformed input
 
 

@@ -12,7 +12,10 @@ _EXTERN = re.compile(rb'\bextern\s*"\s*"\s*\Z')
 
 
 class Region(NamedTuple):
-    """One pair of top-level braces: `kind` is "function", "init", "variant" (`MACRO(x) { .a = b }`), "struct", "union" or "enum"."""
+    """One pair of top-level braces.
+
+    `kind` is "function", "init", "variant" (`MACRO(x) { .a = b }`), "struct", "union" or "enum".
+    """
 
     kind: str
     start: int

@@ -4,13 +4,13 @@ import re
 
 from kgfplint.source.canvas import Canvas
 from kgfplint.source.regions import Regions
-from kgfplint.source.words import ARGS, DIGIT_NAMES
+from kgfplint.source.words import ARGS, BUILTIN, DIGIT_NAMES, STATEMENT, STORAGE, TAGS
 
 _LAST_SEMICOLON = re.compile(rb";(\s*+)\)")
 _KEYWORD = re.compile(rb",(\s*+)(return|goto|break|continue)\b(\s*+)([,)]?)")
 _EMPTY = re.compile(rb",(?=\s*+[,)])")
 _ALONE = re.compile(rb"\n[ \t]++([A-Za-z_]\w*+)[ \t]*+(?=\r?\n)")
-_NOT_ALONE = frozenset((b"else", b"do", b"return", b"struct", b"union", b"enum", b"case", b"static", b"const", b"goto", b"if", b"for", b"while", b"switch", b"unsigned", b"int", b"long", b"void", b"char"))
+_NOT_ALONE = BUILTIN | STORAGE | STATEMENT | TAGS
 _BRACED = re.compile(rb"=\s*+\{")
 _DECLARES = re.compile(rb"([A-Z]\w*)\s*(\()\s*\w+\s*(,)[^(){};]*(\))\s*\Z")
 _PAIR = re.compile(rb"\(([A-Z][A-Z0-9_]++)\s++[A-Z][A-Z0-9_]++\s*+[,)]")
@@ -40,9 +40,10 @@ def rewrite_statements(canvas: Canvas, regions: Regions) -> None:
         canvas.blank(match.start(), match.start() + 1)
     for match in _ALONE.finditer(text):
         start = match.start(1)
-        if bytes(match[1]) in _NOT_ALONE or canvas.before(start)[-1:] not in b";{}:" or regions.kind(start) != "function":
+        if bytes(match[1]) in _NOT_ALONE or canvas.before(start)[-1:] not in b";{}:":
             continue
-        if canvas.after(match.end())[:1] in b";=,.-+*/%&|()[<>?:" and canvas.after(match.end()):
+        following = canvas.after(match.end())[:1]
+        if regions.kind(start) != "function" or (following and following in b";=,.-+*/%&|()[<>?:"):
             continue
         canvas.note("bare_macro", start, match.end(1))
         canvas.blank(start, match.end(1))

@@ -20,6 +20,8 @@ def _bytes(words: list[str]) -> frozenset[bytes]:
     return frozenset(word.encode() for word in words)
 
 
+SIZES: dict[str, int] = {word: int(size) for size, words in syntax_rules()["sizes"].items() for word in words}
+"""Bytes of C's and the kernel's scalar types on a 64-bit machine (include/uapi/asm-generic/int-ll64.h)."""
 ATTRIBUTES = _bytes(syntax_rules()["attributes"]["words"])
 """Attribute words without arguments."""
 ATTRIBUTE_CALLS = _bytes(syntax_rules()["attributes"]["calls"])
@@ -30,15 +32,17 @@ DIGIT_NAMES = tuple(word.encode() for word in syntax_rules()["names"]["after_dig
 """What follows the digits of a name that begins with digits."""
 TYPES = _bytes(syntax_rules()["types"]["words"])
 """Words in two underscores that are no attributes."""
-BUILTIN = frozenset((b"void", b"char", b"short", b"int", b"long", b"float", b"double", b"signed", b"unsigned", b"_Bool", b"bool"))
+BUILTIN = _bytes(syntax_rules()["keywords"]["types"])
 """Names of C's own types."""
-STORAGE = frozenset((b"static", b"extern", b"inline", b"const", b"volatile", b"register", b"typedef", b"auto", b"restrict"))
+STORAGE = _bytes(syntax_rules()["keywords"]["storage"])
 """Storage classes and qualifiers."""
-TAGS = frozenset((b"struct", b"union", b"enum"))
+TAGS = _bytes(syntax_rules()["keywords"]["tags"])
 """Keywords before a tag."""
-STATEMENT = frozenset(
-    (b"if", b"else", b"for", b"while", b"do", b"switch", b"case", b"default", b"return", b"goto", b"break", b"continue", b"sizeof", b"asm")
-)
+STATEMENT = _bytes(syntax_rules()["keywords"]["statements"])
 """Keywords of statements and operators."""
-ARGS = rb"\((?:[^()]|\((?:[^()]|\((?:[^()]|\((?:[^()]|\([^()]*+\))*+\))*+\))*+\))*+\)"
+TAKES_TYPE = _bytes(syntax_rules()["keywords"]["take_types"])
+"""Operators that take a type in parentheses."""
+ARGS = rb"\([^()]*+\)"
+for _ in range(4):
+    ARGS = rb"\((?:[^()]|" + ARGS + rb")*+\)"
 """A pattern for a parenthesised group, up to five deep; linear, for it never backtracks."""
