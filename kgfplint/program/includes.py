@@ -1,11 +1,11 @@
 """Which headers a file sees: resolving #include lines against the tree and closing over them."""
 
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 
 class Includes:
-    """The include graph of a tree; closures are bit sets over file numbers, made when first asked for."""
+    """The include graph of a tree; closures are bit sets over header numbers, one per header and shared by all."""
 
     def __init__(self, paths: Sequence[str], included: Mapping[int, Sequence[str]]) -> None:
         """Take tree-relative paths by file number and the `<x>`/`"x"` words of each file."""
@@ -13,10 +13,12 @@ class Includes:
         self._number = {path: number for number, path in enumerate(paths)}
         self._included = included
         self._by_tail: dict[str, list[int]] = {}
+        self._public: dict[str, list[int]] = {}
         self._closures: dict[int, int] = {}
-        for number, path in enumerate(paths):
-            if path.endswith(".h"):
-                self._by_tail.setdefault(path.rpartition("/")[2], []).append(number)
+        headers = [number for number, path in enumerate(paths) if path.endswith(".h")]
+        self._bit = {number: 1 << place for place, number in enumerate(headers)}
+        for number in headers:
+            self._by_tail.setdefault(paths[number].rpartition("/")[2], []).append(number)
 
     def resolve(self, file: int, word: str) -> list[int]:
         """Return the files that an include word of `file` may mean (one per architecture if need be)."""
@@ -25,50 +27,71 @@ class Includes:
             local = posixpath.normpath(posixpath.join(posixpath.dirname(self._paths[file]), name))
             if local in self._number:
                 return [self._number[local]]
-        tail = "/" + name
-        found = [n for n in self._by_tail.get(name.rpartition("/")[2], ()) if ("/" + self._paths[n]).endswith(tail)]
-        public = [n for n in found if self._is_public(self._paths[n], name)]
-        if public or len(found) <= 1:
-            return public or found
-        return [max(found, key=lambda n: _shared(self._paths[n], self._paths[file]))]
+        public = self._public.get(name)
+        if public is None:
+            public = self._public[name] = [n for n in self._named(name) if _is_public(self._paths[n], name)]
+        if public:
+            return public
+        found = self._named(name)
+        return found if len(found) <= 1 else [max(found, key=lambda n: _shared(self._paths[n], self._paths[file]))]
 
-    @staticmethod
-    def _is_public(path: str, name: str) -> bool:
-        folder = path[: -len(name)].rstrip("/")
-        return folder in ("include", "include/uapi") or (
-            folder.startswith("arch/") and folder.endswith(("/include", "/include/uapi", "/include/generated")))
+    def _named(self, name: str) -> list[int]:
+        tail = "/" + name
+        return [n for n in self._by_tail.get(name.rpartition("/")[2], ()) if ("/" + self._paths[n]).endswith(tail)]
 
     def sees(self, file: int, header: int) -> bool:
         """Tell whether `file` includes `header`, directly or not."""
-        return bool(self.closure(file) >> header & 1)
+        return file == header or bool(self.closure(file) & self._bit.get(header, 0))
 
     def closure(self, file: int) -> int:
-        """Return the bit set of all files that `file` includes, itself too."""
-        done = self._closures.get(file)
-        if done is None:
-            done = self._walk(file)
-            self._closures[file] = done
-        return done
+        """Return the bit set of all headers that `file` includes."""
+        if file not in self._closures:
+            self._close(file)
+        return self._closures[file]
 
-    def _walk(self, file: int) -> int:
-        """Walk the graph; headers met on the way lend their closure when it is known."""
-        bits = 1 << file
-        stack = [file]
+    def _direct(self, file: int) -> list[int]:
+        return [number for word in self._included.get(file, ()) for number in self.resolve(file, word) if number in self._bit]
+
+    def _close(self, start: int) -> None:
+        """Tarjan's strongly connected components over what is not closed yet: a component has one closure."""
+        order: dict[int, int] = {start: 0}
+        low: dict[int, int] = {start: 0}
+        path: list[int] = [start]
+        stack: list[tuple[int, Iterator[int]]] = [(start, iter(self._direct(start)))]
         while stack:
-            for number in self._direct(stack.pop()):
-                if bits >> number & 1:
-                    continue
-                known = self._closures.get(number)
-                if known is not None:
-                    bits |= known
-                else:
-                    bits |= 1 << number
-                    stack.append(number)
-        return bits
+            file, rest = stack[-1]
+            following = next(rest, None)
+            if following is None:
+                stack.pop()
+                if stack:
+                    low[stack[-1][0]] = min(low[stack[-1][0]], low[file])
+                if low[file] == order[file]:
+                    self._component(path, path.index(file) if path[-1] != file else len(path) - 1)
+            elif following in self._closures:
+                continue
+            elif following in order:
+                low[file] = min(low[file], order[following])
+            else:
+                order[following] = low[following] = len(order)
+                path.append(following)
+                stack.append((following, iter(self._direct(following))))
 
-    def _direct(self, file: int) -> Iterable[int]:
-        for word in self._included.get(file, ()):
-            yield from self.resolve(file, word)
+    def _component(self, path: list[int], first: int) -> None:
+        members = path[first:]
+        del path[first:]
+        bits = 0
+        for member in members:
+            bits |= self._bit.get(member, 0)
+            for header in self._direct(member):
+                bits |= self._bit[header] | self._closures.get(header, 0)
+        for member in members:
+            self._closures[member] = bits
+
+
+def _is_public(path: str, name: str) -> bool:
+    folder = path[: -len(name)].rstrip("/")
+    return folder in ("include", "include/uapi") or (
+        folder.startswith("arch/") and folder.endswith(("/include", "/include/uapi", "/include/generated")))
 
 
 def _shared(left: str, right: str) -> int:
