@@ -76,8 +76,9 @@ class Stamp(NamedTuple):
 
 @functools.cache
 def facts_version() -> bytes:
-    """Return the digest of everything but the file that facts depend on: our code, its data, the parser."""
-    digest = hashlib.blake2b(digest_size=16)
+    """Return the digest of everything but the file that facts depend on: our code, its data, the parsers."""
+    # Python belongs to it: the regular expressions of two versions need not agree on odd sources.
+    digest = hashlib.blake2b(sys.version.encode(), digest_size=16)
     package = Path(__file__).parent.parent
     sources = [p for stage in ("source", "facts") for p in sorted((package / stage).rglob("*.py"))]
     data = [home / "rules" / "syntax.toml" for home in (package, package.parent)]
