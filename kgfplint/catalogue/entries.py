@@ -18,7 +18,7 @@ Sleeps = Literal["gfp", "always", "never", "unless-interrupt", "maybe-vmalloc", 
 """When a function may sleep: as its mask says, always, never, except in interrupt context (vfree), likewise but only
 for vmalloc memory (kvfree), or never, but it must not run with interrupts off (dma_free_coherent)."""
 
-Flavour = Literal["plain", "bulk", "rcu", "sensitive", "const", "put", "deferred"]
+Flavour = Literal["plain", "bulk", "rcu", "sensitive", "const", "put", "callback"]
 
 
 class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,8 +76,8 @@ class Alloc(msgspec.Struct, frozen=True, kw_only=True):
 class Free(msgspec.Struct, frozen=True, kw_only=True):
     """A deallocator of the families in `accepts`, of the memory that argument `ptr` points to.
 
-    `flavour` bulk: `ptr` is an array of `count` pointers; put: drops a reference; deferred: registers
-    the free for later. `fixed_order` is the order that a page deallocator without `order` implies.
+    `flavour` bulk: `ptr` is an array of `count` pointers; put: drops a reference; callback: what a
+    mempool calls. `fixed_order` is the order that a page deallocator without `order` implies.
     `sleeps_without`: calls that have no argument of this index sleep (kfree_rcu(p)).
     """
 

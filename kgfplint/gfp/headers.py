@@ -19,6 +19,21 @@ _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _SUFFIX = re.compile(r"[uUlL]+$")
 
 
+class _Text(msgspec.Struct, frozen=True):
+    """C definitions of rules/gfp.toml with the kernel versions that they hold for."""
+
+    text: str
+    since: str = ""
+    until: str = ""
+
+
+class _Rules(msgspec.Struct, frozen=True):
+    """What this module reads of rules/gfp.toml; checks have tables of their own there."""
+
+    header: list[_Text]
+    function: list[_Text] = []
+
+
 class Definitions(msgspec.Struct, frozen=True):
     """Masks by name as expressions of other names, and functions that return a mask: (parameters, expression)."""
 
@@ -31,10 +46,10 @@ def read_definitions(root: Path | None, version: Version | None) -> Definitions:
 
     Functions always come from the rules. CatalogueError when those cannot be read.
     """
-    tables = _tables()
+    rules = _rules()
     functions = {}
-    for table in tables["function"]:
-        for name, params, value in _FUNCTION.findall(table["text"]):
+    for table in rules.function:
+        for name, params, value in _FUNCTION.findall(table.text):
             expr = parse_expression(value)
             if expr is not None:
                 functions[name] = tuple(re.findall(r"\w+", params)), expr
@@ -46,21 +61,20 @@ def read_definitions(root: Path | None, version: Version | None) -> Definitions:
         masks = _definitions(text)
         if "GFP_KERNEL" in masks:
             return Definitions(masks, functions)
-    return Definitions(
-        _definitions("\n".join(table["text"] for table in tables["header"] if _applies(table, version))), functions
-    )
+    text = "\n".join(table.text for table in rules.header if _applies(table, version))
+    return Definitions(_definitions(text), functions)
 
 
-def _tables() -> dict[str, list[dict[str, str]]]:
+def _rules() -> _Rules:
     path = rules_directory() / "gfp.toml"
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=dict[str, list[dict[str, str]]])
+        return msgspec.toml.decode(path.read_bytes(), type=_Rules)
     except (OSError, msgspec.DecodeError) as error:
         raise CatalogueError(str(path), 1, f"is no table of masks: {error}") from None
 
 
-def _applies(table: dict[str, str], version: Version | None) -> bool:
-    since, until = (tuple(map(int, table[key].split("."))) if key in table else None for key in ("since", "until"))
+def _applies(table: _Text, version: Version | None) -> bool:
+    since, until = (tuple(map(int, text.split("."))) if text else None for text in (table.since, table.until))
     if version is None:
         return until is None
     return (since is None or since <= version) and (until is None or version < until)
