@@ -1,6 +1,7 @@
 """The command line: click commands, and how failures are told and exit codes chosen.
 
-Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 the run failed, 130 interrupted.
+Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 the run failed, 130 interrupted, 141 the reader of
+standard output went away.
 """
 
 import contextlib
