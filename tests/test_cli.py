@@ -192,15 +192,17 @@ def command(*args) -> list[str]:
 
 
 def test_a_closed_pipe_is_silent(tree):
-    with subprocess.Popen(command(tree, "--format", "json", "--select", "KGF401"), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    args = command(tree, "--format", "json", "--select", "KGF401")
+    with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
 
 
 def test_a_full_standard_output_is_one_line(tree):
+    args = command(tree, "--format", "json", "--select", "KGF401")
     with open("/dev/full", "wb") as full:
-        done = subprocess.run(command(tree, "--format", "json", "--select", "KGF401"), stdout=full, stderr=subprocess.PIPE)
+        done = subprocess.run(args, stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 2
     assert done.stderr == b"kgfplint: standard output: No space left on device\n"
 

@@ -13,6 +13,7 @@ import pytest
 from kgfplint.checks import all_checks
 from kgfplint.config import Settings
 from kgfplint.engine import run
+from kgfplint.report import render
 
 FIXTURES = Path(__file__).parent / "fixtures"
 EXPECT = re.compile(r"/\*\s*expect:\s*([\w, -]+?)\s*\*/")
@@ -61,3 +62,10 @@ def test_the_small_tree(tree):
     rules = {check.RULE.name for check in all_checks().values()}
     wanted = sum((expected(path, tree) for path in sorted(tree.rglob("*.c"))), Counter())
     assert found(tree, tree) == Counter({key: count for key, count in wanted.items() if key[2] in rules})
+
+
+def test_any_number_of_processes_finds_the_same(tree):
+    texts = {
+        "".join(render("text", run([tree], Settings(severity="note", jobs=jobs, cache=False)))) for jobs in (1, 2, 3)
+    }
+    assert len(texts) == 1
