@@ -10,7 +10,10 @@ _BUILTIN = (
     rb"(?:(?:const|volatile)\s++)*+(?:unsigned|signed|long|short|int|char|void|float|double)\b"
     rb"(?:\s++(?:unsigned|signed|long|short|int|char|double)\b)*+(?:\s++const\b|\s*+\*)*+"
 )
-_BUILTIN_ARGUMENT = re.compile(rb"([(,])\s*+(" + _BUILTIN + rb")\s*+(?=[,)])")
+_BUILTIN_ARGUMENT = re.compile(rb"([(,])\s*+(?:(" + _BUILTIN + rb")|(\d++[^\W\dxX]\w*+))\s*+(?=[,)])")
+_NUMBER = re.compile(rb"\d+[uUlL]*|\d+[eE]\d+|0[bB][01]+[uUlL]*")
+_SIZE_OF_VALUE = re.compile(rb"__alignof__(?=\s*+(?:\(\s*+\*|[^\s(]|\([^()]*+[.>\[]))")
+_TYPEOF_CAST = re.compile(rb"typeof(?:__)?\s*+" + ARGS + rb"[\s*]*+\)(?=\s*+[\w~(*&-])")
 _TAG_ARGUMENTS = tuple(
     re.compile(word + rb"\s++\w++(?:\s++const\b|\s*+\*)*+(?=\s*+[,)])") for word in (b"struct", b"union", b"enum")
 )
@@ -20,7 +23,7 @@ _QUALIFIERS = re.compile(rb"(?:\b(?:const|volatile)\s*)+\Z")
 _TAGGED = re.compile(rb"(.*?(?:struct|union|enum)\s+)(\w+)(.*)\Z", re.S)
 _CASE = re.compile(rb"\bcase\b[^:;{}\[]*\Z")
 _OFFSETOF = re.compile(rb"offsetof\s*+\(([^(),]*+(?:\([^()]*+\))?\s*+),([^()]*+(?:\([^()]*+\)[^()]*+)*+)\)")
-_ASM = re.compile(rb"asm(?:__)?\b[\s\w]*+(" + ARGS + rb")")
+_ASM = re.compile(rb"asm(?:__|_inline)?\b[\s\w]*+(" + ARGS + rb")")
 _ASM_BEFORE = re.compile(rb"(?:\A|\W)__\Z")
 _OPERAND = re.compile(rb'(?:\[\s*\w+\s*\]\s*)?"\s*"\s*' + ARGS + rb'|"\s*"')
 _REGISTER = re.compile(rb"(?:\w\s*[\s*])(?!else\b|do\b|volatile\b|inline\b)\w+\Z|\*\w+\Z")
@@ -48,10 +51,18 @@ def rewrite_arguments(canvas: Canvas, regions: Regions) -> None:
                 canvas.note("asm", match.start(), match.end())
                 canvas.blank(match.start() - (2 if before.endswith(b"__") else 0), match.end())
                 continue
+            if text.startswith(b"_inline", match.start() + 3):
+                canvas.blank(match.start() + 3, match.start() + 10)
             _assembly(canvas, match.start(1), match.end(1), b"goto" in match[0][: match.start(1) - match.start()])
     if b"offsetof" in text:
         _member_paths(canvas)
     _type_arguments(canvas, regions)
+    if b"__alignof__" in text:
+        for match in _SIZE_OF_VALUE.finditer(text):
+            canvas.note("alignof", match.start(), match.end())
+            canvas.put(match.start(), b"  sizeof   ")
+    if b"typeof" in text:
+        _typeof_casts(canvas)
     if b"..." in text:
         _case_ranges(canvas)
     _glued_strings(canvas)
@@ -66,7 +77,7 @@ def rewrite_arguments(canvas: Canvas, regions: Regions) -> None:
 
 
 def _semicolon(canvas: Canvas, start: int, end: int) -> None:
-    for at in range(start, min(end, start + 400)):
+    for at in range(end - 1, max(start, end - 400) - 1, -1):
         if canvas.text[at] in b" \t":
             canvas.put(at, b";")
             return
@@ -75,7 +86,10 @@ def _semicolon(canvas: Canvas, start: int, end: int) -> None:
 def _type_arguments(canvas: Canvas, regions: Regions) -> None:
     text = canvas.text
     for match in _BUILTIN_ARGUMENT.finditer(text):
-        if _is_argument(canvas, regions, match.start(1)):
+        if match[3]:
+            if not _NUMBER.fullmatch(match[3]):  # a name that a macro pastes together
+                canvas.put(match.start(3), b"_")
+        elif _is_argument(canvas, regions, match.start(1)):
             _name_type(canvas, match.start(2), match.end(2))
     for pattern in _TAG_ARGUMENTS:
         for match in pattern.finditer(text):
@@ -140,6 +154,16 @@ def _member_paths(canvas: Canvas) -> None:
         tagged = _TAGGED.match(words)
         if tagged:
             canvas.put(match.start(1), _as_name(words))
+
+
+def _typeof_casts(canvas: Canvas) -> None:
+    """Blank casts to the type of an expression."""
+    text = canvas.text
+    for match in _TYPEOF_CAST.finditer(text):
+        opening = text.rfind(b"(", max(0, match.start() - 40), match.start())
+        if opening >= 0 and not text[opening + 1 : match.start()].strip(b" \t\n_") and not canvas.word_before(opening):
+            canvas.note("cast", opening, match.end())
+            canvas.blank(opening, match.end())
 
 
 def _case_ranges(canvas: Canvas) -> None:

@@ -8,12 +8,11 @@ from kgfplint.source.words import ARGS
 
 _STATEMENT = re.compile(
     rb"\n([ \t]++)(?!(?:if|for|while|switch|return|sizeof|else|do|typeof|__typeof__|__typeof|asm|__asm__|case|goto)\b)"
-    rb"([A-Za-z_]\w*+)[ \t]*+(" + ARGS + rb")(?=(\s*+)[A-Za-z_{*])",
+    rb"([A-Za-z_]\w*+)[ \t]*+(" + ARGS + rb")(?=(\s*+)(?:[A-Za-z_{}*]|\+\+|--))",
 )
 _ITERATES = re.compile(rb"for_?each|FOR_?EACH", re.I)
-_EACH_CALL = re.compile(rb"\w{0,60}+[ \t]*+(" + ARGS + rb")(\s*+)(?=[A-Za-z_{*(])")
+_EACH_CALL = re.compile(rb"\w{0,60}+[ \t]*+(" + ARGS + rb")(\s*+)(?=[A-Za-z_{*(;+-])")
 _WORD_END = re.compile(rb"\w*\Z")
-_GIVES_UP = re.compile(rb",\s*(?:return|goto|break|continue)\b[^,]*+")
 _ENDS = b";{}:)"
 
 
@@ -26,12 +25,15 @@ def rewrite_blocks(canvas: Canvas, regions: Regions) -> None:
     for match in _STATEMENT.finditer(text):
         start = match.start(2)
         before = canvas.before(start)
-        if before[-1:] not in _ENDS and not before.endswith((b"else", b"do")):
+        if not _begins(before):
             continue
         if regions.kind(start) != "function":
             continue
         following = text[match.end(4)]
-        if following == 0x7B or _ITERATES.search(match[2]) or match[2].startswith(b"scoped_"):
+        if following == 0x7D:
+            if before[-1:] in b";}":
+                _close(canvas, match)
+        elif following == 0x7B or _ITERATES.search(match[2]) or match[2].startswith(b"scoped_"):
             _as_loop(canvas, match.start(2), match.end(2), match.start(3), match.end(3))
         elif b"\n" in match[4]:
             indent = match[4].rpartition(b"\n")[2]
@@ -43,50 +45,59 @@ def rewrite_blocks(canvas: Canvas, regions: Regions) -> None:
 
 
 def _rewrite_iterators(canvas: Canvas, regions: Regions) -> None:
-    """Rewrite the for_each macros that do not begin their line."""
+    """Rewrite the for_each macros that do not begin their line, and those that end a `do { }`."""
     text = canvas.text
-    at = text.find(b"for_each")
-    while at >= 0:
-        call = _EACH_CALL.match(text, at)
-        if call and regions.kind(at) == "function":
-            word = _WORD_END.search(text, max(0, at - 60), at)
-            start = word.start() if word else at
-            before = canvas.before(start)
-            if before[-1:] in _ENDS or before.endswith((b"else", b"do")):
-                end = call.start(1)
-                while text[end - 1] in b" \t":
-                    end -= 1
-                _as_loop(canvas, start, end, call.start(1), call.end(1))
-        at = text.find(b"for_each", at + 8)
+    for word in (b"for_each", b"while_"):
+        at = text.find(word)
+        while at >= 0:
+            call = _EACH_CALL.match(text, at)
+            if call and regions.kind(at) == "function":
+                _iterator(canvas, at, call)
+            at = text.find(word, at + len(word))
+
+
+def _iterator(canvas: Canvas, at: int, call: re.Match[bytes]) -> None:
+    text = canvas.text
+    word = _WORD_END.search(text, max(0, at - 60), at)
+    start = word.start() if word else at
+    before = canvas.before(start)
+    ends_do = before[-1:] == b"}" and text[call.end(2)] == 0x3B
+    opens = text[call.end(2)] != 0x3B and text[at] != 0x77 and _begins(before)
+    if opens or ends_do:
+        end = call.start(1)
+        while text[end - 1] in b" \t":
+            end -= 1
+        _as_loop(canvas, start, end, call.start(1), call.end(1))
+
+
+def _begins(before: bytes) -> bool:
+    """Tell whether a statement can begin behind this code."""
+    return before[-1:] in _ENDS or before.endswith((b"else", b"do"))
 
 
 def _as_loop(canvas: Canvas, start: int, end: int, opening: int, closing: int) -> None:
-    """Write `while` (or `if` where it does not fit) over the name; an empty head becomes a true condition."""
+    """Write `while` (`if`, `for` where only that fits) over the name; an empty head becomes a true condition."""
     text = canvas.text
     canvas.note("block_macro", start, end)
-    if not text[opening + 1 : closing - 1].strip():
-        if closing - start < 5:
-            canvas.blank(start, closing)
-            return
+    head = bytes(text[opening + 1 : closing - 1])
+    width = end - start
+    if not head.strip() or width < 2:
         canvas.blank(start, closing)
-        canvas.put(closing - 5, b"if(1)")
+        if closing - start >= 5:
+            canvas.put(closing - 5, b"if(1)")
         return
     canvas.blank(start, end)
-    if end - start >= 2:
-        canvas.put(start, b"while" if end - start >= 5 else b"if")
-    else:
-        canvas.blank(start, closing)
-        return
-    head = bytes(text[opening:closing])
-    for part in _GIVES_UP.finditer(head):
-        canvas.blank(opening + part.start(), opening + min(part.end(), len(head) - 1))
+    word = b"for" if head.count(b";") == 2 else b"while"
+    canvas.put(start, word if width >= len(word) else b"if")
 
 
 def _close(canvas: Canvas, match: re.Match[bytes]) -> None:
-    """Put a semicolon behind a macro that stands as a statement of its own."""
-    gap = match[4]
-    for offset, byte in enumerate(gap):
-        if byte in b" \t":
-            canvas.put(match.end(3) + offset, b";")
-            canvas.note("statement_macro", match.start(2), match.end(3))
-            return
+    """Put a semicolon behind a macro that stands as a statement of its own; blank it where there is no room."""
+    start, end = match.start(2), match.end(3)
+    canvas.note("statement_macro", start, end)
+    # Just before the next token: no directive can stand there.
+    last = match.end(4) - 1
+    if last >= end and canvas.text[last] in b" \t":
+        canvas.put(last, b";")
+    else:
+        canvas.blank(start, end)

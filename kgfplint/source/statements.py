@@ -4,11 +4,14 @@ import re
 
 from kgfplint.source.canvas import Canvas
 from kgfplint.source.regions import Regions
-from kgfplint.source.words import ARGS, BUILTIN, DIGIT_NAMES, STATEMENT, STORAGE, TAGS
+from kgfplint.source.words import ARGS, BUILTIN, STATEMENT, STORAGE, TAGS
 
 _LAST_SEMICOLON = re.compile(rb";(\s*+)\)")
-_KEYWORD = re.compile(rb",(\s*+)(return|goto|break|continue)\b(\s*+)([,)]?)")
-_EMPTY = re.compile(rb",(?=\s*+[,)])")
+_ODD_ARGUMENT = re.compile(
+    rb",\s*+(?:(?=[,)])|(return|goto|break|continue)\b\s*+([,)]?)|([=!]=|[<>]=?|[-+&|^])\s*+(?=,))"
+)
+_UNNAMED_BITS = re.compile(rb" : (?=\d++\s*;)")
+_BITS_TYPE = re.compile(rb"\n[ \t]*(?:unsigned\s+|signed\s+)?(?!case\b|default\b)\w+[ \t]*\Z")
 _ALONE = re.compile(rb"\n[ \t]++([A-Za-z_]\w*+)[ \t]*+(?=\r?\n)")
 _NOT_ALONE = BUILTIN | STORAGE | STATEMENT | TAGS
 _BRACED = re.compile(rb"=\s*+\{")
@@ -19,56 +22,67 @@ _REACH = 2000
 
 
 def rewrite_statements(canvas: Canvas, regions: Regions) -> None:
-    """Make arguments expressions or blocks; notes "argument_statement", "bare_macro" and "macro_declaration"."""
+    """Make arguments expressions or blocks, and macros that stand alone go.
+
+    Notes "argument_statement", "argument_operator", "bare_macro", "macro_declaration" and "glue".
+    """
     text = canvas.text
     for match in _LAST_SEMICOLON.finditer(text):
         _statement_argument(canvas, match.start(), match.end() - 1)
-    for match in _KEYWORD.finditer(text):
-        canvas.note("argument_statement", match.start(2), match.end(3))
-        if match[4]:
-            canvas.put(match.start(2), match[2].capitalize())
-        else:
-            canvas.blank(match.start(2), match.end(2))
+    for match in _ODD_ARGUMENT.finditer(text):
+        _odd_argument(canvas, match)
     for match in _PAIR.finditer(text):
         canvas.note("glue", match.start(1), match.end(1))
         canvas.blank(match.start(1), match.end(1))
     for match in _LOCAL.finditer(text):
         if b"," in match[2] and regions.kind(match.start()) == "function":
             canvas.blank(match.start(), match.start() + 6)
-    _named_digits(canvas)
-    for match in _EMPTY.finditer(text):
-        canvas.blank(match.start(), match.start() + 1)
     for match in _ALONE.finditer(text):
-        start = match.start(1)
-        if bytes(match[1]) in _NOT_ALONE or canvas.before(start)[-1:] not in b";{}:":
-            continue
-        following = canvas.after(match.end())[:1]
-        if regions.kind(start) != "function" or (following and following in b";=,.-+*/%&|()[<>?:"):
-            continue
-        canvas.note("bare_macro", start, match.end(1))
-        canvas.blank(start, match.end(1))
+        _bare_macro(canvas, regions, match)
     for match in _BRACED.finditer(text):
-        window = max(0, match.start() - 200)
-        found = _DECLARES.search(text, window, match.start()) if canvas.before(match.start())[-1:] == b")" else None
-        if found:
-            canvas.note("macro_declaration", found.start(1), found.end(1))
-            canvas.put(found.start(2), b" ")
-            canvas.put(found.start(3), b"[")
-            canvas.put(found.start(4), b"]")
+        _macro_declaration(canvas, match.start())
+    for match in _UNNAMED_BITS.finditer(text):
+        if _BITS_TYPE.search(text, max(0, match.start() - 60), match.start()):
+            canvas.put(match.start(), b" _:")
 
 
-def _named_digits(canvas: Canvas) -> None:
-    """Make names that begin with digits, which only a macro can paste together, identifiers."""
-    text = canvas.text
-    for word in DIGIT_NAMES:
-        at = text.find(word)
-        while at >= 0:
-            start = at
-            while start and text[start - 1] in b"0123456789":
-                start -= 1
-            if start < at and not (text[start - 1 : start].isalnum() or text[start - 1 : start] == b"_"):
-                canvas.put(start, b"_")
-            at = text.find(word, at + 1)
+def _odd_argument(canvas: Canvas, match: re.Match[bytes]) -> None:
+    """Rewrite an argument that is empty, an operator, or begins with a keyword of a statement."""
+    if match[3]:
+        canvas.note("argument_operator", match.start(3), match.end(3))
+        canvas.blank(match.start(), match.end(3))
+    elif match[1]:
+        canvas.note("argument_statement", match.start(1), match.end(1))
+        if match[2]:
+            canvas.put(match.start(1), match[1].capitalize())
+        else:
+            canvas.blank(match.start(1), match.end(1))
+    else:
+        canvas.blank(match.start(), match.start() + 1)
+
+
+def _bare_macro(canvas: Canvas, regions: Regions, match: re.Match[bytes]) -> None:
+    """Blank a word that is a line and a statement of its own."""
+    start = match.start(1)
+    if bytes(match[1]) in _NOT_ALONE or canvas.before(start)[-1:] not in b";{}:":
+        return
+    following = canvas.after(match.end())[:1]
+    if regions.kind(start) != "function" or (following and following in b";=,.-+*/%&|()[<>?:"):
+        return
+    canvas.note("bare_macro", start, match.end(1))
+    canvas.blank(start, match.end(1))
+
+
+def _macro_declaration(canvas: Canvas, position: int) -> None:
+    """Turn `DECLARE_X(name, size) = {` into `DECLARE_X name[size] = {`; `position` is that of the equals sign."""
+    if canvas.before(position)[-1:] != b")":
+        return
+    found = _DECLARES.search(canvas.text, max(0, position - 200), position)
+    if found:
+        canvas.note("macro_declaration", found.start(1), found.end(1))
+        canvas.put(found.start(2), b" ")
+        canvas.put(found.start(3), b"[")
+        canvas.put(found.start(4), b"]")
 
 
 def _opening(text: bytearray, closing: int) -> int:

@@ -4,11 +4,12 @@ import re
 
 from kgfplint.source.canvas import Canvas
 from kgfplint.source.regions import Region, Regions
-from kgfplint.source.words import ARGS, ATTRIBUTES, BUILTIN, STORAGE, TAGS, syntax_rules
+from kgfplint.source.words import ARGS, ATTRIBUTES, BUILTIN, STORAGE, TAGS, TYPES, syntax_rules
 
 _CALL_THEN_WORD = re.compile(
     rb"\s*+((?:static\s++)?+(?!typeof|__typeof)[A-Za-z_]\w*+)[ \t]*+" + ARGS + rb"(\s++)(?=[A-Za-z_])"
 )
+_WORD_BEFORE_WORD = re.compile(rb"\s*+(__[a-z]\w*+)\s++(?=__[a-z]|static\b|void\b|int\b|long\b|SEC\()")
 _MACRO_HEAD = re.compile(rb"\s*+((?:(?:static|inline|extern)\s++)*+)([A-Za-z_]\w*+)\s*+(" + ARGS + rb")\s*+\Z")
 _DEFINES = re.compile(
     rb"\s*+((?:(?:static|extern|const)\s++)++)([A-Za-z_]\w*+)\s*+(\([^()]*+,[^()]*+(?:\([^()]*+\)[^()]*+)*+\))\s*+(?:=\s*+)?\Z"
@@ -63,7 +64,13 @@ def _item(canvas: Canvas, start: int, end: int) -> int:
     while True:
         call = _CALL_THEN_WORD.match(canvas.text, start, end)
         if not call:
-            break
+            word = _WORD_BEFORE_WORD.match(canvas.text, start, end)
+            if not word or bytes(word[1]) in TYPES:
+                break
+            canvas.note("annotation", word.start(1), word.end(1))
+            canvas.blank(word.start(1), word.end(1))
+            start = word.end(1)
+            continue
         stop = call.start(2)
         canvas.note("macro_call", call.start(1), stop)
         if canvas.text[stop] in b" \t":

@@ -28,8 +28,6 @@ ATTRIBUTE_CALLS = _bytes(syntax_rules()["attributes"]["calls"])
 """Attribute words that take arguments."""
 MARKERS = tuple(word.encode() for word in syntax_rules()["attributes"]["markers"])
 """Attribute words that stand inside a struct and begin with no underscore."""
-DIGIT_NAMES = tuple(word.encode() for word in syntax_rules()["names"]["after_digits"])
-"""What follows the digits of a name that begins with digits."""
 TYPES = _bytes(syntax_rules()["types"]["words"])
 """Words in two underscores that are no attributes."""
 BUILTIN = _bytes(syntax_rules()["keywords"]["types"])
