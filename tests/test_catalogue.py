@@ -10,14 +10,6 @@ from kgfplint.catalogue.groups import holds
 from kgfplint.catalogue.prototypes import parse_all
 
 
-@pytest.fixture(autouse=True, scope="module")
-def no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory):
-    patch = pytest.MonkeyPatch()
-    patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    yield
-    patch.undo()
-
-
 def catalogue(version=None) -> Catalogue:
     return load([rules_directory()], version)
 

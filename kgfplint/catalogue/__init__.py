@@ -66,7 +66,7 @@ class Catalogue:
             family: tuple(
                 sorted(
                     (free.name for free in self.frees.values() if family in free.accepts),
-                    key=lambda name: (self.frees[name].flavour != "plain", self.frees[name].accepts.index(family)),
+                    key=lambda name: (self.frees[name].flavour not in ("plain", "put"), self.frees[name].accepts.index(family)),
                 )
             )
             for family in self.families

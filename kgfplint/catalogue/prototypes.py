@@ -1,8 +1,8 @@
 """C prototypes in rule files → names and parameter names, parsed by pycparser.
 
 The names of types need no declaration: an identifier that another name follows is one. Parsing a
-few thousand prototypes takes some tenths of a second, so that the result is kept in the user's
-cache directory under the digest of the text.
+few thousand prototypes takes some tenths of a second, so that the result is kept in the folder
+of the store under the digest of the text.
 """
 
 import hashlib
@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import platformdirs
 from pycparser import c_ast
 from pycparser.c_parser import CParser, ParseError
 
 from kgfplint.catalogue.tables import CatalogueError
+from kgfplint.facts.store import cache_folder
 
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _TOKEN = re.compile(r"[A-Za-z_]\w*|\.\.\.|[^\s\w]")
@@ -38,11 +38,11 @@ class Prototype(msgspec.Struct, frozen=True, array_like=True):
 def parse_all(texts: Sequence[tuple[str, int, str]], cache: Path | None = None) -> list[list[Prototype]]:
     """Return the prototypes of each text; a text is (file name, 1-based line of its start, C prototypes).
 
-    The result is cached below `cache` (default: the user's cache directory) under the hash of the
+    The result is cached below `cache` (default: the folder of the store) under the hash of the
     texts; a directory that cannot be written is no error. CatalogueError tells where a text is not C.
     """
     key = hashlib.sha256(msgspec.msgpack.encode(texts)).hexdigest()[:32]
-    path = (cache or platformdirs.user_cache_path("kgfplint")) / f"prototypes-{key}.msgpack"
+    path = (cache or cache_folder()) / f"prototypes-{key}.msgpack"
     try:
         return msgspec.msgpack.decode(path.read_bytes(), type=list[list[Prototype]])
     except (OSError, msgspec.DecodeError):

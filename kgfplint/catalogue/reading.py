@@ -82,7 +82,7 @@ def read(directories: Sequence[Path], version: Version | None) -> Content:
     """Return what the `*.toml` files of the directories say about `version` (None: newest); CatalogueError if wrong."""
     files = [path for directory in directories for path in _files(directory)]
     tables = [table for path in files for table in read_tables(path)]
-    content = Content(_digest(files))
+    content = Content(_digest(directories))
     for table in tables:
         if table.kind in _WORDS:
             word = _convert(table, _WORDS[table.kind])
@@ -109,9 +109,10 @@ def _files(directory: Path) -> list[Path]:
     return sorted(path for path in directory.glob("*.toml") if path.name not in _OTHERS)
 
 
-def _digest(files: Iterable[Path]) -> str:
+def _digest(directories: Iterable[Path]) -> str:
+    """Return the hash of every rule file, those of other stages too: results may hang on any of them."""
     digest = hashlib.sha256()
-    for path in files:
+    for path in (path for directory in directories for path in sorted(directory.glob("*.toml"))):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:32]
 
