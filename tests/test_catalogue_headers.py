@@ -15,14 +15,20 @@ from kgfplint.catalogue import Catalogue, load, rules_directory
 
 TREE = os.environ.get("KGFPLINT_TREE", "")
 
+
+
+def _words(text: str) -> set[str]:
+    return set(text.split())
+
+
 pytestmark = pytest.mark.skipif(not TREE, reason="KGFPLINT_TREE names no kernel tree")
 
-MEMORY_HEADERS = """
+MEMORY_HEADERS = _words("""
     slab vmalloc gfp percpu mempool dmapool dma-mapping skbuff bio string device device/devres
     bitmap cpumask scatterlist genalloc zsmalloc cma page_frag_cache mm idr xarray
-""".split()
+""")
 
-JUDGED_BY_THEIR_MASK = set("""
+JUDGED_BY_THEIR_MASK = _words("""
     __devm_add_action __skb_ext_alloc __skb_unclone_keeptruesize bio_integrity_alloc bio_integrity_clone bio_init_clone
     devres_open_group gfp_compaction_allowed gfp_has_io_fs gfp_migratetype gfp_nested_mask gfp_pfmemalloc_allowed
     gfp_zone gfp_zonelist gfpflags_allow_blocking ida_alloc ida_alloc_max ida_alloc_min ida_alloc_range idr_alloc
@@ -33,9 +39,9 @@ JUDGED_BY_THEIR_MASK = set("""
     xa_cmpxchg xa_cmpxchg_bh xa_cmpxchg_irq xa_init_flags xa_insert xa_insert_bh xa_insert_irq xa_reserve xa_reserve_bh
     xa_reserve_irq xa_store xa_store_bh xa_store_irq xa_store_range xas_nomem xas_split_alloc
     __sg_alloc_table sg_alloc_append_table_from_pages sg_split
-""".split())  # fmt: skip
+""")
 
-NO_DEALLOCATORS = set("""
+NO_DEALLOCATORS = _words("""
     __kfree_skb_defer __sg_free_table __show_free_areas __skb_free_datagram_locked arch_free_page bio_free_pages
     bitmap_find_free_region bioset_integrity_free calculate_min_free_kbytes destroy_large_folio device_destroy
     devres_destroy free_area_init free_compound_page free_highmem_page free_initmem free_initmem_default free_pgd_range
@@ -43,40 +49,41 @@ NO_DEALLOCATORS = set("""
     nr_free_buffer_pages pcpu_free_alloc_info pcpu_free_vm_areas pmd_ptlock_free ptlock_free sg_free_append_table
     sg_free_table_chained show_free_areas skb_free_datagram_locked skb_irq_freeable vma_iter_free vma_numab_state_free
     vmem_altmap_free vmemmap_free want_init_on_free xa_destroy xas_destroy
-""".split())  # fmt: skip
+""")
 
-LOCK_HEADERS = """
+LOCK_HEADERS = _words("""
     spinlock rwlock rcupdate bottom_half irqflags preempt bit_spinlock list_bl seqlock local_lock percpu-defs smp
     highmem mutex rwsem semaphore srcu lockref refcount kref percpu-rwsem ww_mutex rtmutex rcupdate_trace netdevice
-""".split()
+""")
 
-NOT_HELD_AFTERWARDS = set("""
-    local_bh_blocked rcu_sched_clock_irq rwlock_needbreak alloc_bucket_spinlocks free_bucket_spinlocks __alloc_bucket_spinlocks
-    lockref_get lockref_get_not_dead lockref_get_not_zero lockref_mark_dead lockref_put_not_zero lockref_put_return rcu_read_unlock_strict
+NOT_HELD_AFTERWARDS = _words("""
+    local_bh_blocked rcu_sched_clock_irq rwlock_needbreak alloc_bucket_spinlocks free_bucket_spinlocks
+    __alloc_bucket_spinlocks lockref_get lockref_get_not_dead lockref_get_not_zero lockref_mark_dead
+    lockref_put_not_zero lockref_put_return rcu_read_unlock_strict
     rcu_lock_acquire rcu_lock_release rcu_try_lock_acquire srcu_lock_acquire srcu_lock_release srcu_lock_sync
     _mutex_lock_nest_lock _down_write_nest_lock _rt_mutex_lock_nest_lock spinlock_check
     __read_seqlock_excl_irqsave __write_seqlock_irqsave read_seqbegin_or_lock read_seqbegin_or_lock_irqsave
     done_seqretry_irqrestore scoped_seqlock_read __scoped_seqlock_read __scoped_seqlock_next __scoped_seqlock_bug
     __scoped_seqlock_cleanup __scoped_seqlock_invalid_target raw_check_bogus_irq_restore warn_bogus_irq_restore
-""".split())  # fmt: skip
+""")
 
 
 @pytest.fixture(scope="module")
 def catalogue() -> Catalogue:
     makefile = (Path(TREE) / "Makefile").read_text()
-    version, patch = (int(re.search(rf"^{key} = (\d+)", makefile, re.MULTILINE)[1]) for key in ("VERSION", "PATCHLEVEL"))
-    return load([rules_directory()], (version, patch))
+    version = dict(re.findall(r"^(VERSION|PATCHLEVEL) = (\d+)", makefile, re.MULTILINE))
+    return load([rules_directory()], (int(version["VERSION"]), int(version["PATCHLEVEL"])))
 
 
-def headers(names: list[str]) -> Iterator[str]:
-    for name in names:
+def headers(names: set[str]) -> Iterator[str]:
+    for name in sorted(names):
         path = Path(TREE) / f"include/linux/{name}.h"
         if path.exists():
             text = re.sub(r"/\*.*?\*/", " ", path.read_text(errors="replace"), flags=re.DOTALL)
             yield text.replace("\\\n", " ")
 
 
-def found(pattern: str, names: list[str]) -> set[str]:
+def found(pattern: str, names: set[str]) -> set[str]:
     return {match[1] for text in headers(names) for match in re.finditer(pattern, text, re.MULTILINE)}
 
 
@@ -105,7 +112,7 @@ def test_every_lock_primitive_is_known(catalogue: Catalogue):
 
 
 def test_every_guard_and_cleanup_class_of_the_core_is_known(catalogue: Catalogue):
-    core = MEMORY_HEADERS + LOCK_HEADERS
+    core = MEMORY_HEADERS | LOCK_HEADERS
     guards = found(r"^\s*DEFINE_(?:LOCK_)?GUARD(?:_[01])?\((\w+),", core)
     assert not sorted(guards - set(catalogue.guards))
     assert not sorted(found(r"^\s*DEFINE_FREE\((\w+),", core) - set(catalogue.cleanups))

@@ -62,14 +62,16 @@ class Catalogue:
     @cached_property
     def frees_of(self) -> Mapping[str, tuple[str, ...]]:
         """The names of the deallocators of each family, the one to recommend first."""
+
+        def rank(free: Free, family: str) -> tuple[bool, int]:
+            return free.flavour not in ("plain", "put"), free.accepts.index(family)
+
+        ranked: dict[str, list[tuple[tuple[bool, int], str]]] = {family: [] for family in self.families}
+        for free in self.frees.values():
+            for family in free.accepts:
+                ranked[family].append((rank(free, family), free.name))
         return {
-            family: tuple(
-                sorted(
-                    (free.name for free in self.frees.values() if family in free.accepts),
-                    key=lambda name: (self.frees[name].flavour not in ("plain", "put"), self.frees[name].accepts.index(family)),
-                )
-            )
-            for family in self.families
+            family: tuple(name for _, name in sorted(names, key=lambda pair: pair[0])) for family, names in ranked.items()
         }
 
 
