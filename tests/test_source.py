@@ -43,6 +43,13 @@ IN_FUNCTION = {
     "pointer type argument": "x = va_arg(ap, struct foo *) + f(u8 *, a);",
     "offsetof path": "x = offsetof(struct foo, a.b[2]);",
     "case range": "switch (x) { case 1 ... 5: use(x); break; default: use(a); }",
+    "case range of offsets": "switch (x) { case offsetof(struct foo, a[0]) ... offsetof(struct foo, a[4]) - 1: use(x); }",
+    "conditional over two lines": "x = a ?\n\t\tb : 0;",
+    "unnamed bits": "struct {\n\t\tu32 a : 4;\n\t\tu32 : 4;\n\t} bits;",
+    "loop at the end of do": "do { use(x); } while_each_thread(a, b);",
+    "pasted names": "if (flag(tp, 5750_PLUS) && is(0x5f, 10UL, 40BIT)) use(a);",
+    "operator argument": "ASSERTCMP(a, ==, b);",
+    "cast to typeof": "x = (typeof(p->y))a + __alignof__(*p) + __alignof__(int);",
     "glued strings": 'pr_info("a" FOO(x) "b" PRIu64 "c", x); printk(KERN_ERR PFX "x"); p("a" A B);',
     "assembly": 'asm volatile("nop" ALT(x) "nop" : "=r"(x) : "r"(a) : "memory");',
     "assembly goto": 'asm goto("1:" : : "i"(a) : : out);\nout: use(x);',
@@ -92,8 +99,7 @@ TOP_LEVEL = {
     "dead code": "#if 0\nint f(void) { return }}} (\n#endif\nint f(void) { return 0; }",
     "assembler part": "#ifdef __ASSEMBLY__\n.macro x\n.endm\n#else\nint f(void) { return 0; }\n#endif",
     "extern C": (
-        '#ifdef __cplusplus\nextern "C" {\n#endif\nint f(void);\nint f(void) { return 0; }\n'
-        "#ifdef __cplusplus\n}\n#endif"
+        '#ifdef __cplusplus\nextern "C" {\n#endif\nint f(void);\nint f(void) { return 0; }\n#ifdef __cplusplus\n}\n#endif'
     ),
     "macro in a table": "struct x t[] = {\n#define E(a) { a },\n\tE(1)\n#undef E\n};\nint f(void) { return 0; }",
 }
@@ -136,9 +142,7 @@ def test_both_arms_stay_among_statements() -> None:
 
 
 def test_types_stay_in_sizeof_casts_and_declarations() -> None:
-    source = (
-        b"int f(struct a *x)\n{\n\tstruct b *p = (struct b *)g(sizeof(struct c), (unsigned long)x);\n\treturn 0;\n}\n"
-    )
+    source = b"int f(struct a *x)\n{\n\tstruct b *p = (struct b *)g(sizeof(struct c), (unsigned long)x);\n\treturn 0;\n}\n"
     assert normalise(source).text == source
 
 

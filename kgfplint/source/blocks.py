@@ -31,7 +31,7 @@ def rewrite_blocks(canvas: Canvas, regions: Regions) -> None:
             continue
         following = text[match.end(4)]
         if following == 0x7D:
-            if before[-1:] in b";}":
+            if before[-1:] in b";}" or before[:-1].rstrip()[-1:] == b")":
                 _close(canvas, match)
         elif following == 0x7B or _ITERATES.search(match[2]) or match[2].startswith(b"scoped_"):
             _as_loop(canvas, match.start(2), match.end(2), match.start(3), match.end(3))

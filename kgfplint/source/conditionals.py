@@ -15,9 +15,7 @@ _OPEN, _ELSE = (b"if", b"ifdef", b"ifndef"), (b"else", b"elif", b"elifdef", b"el
 _NEVER = re.compile(
     rb"if\s+0\b|if\s+(?:!\s*1\b|false\b)|(?:ifdef|if\s+defined\W*)\s*(?:__ASSEMBL\w*|__cplusplus|LINKER_SCRIPT)\b"
 )
-_ALWAYS = re.compile(
-    rb"ifndef\s+(?:__ASSEMBL\w*|LINKER_SCRIPT|__cplusplus)|if\s+!\s*defined\W*(?:__ASSEMBL\w*|LINKER_SCRIPT)"
-)
+_ALWAYS = re.compile(rb"ifndef\s+(?:__ASSEMBL\w*|LINKER_SCRIPT|__cplusplus)|if\s+!\s*defined\W*(?:__ASSEMBL\w*|LINKER_SCRIPT)")
 _CONTINUES = re.compile(rb"\s{0,400}(?:else\b|[?:=.,)\]+*/%|&^<>-]|\{)")
 _ENDS = b";{}"
 _KEPT = (*_OPEN, *_ELSE, b"endif")
@@ -188,9 +186,7 @@ def _splits(canvas: Canvas, group: _Group, kind: str, last: bytes) -> bool:
             return True
         if body and _CONTINUES.match(text, start, end) and kind != "enum":
             return True
-    return bool(
-        kind in ("block", "") and re.compile(rb"\s{0,400}(?:else\b|\{|=)").match(text, lines[group.lines[-1]].end)
-    )
+    return bool(kind in ("block", "") and re.compile(rb"\s{0,400}(?:else\b|\{|=)").match(text, lines[group.lines[-1]].end))
 
 
 def _listed(canvas: Canvas, group: _Group) -> bool:

@@ -7,9 +7,7 @@ from kgfplint.source.regions import Regions
 from kgfplint.source.words import ARGS, BUILTIN, STATEMENT, STORAGE, TAGS
 
 _LAST_SEMICOLON = re.compile(rb";(\s*+)\)")
-_ODD_ARGUMENT = re.compile(
-    rb",\s*+(?:(?=[,)])|(return|goto|break|continue)\b\s*+([,)]?)|([=!]=|[<>]=?|[-+&|^])\s*+(?=,))"
-)
+_ODD_ARGUMENT = re.compile(rb",\s*+(?:(?=[,)])|(return|goto|break|continue)\b\s*+([,)]?)|([=!]=|[<>]=?|[-+&|^])\s*+(?=,))")
 _UNNAMED_BITS = re.compile(rb" : (?=\d++\s*;)")
 _BITS_TYPE = re.compile(rb"\n[ \t]*(?:unsigned\s+|signed\s+)?(?!case\b|default\b)\w+[ \t]*\Z")
 _ALONE = re.compile(rb"\n[ \t]++([A-Za-z_]\w*+)[ \t]*+(?=\r?\n)")
@@ -42,7 +40,8 @@ def rewrite_statements(canvas: Canvas, regions: Regions) -> None:
     for match in _BRACED.finditer(text):
         _macro_declaration(canvas, match.start())
     for match in _UNNAMED_BITS.finditer(text):
-        if _BITS_TYPE.search(text, max(0, match.start() - 60), match.start()):
+        found = _BITS_TYPE.search(text, max(0, match.start() - 60), match.start())
+        if found and canvas.before(found.start())[-1:] in (b";", b"{"):
             canvas.put(match.start(), b" _:")
 
 

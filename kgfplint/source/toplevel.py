@@ -6,9 +6,7 @@ from kgfplint.source.canvas import Canvas
 from kgfplint.source.regions import Region, Regions
 from kgfplint.source.words import ARGS, ATTRIBUTES, BUILTIN, STORAGE, TAGS, TYPES, syntax_rules
 
-_CALL_THEN_WORD = re.compile(
-    rb"\s*+((?:static\s++)?+(?!typeof|__typeof)[A-Za-z_]\w*+)[ \t]*+" + ARGS + rb"(\s++)(?=[A-Za-z_])"
-)
+_CALL_THEN_WORD = re.compile(rb"\s*+((?:static\s++)?+(?!typeof|__typeof)[A-Za-z_]\w*+)[ \t]*+" + ARGS + rb"(\s++)(?=[A-Za-z_])")
 _WORD_BEFORE_WORD = re.compile(rb"\s*+(__[a-z]\w*+)\s++(?=__[a-z]|static\b|void\b|int\b|long\b|SEC\()")
 _MACRO_HEAD = re.compile(rb"\s*+((?:(?:static|inline|extern)\s++)*+)([A-Za-z_]\w*+)\s*+(" + ARGS + rb")\s*+\Z")
 _DEFINES = re.compile(
@@ -18,9 +16,7 @@ _TYPED = re.compile(rb"\(\s*((?:struct|union|enum)\s+\w+[\s*]*|[a-z]\w*[\s*]+)\s
 _HEAD = re.compile(rb"\s*+((?:[A-Za-z_]\w*+[\s*]*+)+?)\(")
 _WORD = re.compile(rb"[A-Za-z_]\w*")
 _TRAILING = re.compile(rb"\)\s*+([A-Za-z_]\w*+(?:\s*+" + ARGS + rb")?)\s*+\Z")
-_MACROS: dict[bytes, dict[str, object]] = {
-    name.encode(): rule for name, rule in syntax_rules()["macro_functions"].items()
-}
+_MACROS: dict[bytes, dict[str, object]] = {name.encode(): rule for name, rule in syntax_rules()["macro_functions"].items()}
 
 
 def rewrite_toplevel(canvas: Canvas, regions: Regions) -> None:
@@ -161,9 +157,7 @@ def _macro_function(canvas: Canvas, match: re.Match[bytes]) -> None:
     at = text.find(name, opening)
     after = at + len(name)
     canvas.blank(match.start(2), after)
-    canvas.put(
-        match.start(2), b"long" if match.end(2) - match.start(2) >= 4 else b"u8"[: match.end(2) - match.start(2)]
-    )
+    canvas.put(match.start(2), b"long" if match.end(2) - match.start(2) >= 4 else b"u8"[: match.end(2) - match.start(2)])
     if len(parts) == 1:
         canvas.put(opening, name + b"()")
         canvas.blank(opening + len(name) + 2, closing + 1)
