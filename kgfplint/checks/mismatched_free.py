@@ -21,13 +21,15 @@ def check(unit: Unit) -> Iterator[Finding]:
     """Report each free that does not accept the family of what it is given."""
     if not unit.touches_memory:
         return
+    told: set[int] = set()
     for incident in unit.paths.incidents.values():
         site = incident.origin.site
         if incident.kind != "free" or incident.free is None or site is None or site.alloc.managed:
             continue
         family, free = site.alloc.family, incident.free.free
-        if family in free.accepts:
+        if family in free.accepts or incident.free.number in told:
             continue
+        told.add(incident.free.number)
         yield _finding(unit, incident, family)
 
 
@@ -38,7 +40,7 @@ def _finding(unit: Unit, incident: Incident, family: str) -> Finding:
     title = known.title if known else family
     fitting = fitting_frees(unit, family)
     advice = f"; use {' or '.join(f'{name}()' for name in fitting)}" if fitting else ""
-    message = f"{incident.lvalue} is {title} memory from {site.alloc.name}() at line {site.call.line}, but {release.free.name}() frees it{advice}"
+    message = f"{incident.lvalue} is {title} from {site.alloc.name}() at line {site.call.line}, but {release.free.name}() frees it{advice}"
     trace = (unit.step(site.call.line, f"{site.alloc.name}() allocates {incident.lvalue}"),
              unit.step(incident.line, f"{release.free.name}() frees it"))
     if isinstance(incident.event, ir.Call):

@@ -11,8 +11,8 @@ from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, show
 from kgfplint.findings import Finding, Severity, Step
 from kgfplint.gfp import Mask
-from kgfplint.ownership.ops import Reducer
 from kgfplint.ownership.paths import Paths
+from kgfplint.ownership.reduce import Reducer
 from kgfplint.program.link import Row
 from kgfplint.program.meaning import Meaning
 from kgfplint.program.types import Typing
@@ -85,7 +85,7 @@ class Unit:
             values.setdefault(name, [])
         for event in self.events():
             if isinstance(event, ir.Assign) and isinstance(event.target, ir.Name) and event.target.id in values:
-                values[event.target.id].append(None if event.op else event.value)
+                values[event.target.id].append(ir.Binary(event.op, event.target, event.value) if event.op else event.value)
             elif isinstance(event, ir.Call):
                 if isinstance(event.target, ir.Name) and event.target.id in values:
                     values[event.target.id].append(ir.CallResult(event.callee, event.args))

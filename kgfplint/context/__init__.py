@@ -1,0 +1,1 @@
+"""Atomic or sleepable: lock effects and held state."""

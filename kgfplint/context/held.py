@@ -83,6 +83,8 @@ class HeldLocks:
             return
         for event in block.events:
             state = self.after(state, event)
+            if isinstance(event, ir.Call) and not self._meaning.returns(self._file, event):
+                return
         for edge in block.edges:
             arriving = _refined(state, edge)
             known = self._entry[edge.to]
@@ -98,6 +100,8 @@ class HeldLocks:
                 for event in block.events:
                     yield event, state
                     state = self.after(state, event)
+                    if isinstance(event, ir.Call) and not self._meaning.returns(self._file, event):
+                        break
 
     def exits(self) -> list[tuple[ir.Return, State]]:
         """Return the state at each return."""
@@ -148,9 +152,7 @@ class HeldLocks:
 
     def _summarised(self, state: State, event: ir.Call, name: str) -> State:
         summary = self._meaning.summary(self._file, name)
-        targets = self._meaning.program.resolve(self._file, name)
-        params = self._meaning.program.rows[targets[0]].params if targets else ()
-        values = {param.name: arg for param, arg in zip(params, event.args, strict=False)}
+        values = self._meaning.arguments(self._file, event)
 
         def given(change: LockChange) -> ir.Expr | None:
             return None if change.lock is None else substitute(change.lock, values)

@@ -235,8 +235,9 @@ class Param(Struct, frozen=True, array_like=True, gc=False):
     ctype: str
 
 
-STATIC, INLINE, MACRO, DAMAGED, VARIADIC, EXPRESSION = 1, 2, 4, 8, 16, 32
-"""Flag bits of Function.flags; EXPRESSION: a macro whose body is one expression (its value is returned)."""
+STATIC, INLINE, MACRO, DAMAGED, VARIADIC, EXPRESSION, NORETURN = 1, 2, 4, 8, 16, 32, 64
+"""Flag bits of Function.flags; EXPRESSION: a macro whose body is one expression (its value is returned);
+NORETURN: no return is reachable in its control flow graph."""
 
 
 class Function(Struct, frozen=True, array_like=True, gc=False):

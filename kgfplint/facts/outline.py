@@ -64,7 +64,9 @@ def summarise(
     indirect: dict[tuple[str, str], int] = {}
     handed: dict[tuple[str, int, str], int] = {}
     stored: list[ir.Binding] = []
+    comes_back = False
     for event in _events(body):
+        comes_back = comes_back or isinstance(event, ir.Return)
         if isinstance(event, ir.Call):
             _note_call(event, types, calls, indirect, handed)
         elif isinstance(event, ir.Assign):
@@ -76,7 +78,7 @@ def summarise(
             elif isinstance(event.value, ir.Initialiser):
                 _note_initialiser(event, types, name, stored)
     outline = ir.Function(
-        name, line, end_line, flags, returns, params, condition, annotations, tuple(calls.items()),
+        name, line, end_line, flags if comes_back else flags | ir.NORETURN, returns, params, condition, annotations, tuple(calls.items()),
         tuple((root, path, at) for (root, path), at in indirect.items()),
         tuple((callee, place, function, at) for (callee, place, function), at in handed.items()),
     )

@@ -1,0 +1,1 @@
+"""Whose memory: allocation families along paths, frees, and what wrappers do."""

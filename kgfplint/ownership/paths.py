@@ -18,7 +18,7 @@ MAYBE, VALID, NULL, ERROR, UNKNOWN = range(5)
 
 _MOST_STATES = 40
 _MOST_STEPS = 6000
-_NULL_OBJECT, _ERROR_OBJECT = -1, -2
+_NULL_OBJECT, _ERROR_OBJECT, _HELD_OBJECT = -1, -2, -3
 _PARAM = -100
 
 
@@ -47,13 +47,14 @@ class Incident(NamedTuple):
 
 
 class Exit(NamedTuple):
-    """A return: what the value is (origin and state) and the parameters that were freed."""
+    """A return: what the value is (origin and state), the parameters that were freed or NULL, and lvalues freed."""
 
     event: ir.Return
     origin: Origin | None
     state: int
     freed: frozenset[int]
     null_params: frozenset[int]
+    freed_lvalues: frozenset[int]
 
 
 class Object(NamedTuple):
@@ -82,10 +83,16 @@ class Paths:
         """Run to the end (or to the limit, then `complete` is False)."""
         self.incidents: dict[tuple[object, ...], Incident] = {}
         self.exits: list[Exit] = []
+        self.releases: list[ops.Release] = [op for block in program.blocks for op in block if isinstance(op, ops.Release)]
         self.complete = True
         self._program = program
-        self._origins: dict[int, Origin] = {_NULL_OBJECT: Origin(None, "null"), _ERROR_OBJECT: Origin(None, "err_ptr")}
+        self._origins: dict[int, Origin] = {_NULL_OBJECT: Origin(None, "null"), _ERROR_OBJECT: Origin(None, "err_ptr"),
+                                          _HELD_OBJECT: Origin(None, "held")}
         self._run(tuple(params))
+
+    def number(self, lvalue: ir.Expr) -> int:
+        """Return the number of a tracked lvalue, -1 for any other."""
+        return next((n for n, known in enumerate(self._program.lvalues) if known == lvalue), -1)
 
     def _run(self, params: tuple[str, ...]) -> None:
         values, objects = {}, {}
@@ -133,6 +140,8 @@ class Paths:
         """Run one block; yield the states that leave it."""
         state = State(dict(state.values), dict(state.objects), dict(state.facts))
         for op in self._program.blocks[block]:
+            if isinstance(op, ops.Stop):
+                return
             self._apply(state, op)
         self._sweep(state)
         for to, branch in self._program.edges[block]:
@@ -224,7 +233,7 @@ class Paths:
                 state.objects[number] = Object(UNKNOWN, line)
             return
         thing = state.objects[number]
-        if thing.state == NULL:
+        if thing.state == NULL or number == _HELD_OBJECT:
             return
         if thing.state == ERROR:
             self._report("freed-error", state, subject, op.event, line, op)
@@ -250,24 +259,28 @@ class Paths:
                 state.objects[number] = Object(VALID)
 
     def _passed(self, state: State, op: ops.Pass) -> None:
-        """A macro may have tested what it was given (an assertion); then nothing is known of it any more."""
+        """An assertion macro may have tested what it was given; who takes a reference may keep it from dying."""
         for target in op.targets:
             number = state.values.get(target)
-            if number is not None and op.macro and state.objects[number].state == MAYBE:
+            if op.forgotten:
+                state.values[target] = _HELD_OBJECT
+                state.objects[_HELD_OBJECT] = Object(UNKNOWN)
+            elif number is not None and op.tested and state.objects[number].state == MAYBE:
                 state.objects[number] = Object(UNKNOWN, state.objects[number].freed)
 
     def _leave(self, state: State, op: ops.Leave) -> None:
         freed = frozenset(_PARAM - n for n, thing in state.objects.items() if n <= _PARAM and thing.freed)
         null = frozenset(_PARAM - n for n, thing in state.objects.items() if n <= _PARAM and thing.state in (NULL, ERROR))
+        lvalues = frozenset(lv for lv, n in state.values.items() if state.objects[n].freed or state.objects[n].state == NULL)
         number = state.values.get(op.value)
         if op.site is not None:
             origin: Origin | None = Origin(op.site, "alloc")
-            self.exits.append(Exit(op.event, origin, MAYBE, freed, null))
+            self.exits.append(Exit(op.event, origin, MAYBE, freed, null, lvalues))
         elif number is None:
-            self.exits.append(Exit(op.event, None, UNKNOWN, freed, null))
+            self.exits.append(Exit(op.event, None, UNKNOWN, freed, null, lvalues))
         else:
             thing = state.objects[number]
-            self.exits.append(Exit(op.event, self._origins[number], VALID if thing.freed else thing.state, freed, null))
+            self.exits.append(Exit(op.event, self._origins[number], VALID if thing.freed else thing.state, freed, null, lvalues))
 
     def _refined(self, state: State, branch: ops.Branch, line: int) -> State | None:
         """Return the state on an edge, None when it cannot be taken."""
@@ -280,6 +293,8 @@ class Paths:
         if number is None:
             return state
         thing = state.objects[number]
+        if branch.verdict == "asked":
+            return State({lv: n for lv, n in state.values.items() if n != number}, state.objects, state.facts)
         outcome = _outcome(thing, branch)
         if branch.verdict in ("null", "err_ptr") and thing.state == MAYBE:
             kind = "null-test" if branch.verdict == "null" else "error-test"

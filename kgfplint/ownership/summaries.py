@@ -6,22 +6,26 @@ turned out to do something, until nothing changes. Each round runs in worker pro
 
 from collections.abc import Iterable, Iterator, Mapping
 
+import msgspec
+
 from kgfplint.catalogue import Alloc, Free
-from kgfplint.context.held import HeldLocks, LockChange, lock_changes
+from kgfplint.context.held import HeldLocks, lock_changes
 from kgfplint.facts import ir
 from kgfplint.facts.terms import NULL as NULL_POINTER
-from kgfplint.ownership.ops import Reducer
+from kgfplint.facts.terms import bare, root, walk
 from kgfplint.ownership.paths import ERROR, MAYBE, NULL, VALID, Exit, Paths
+from kgfplint.ownership.reduce import Reducer
 from kgfplint.program.link import Program, Row
-from kgfplint.program.meaning import EMPTY, Meaning, Summary, Values
+from kgfplint.program.meaning import EMPTY, Freed, LockChange, Meaning, Summary, Values
 
 ROUNDS = 8
 """More wrappers than this around a primitive are not followed."""
 
 
 def candidates(program: Program, primitives: Iterable[str]) -> set[int]:
-    """Return the functions that directly call one of the names."""
-    return {function for name in primitives for function in program.functions_calling(name)}
+    """Return the functions that directly call one of the names, and those that never return."""
+    found = {function for name in primitives for function in program.functions_calling(name)}
+    return found.union(number for number, row in enumerate(program.rows) if row.flags & ir.NORETURN)
 
 
 def callers(program: Program, functions: Iterable[int]) -> set[int]:
@@ -42,7 +46,33 @@ def summarise(number: int, body: ir.Body, meaning: Meaning) -> Summary:
     types.update((local.name, local.ctype) for local in body.locals)
     acquires, releases = _locks(body, row, meaning)
     allocates, frees = _ownership(body, row, meaning, types)
-    return Summary(allocates, frees, acquires, releases)
+    assigns = _assigned(body, row) if row.flags & ir.MACRO else ()
+    return Summary(allocates, frees, acquires, releases, assigns, _comes_back(body, row.file, meaning))
+
+
+def _assigned(body: ir.Body, row: Row) -> tuple[int, ...]:
+    """The parameters that a macro assigns to."""
+    targets = {event.target for event in _events(body) if isinstance(event, ir.Assign | ir.Call) and event.target is not None}
+    return tuple(place for place, param in enumerate(row.params) if ir.Name(param.name) in targets)
+
+
+def _comes_back(body: ir.Body, file: int, meaning: Meaning) -> bool:
+    """Tell whether a return can be reached past the calls that do not come back."""
+    if not body.blocks:
+        return True
+    seen, stack = {0}, [0]
+    while stack:
+        block = body.blocks[stack.pop()]
+        for event in block.events:
+            if isinstance(event, ir.Return):
+                return True
+            if isinstance(event, ir.Call) and not meaning.returns(file, event):
+                break
+        else:
+            fresh = [edge.to for edge in block.edges if edge.to not in seen]
+            seen.update(fresh)
+            stack.extend(fresh)
+    return False
 
 
 def _locks(body: ir.Body, row: Row, meaning: Meaning) -> tuple[tuple[LockChange, ...], ...]:
@@ -66,12 +96,12 @@ def _events(body: ir.Body) -> Iterator[ir.Event]:
         yield from block.events
 
 
-def _ownership(body: ir.Body, row: Row, meaning: Meaning, types: Mapping[str, str]) -> tuple[Alloc | None, tuple[Free, ...]]:
+def _ownership(body: ir.Body, row: Row, meaning: Meaning, types: Mapping[str, str]) -> tuple[Alloc | None, tuple[Freed, ...]]:
     makes = frees = False
     for event in _events(body):
         if isinstance(event, ir.Call) and isinstance(event.callee, ir.Name):
             makes = makes or meaning.alloc(row.file, event.callee.id) is not None
-            frees = frees or bool(meaning.frees(row.file, event.callee.id))
+            frees = frees or meaning.frees(row.file, event.callee.id)
     makes = makes and (row.returns.endswith("*") or bool(row.flags & ir.EXPRESSION))
     if not makes and not (frees and row.params):
         return None, ()
@@ -79,7 +109,7 @@ def _ownership(body: ir.Body, row: Row, meaning: Meaning, types: Mapping[str, st
     paths = Paths(Reducer(body, row.file, meaning, params, types).reduce(), params)
     if not paths.complete or not paths.exits:
         return None, ()
-    return (_allocates(body, row, paths, meaning) if makes else None), _frees(row, paths)
+    return (_allocates(body, row, paths, meaning) if makes else None), _frees(body, row, paths)
 
 
 def _allocates(body: ir.Body, row: Row, paths: Paths, meaning: Meaning) -> Alloc | None:
@@ -87,7 +117,7 @@ def _allocates(body: ir.Body, row: Row, paths: Paths, meaning: Meaning) -> Alloc
     made: list[Exit] = []
     fails: set[str] = set()
     for leave in paths.exits:
-        if leave.origin is not None and leave.origin.site is not None and leave.state in (MAYBE, VALID) or (
+        if (leave.origin is not None and leave.origin.site is not None and leave.state in (MAYBE, VALID)) or (
                 leave.origin is not None and leave.origin.site is not None and leave.origin.site.alloc.fails == "never"):
             made.append(leave)
             if leave.state == MAYBE and leave.origin is not None and leave.origin.site is not None:
@@ -129,22 +159,26 @@ def _is_error(leave: Exit) -> bool:
     return isinstance(value, ir.CallResult) and isinstance(value.callee, ir.Name) and value.callee.id in ("ERR_PTR", "ERR_CAST")
 
 
-def _frees(row: Row, paths: Paths) -> tuple[Free, ...]:
-    """A parameter freed on every path on which it is not NULL, always by the same kind of deallocator."""
-    found: list[Free] = []
-    for place in range(len(row.params)):
-        if not all(place in leave.freed or place in leave.null_params for leave in paths.exits):
+def _frees(body: ir.Body, row: Row, paths: Paths) -> tuple[Freed, ...]:
+    """What is freed on every path on which it is not NULL: parameters, and what is reached from them unchanged."""
+    releases: dict[ir.Expr, set[Free]] = {}
+    for release in paths.releases:
+        releases.setdefault(bare(release.argument), set()).add(release.free)
+    changed = {bare(e.target) for e in _events(body) if isinstance(e, ir.Assign | ir.Call) and e.target is not None}
+    names = {param.name: place for place, param in enumerate(row.params)}
+    found: list[Freed] = []
+    for subject, frees in releases.items():
+        place = names.get(root(subject))
+        if place is None or len({free.accepts for free in frees}) != 1 or any(term in changed for term in walk(subject)):
             continue
-        releases = {i.free.free for i in paths.incidents.values()
-                    if i.kind == "free" and i.origin.what == "param" and i.origin.param == place and i.free is not None}
-        accepts = {free.accepts for free in releases}
-        if len(accepts) == 1:
-            first = min(releases, key=lambda free: free.name)
-            found.append(Free(
-                name=row.name, accepts=first.accepts, params=tuple(p.name for p in row.params), ptr=place,
-                accepts_null=first.accepts_null, accepts_err_ptr=first.accepts_err_ptr, sleeps=first.sleeps,
-                flavour=first.flavour, fixed_order=first.fixed_order,
-            ))
+        if isinstance(subject, ir.Name):
+            always = all(place in leave.freed or place in leave.null_params for leave in paths.exits)
+        else:
+            number = paths.number(subject)
+            always = all(number in leave.freed_lvalues or place in leave.null_params for leave in paths.exits)
+        if always:
+            first = min(frees, key=lambda free: free.name)
+            found.append(Freed(msgspec.structs.replace(first, name=row.name, ptr=place, order=None), subject))
     return tuple(found)
 
 

@@ -1,11 +1,13 @@
 """What a call means: the catalogue's entry for its name, or the summary inferred for the function it calls."""
 
+import functools
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
 from kgfplint.catalogue import Alloc, Catalogue, Free
 from kgfplint.facts import ir
+from kgfplint.facts.terms import substitute
 from kgfplint.gfp import Mask, Masks
 from kgfplint.program.link import Program
 
@@ -26,17 +28,27 @@ class LockChange(Struct, frozen=True, array_like=True):
     when: str = "always"
 
 
+class Freed(Struct, frozen=True, array_like=True):
+    """Memory that a function frees: by what kind of deallocator, and which, as an expression over its parameters."""
+
+    free: Free
+    subject: ir.Expr
+
+
 class Summary(Struct, frozen=True, array_like=True):
     """What calling a function does, as far as its callers must know.
 
-    `allocates` it returns fresh memory; `frees` parameters freed on every path on which they are not
-    NULL; `acquires` held after every return; `releases` dropped on some path without having been taken.
+    `allocates` it returns fresh memory; `frees` what is freed on every path on which it is not NULL;
+    `acquires` held after every return; `releases` dropped on some path without having been taken;
+    `assigns` the parameters that a macro assigns to; `returns` False: control does not come back.
     """
 
     allocates: Alloc | None = None
-    frees: tuple[Free, ...] = ()
+    frees: tuple[Freed, ...] = ()
     acquires: tuple[LockChange, ...] = ()
     releases: tuple[LockChange, ...] = ()
+    assigns: tuple[int, ...] = ()
+    returns: bool = True
 
 
 EMPTY = Summary()
@@ -77,16 +89,40 @@ class Meaning:
         frees = tuple(f for f in first.frees if all(f in o.frees for o in found))
         acquires = tuple(a for a in first.acquires if all(a in o.acquires for o in found))
         releases = tuple(dict.fromkeys(r for o in found for r in o.releases))
-        return Summary(allocates, frees, acquires, releases)
+        assigns = tuple(sorted({place for o in found for place in o.assigns}))
+        return Summary(allocates, frees, acquires, releases, assigns, any(o.returns for o in found))
 
     def alloc(self, file: int, name: str) -> Alloc | None:
         """Return how a call of `name` allocates, None if it does not (as far as is known)."""
         return self.catalogue.allocs.get(name) or self.summary(file, name).allocates
 
-    def frees(self, file: int, name: str) -> tuple[Free, ...]:
-        """Return what a call of `name` frees."""
-        known = self.catalogue.frees.get(name)
-        return (known,) if known is not None else self.summary(file, name).frees
+    def frees(self, file: int, name: str) -> bool:
+        """Tell whether a call of `name` frees something."""
+        return name in self.catalogue.frees or bool(self.summary(file, name).frees)
+
+    def freed(self, file: int, call: ir.Call) -> list[tuple[Free, ir.Expr]]:
+        """Return what a call frees: by what kind of deallocator, and which expression of the caller."""
+        if not isinstance(call.callee, ir.Name):
+            return []
+        known = self.catalogue.frees.get(call.callee.id)
+        if known is not None:
+            return [(known, call.args[known.ptr])] if known.ptr < len(call.args) else []
+        frees = self.summary(file, call.callee.id).frees
+        if not frees:
+            return []
+        values = self.arguments(file, call)
+        return [(freed.free, substitute(freed.subject, values)) for freed in frees]
+
+    def arguments(self, file: int, call: ir.Call) -> dict[str, ir.Expr]:
+        """Return the arguments of a call by the names of the parameters of (the first of) its callees."""
+        name = call.callee.id if isinstance(call.callee, ir.Name) else ""
+        targets = self.program.resolve(file, name)
+        params = self.program.rows[targets[0]].params if targets else ()
+        return {param.name: arg for param, arg in zip(params, call.args, strict=False)}
+
+    def returns(self, file: int, call: ir.Call) -> bool:
+        """Tell whether control comes back from a call."""
+        return not isinstance(call.callee, ir.Name) or self.summary(file, call.callee.id).returns
 
     def gfp_argument(self, file: int, name: str) -> int | None:
         """Return the position of the mask among the arguments of `name`, None if it takes none."""
@@ -118,23 +154,27 @@ class Meaning:
 
         A local has the join of the values assigned to it; an object-like macro its definition.
         """
-        open_names: set[str] = set()
+        under_way: dict[str, Mask] = {}
 
         def lookup(name: str) -> Mask | ir.Expr | None:
-            if name in open_names:
-                return None
+            if name in under_way:
+                return under_way[name]
             if name in values:
-                assigned = values[name]
-                if not assigned:
-                    return None
-                open_names.add(name)
-                masks = [Mask.unknown(name) if value is None else self.masks.evaluate(value, lookup) for value in assigned]
-                open_names.discard(name)
-                joined = masks[0]
-                for mask in masks[1:]:
-                    joined = joined.join(mask)
-                return joined
+                return assigned(name) if values[name] else None
             return None if name in self.masks.named else self._macro(file, name)
+
+        def assigned(name: str) -> Mask:
+            """The join of all values; those that build on the variable itself (`gfp |= x`) come last."""
+            under_way[name] = Mask.unknown(name)
+            fresh = [v for v in values[name] if not (isinstance(v, ir.Binary) and v.left == ir.Name(name))]
+            masks = [Mask.unknown(name) if v is None else self.masks.evaluate(v, lookup) for v in fresh]
+            joined = functools.reduce(Mask.join, masks) if masks else Mask.unknown(name)
+            for value in values[name]:
+                if value is not None and value not in fresh:
+                    under_way[name] = joined
+                    joined = joined.join(self.masks.evaluate(value, lookup))
+            del under_way[name]
+            return joined
 
         return self.masks.evaluate(expr, lookup)
 
