@@ -47,7 +47,7 @@ class Incident(NamedTuple):
 
 
 class Exit(NamedTuple):
-    """A return: what the value is (origin and state), the parameters that were freed or NULL, and lvalues freed."""
+    """A return: what the value is (origin and state), the parameters that were freed or NULL, lvalues freed, and what lvalues hold."""
 
     event: ir.Return
     origin: Origin | None
@@ -55,6 +55,7 @@ class Exit(NamedTuple):
     freed: frozenset[int]
     null_params: frozenset[int]
     freed_lvalues: frozenset[int]
+    stored: dict[int, Origin]
 
 
 class Object(NamedTuple):
@@ -272,15 +273,16 @@ class Paths:
         freed = frozenset(_PARAM - n for n, thing in state.objects.items() if n <= _PARAM and thing.freed)
         null = frozenset(_PARAM - n for n, thing in state.objects.items() if n <= _PARAM and thing.state in (NULL, ERROR))
         lvalues = frozenset(lv for lv, n in state.values.items() if state.objects[n].freed or state.objects[n].state == NULL)
+        stored = {lv: self._origins[n] for lv, n in state.values.items() if not state.objects[n].freed}
         number = state.values.get(op.value)
         if op.site is not None:
             origin: Origin | None = Origin(op.site, "alloc")
-            self.exits.append(Exit(op.event, origin, MAYBE, freed, null, lvalues))
+            self.exits.append(Exit(op.event, origin, MAYBE, freed, null, lvalues, stored))
         elif number is None:
-            self.exits.append(Exit(op.event, None, UNKNOWN, freed, null, lvalues))
+            self.exits.append(Exit(op.event, None, UNKNOWN, freed, null, lvalues, stored))
         else:
             thing = state.objects[number]
-            self.exits.append(Exit(op.event, self._origins[number], VALID if thing.freed else thing.state, freed, null, lvalues))
+            self.exits.append(Exit(op.event, self._origins[number], VALID if thing.freed else thing.state, freed, null, lvalues, stored))
 
     def _refined(self, state: State, branch: ops.Branch, line: int) -> State | None:
         """Return the state on an edge, None when it cannot be taken."""

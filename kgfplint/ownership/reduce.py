@@ -167,7 +167,7 @@ class Reducer:
         yield from self._uses(event, event.args, event.line, name)
         passed = tuple(self.lvalues[b] for arg in event.args if (b := bare(arg)) in self.lvalues)
         if passed and not frees:
-            yield Pass(passed, event, name.isupper(), bool(_HOLDS.search(name)) and name not in self.meaning.catalogue.allocs)
+            yield Pass(passed, event, name.isupper(), len(event.args) == 1 and bool(_HOLDS.search(name)))
         for free, argument in frees:
             yield Release(self.lvalues.get(bare(argument), -1), argument, free, event, event.line * 1000 + event.column)
         for place in self.meaning.summary(self.file, name).assigns if name else ():

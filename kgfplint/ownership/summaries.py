@@ -102,14 +102,30 @@ def _ownership(body: ir.Body, row: Row, meaning: Meaning, types: Mapping[str, st
         if isinstance(event, ir.Call) and isinstance(event.callee, ir.Name):
             makes = makes or meaning.alloc(row.file, event.callee.id) is not None
             frees = frees or meaning.frees(row.file, event.callee.id)
-    makes = makes and (row.returns.endswith("*") or bool(row.flags & ir.EXPRESSION))
+    outs = [p for p in row.params if p.ctype.endswith("**")]
+    makes = makes and bool(row.returns.endswith("*") or row.flags & ir.EXPRESSION or outs)
     if not makes and not (frees and row.params):
         return None, ()
     params = [param.name for param in row.params]
     paths = Paths(Reducer(body, row.file, meaning, params, types).reduce(), params)
     if not paths.complete or not paths.exits:
         return None, ()
-    return (_allocates(body, row, paths, meaning) if makes else None), _frees(body, row, paths)
+    made = (_allocates(body, row, paths, meaning) or _hands_out(row, paths)) if makes else None
+    return made, _frees(body, row, paths)
+
+
+def _hands_out(row: Row, paths: Paths) -> Alloc | None:
+    """A function that stores fresh memory of one family through a `T **` parameter, wherever it stores any."""
+    for place, param in enumerate(row.params):
+        number = paths.number(ir.Deref(ir.Name(param.name)))
+        origins = [leave.stored[number] for leave in paths.exits if number in leave.stored]
+        sites = [origin.site for origin in origins if origin.site is not None]
+        if number >= 0 and sites and all(o.site is not None or o.what in ("null", "err_ptr") for o in origins):
+            first = sites[0].alloc
+            if all(site.alloc.family == first.family for site in sites):
+                return Alloc(name=row.name, family=first.family, params=tuple(p.name for p in row.params), fails="errno",
+                             zeroes=all(site.alloc.zeroes for site in sites), sleeps="never", out=place, managed=first.managed)
+    return None
 
 
 def _allocates(body: ir.Body, row: Row, paths: Paths, meaning: Meaning) -> Alloc | None:
@@ -169,13 +185,13 @@ def _frees(body: ir.Body, row: Row, paths: Paths) -> tuple[Freed, ...]:
     found: list[Freed] = []
     for subject, frees in releases.items():
         place = names.get(root(subject))
-        if place is None or len({free.accepts for free in frees}) != 1 or any(term in changed for term in walk(subject)):
+        if place is None or len({free.accepts for free in frees}) != 1:
             continue
         if isinstance(subject, ir.Name):
             always = all(place in leave.freed or place in leave.null_params for leave in paths.exits)
         else:
             number = paths.number(subject)
-            always = all(number in leave.freed_lvalues or place in leave.null_params for leave in paths.exits)
+            always = not any(term in changed for term in walk(subject)) and all(number in leave.freed_lvalues or place in leave.null_params for leave in paths.exits)
         if always:
             first = min(frees, key=lambda free: free.name)
             found.append(Freed(msgspec.structs.replace(first, name=row.name, ptr=place, order=None), subject))
