@@ -41,6 +41,7 @@ class Alloc(msgspec.Struct, frozen=True, kw_only=True):
 
     `mask` is the mask expression in force where the call has no `gfp` argument (fixed, or the default
     of an optional one). `array` and `zeroing` name the twin for n * size and for zeroed memory.
+    `length` counts characters, without the final NUL, or limits them: the size is not told by it alone.
     `ptr` set means that it resizes that memory, as krealloc() does.
     """
 
@@ -59,6 +60,7 @@ class Alloc(msgspec.Struct, frozen=True, kw_only=True):
     out: int | None = None
     gfp: int | None = None
     size: int | None = None
+    length: int | None = None
     count: int | None = None
     element: int | None = None
     order: int | None = None

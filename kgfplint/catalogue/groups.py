@@ -3,6 +3,7 @@
 A parameter takes its role from its name, whatever the kernel calls it:
 
     gfp, size (bytes), n (elements, pointers or pages), elem (bytes of one element), order, align (bytes)
+    len (characters without the final NUL, or their limit)
     ptr (what is freed or resized), src (what is copied), cache, pool, dev, handle (DMA address)
     type, member (of the kmalloc_obj families), lock, flags (saved interrupts), cond (sleeps if it is not 0)
 
@@ -121,7 +122,7 @@ class AllocGroup(Group, kw_only=True):
         _known("family", (self.family,), scope.families)
         family = scope.families[self.family]
         roles = _roles(
-            prototype, gfp="gfp", size="size", count="n", element="elem", order="order", cache="cache", pool="pool",
+            prototype, gfp="gfp", size="size", length="len", count="n", element="elem", order="order", cache="cache", pool="pool",
             dev="dev", ptr="ptr", handle="handle", type="type", member="member", align="align", source="src",
             out=self.result,
         )  # fmt: skip
