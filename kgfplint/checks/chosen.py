@@ -1,0 +1,260 @@
+"""The GFP masks that a function chooses: for each call that is given one, all values it may have there.
+
+Forward over the control flow graph, so that `gfp |= __GFP_NOFAIL` counts after it and not before. What a
+caller chose stays unknown: rules judge a mask by the bits that the function itself sets.
+"""
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from kgfplint.catalogue import Alloc
+from kgfplint.checks.unit import Unit
+from kgfplint.facts import ir
+from kgfplint.facts.terms import children, show
+from kgfplint.gfp import ALL, Mask
+from kgfplint.gfp.headers import parse_expression
+from kgfplint.program.meaning import Meaning
+
+Options = frozenset[Mask]
+"""The values that an expression may have."""
+
+_MOST = 8
+"""More values of one expression than this are joined to one."""
+_ROUNDS = 12
+_OPERATORS = {"&": Mask.__and__, "|": Mask.__or__, "^": Mask.__xor__}
+_ATOMIC = frozenset({"GFP_ATOMIC", "GFP_NOWAIT"})
+_SLEEPING = frozenset({"GFP_KERNEL", "GFP_KERNEL_ACCOUNT", "GFP_NOFS", "GFP_NOIO", "GFP_USER", "GFP_HIGHUSER"})
+SAID = {"said atomic": 1 << 32, "said sleeping": 1 << 33}
+"""Bits above those of a gfp_t: a mask of that kind was named. By its bits alone `GFP_KERNEL | GFP_ATOMIC` is
+`GFP_KERNEL | __GFP_HIGH`, which is sound."""
+
+
+class Choice(NamedTuple):
+    """A call and the mask it is given: the expression, its possible values, and what they have in common.
+
+    `alloc` is how the call allocates (catalogue or inferred), None for any other call that takes a mask;
+    `slab`: the memory comes from slab.
+    """
+
+    call: ir.Call
+    expr: ir.Expr
+    options: Options
+    mask: Mask
+    alloc: Alloc | None
+    slab: bool
+    named: Mapping[str, int]
+
+    @property
+    def name(self) -> str:
+        """The name of what is called, for messages."""
+        return show(self.call.callee)
+
+    @property
+    def value(self) -> int | None:
+        """The constant that the mask is, None while any bit is unknown or differs."""
+        return self.mask.set & ALL if not ALL & ~self.mask.known else None
+
+    def sets(self, *names: str) -> bool:
+        """Tell whether all values set all bits of the named masks."""
+        bits = [self.named.get(name) or SAID.get(name, 0) for name in names]
+        return all(bit and not bit & ~self.mask.set for bit in bits)
+
+    def clears(self, *names: str) -> bool:
+        """Tell whether no value can have a bit of the named masks."""
+        return not any(self.named.get(name, 0) & ~self.mask.clear for name in names)
+
+    def may_set(self, *names: str) -> tuple[str, ...]:
+        """Return those of the named bits that some value is known to set."""
+        bits = functools.reduce(int.__or__, (mask.set for mask in self.options), 0)
+        return tuple(name for name in names if self.named.get(name, 0) & bits)
+
+
+@functools.lru_cache(maxsize=2)
+def choices(unit: Unit) -> tuple[Choice, ...]:
+    """Return the calls of a function that choose or pass on a mask, in block order."""
+    return tuple(_Flow(unit).choices())
+
+
+def mask_text(unit: Unit, choice: Choice) -> str:
+    """Return a chosen mask as it is written, if only of the kernel's names, else the bits that all its values set."""
+    if all(name in choice.named for name in operands(choice.expr)):
+        return show(choice.expr)
+    return unit.meaning.masks.describe(Mask(choice.mask.set & ALL, choice.mask.clear, choice.mask.params))
+
+
+def spells_mask(expr: ir.Expr) -> bool:
+    """Tell whether an expression is put together from named masks, whatever it is given to."""
+    match expr:
+        case ir.Name(name):
+            return name.startswith(("GFP_", "__GFP_"))
+        case ir.Binary("|" | "&", left, right):
+            return spells_mask(left) or spells_mask(right)
+        case ir.Cast(_, operand):
+            return spells_mask(operand)
+        case ir.Conditional(_, then, other):
+            return spells_mask(then) or spells_mask(other)
+    return False
+
+
+def spelled(unit: Unit, expr: ir.Expr) -> set[str]:
+    """Return the names that a mask expression is made of, with macros of the program opened up."""
+    waiting, found = list(operands(expr)), set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            text = None if name in unit.meaning.masks.named else _macro(unit.meaning, unit.file, name)
+            waiting.extend(operands(text) if text is not None else ())
+    return found
+
+
+class _Flow:
+    """The values of the locals that masks are made of, forward through one function."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+        self._meaning = unit.meaning
+        self._bits = functools.reduce(int.__or__, self._meaning.masks.named.values(), 0) | sum(SAID.values())
+        self._calls = {id(call): found for call in unit.calls if (found := self._argument(call)) is not None}
+        self._wanted = self._locals()
+
+    def _argument(self, call: ir.Call) -> tuple[ir.Expr, Alloc | None] | None:
+        """Return the mask argument of a call: where its function takes one, else what is plainly a mask."""
+        alloc = place = None
+        if isinstance(call.callee, ir.Name):
+            alloc = self._meaning.alloc(self._unit.file, call.callee.id)
+            place = alloc.gfp if alloc is not None else self._meaning.gfp_argument(self._unit.file, call.callee.id)
+        if place is not None and place < len(call.args):
+            return call.args[place], alloc
+        return next(((arg, None) for arg in call.args if alloc is None and spells_mask(arg)), None)
+
+    def _locals(self) -> frozenset[str]:
+        """Return the locals and parameters that masks depend on."""
+        types = self._unit.types
+        wanted = {name for expr, _ in self._calls.values() for name in operands(expr) if name in types}
+        size = 0
+        while size != len(wanted):
+            size = len(wanted)
+            for event in self._unit.events():
+                if isinstance(event, ir.Assign) and isinstance(event.target, ir.Name) and event.target.id in wanted:
+                    wanted.update(name for name in operands(event.value) if name in types)
+        return frozenset(wanted)
+
+    def choices(self) -> Iterator[Choice]:
+        """Yield the choices of reachable calls."""
+        if not self._calls:
+            return
+        for block, values in zip(self._unit.body.blocks, self._entries(), strict=True):
+            if values is None:
+                continue
+            for event in block.events:
+                found = self._calls.get(id(event))
+                if found is not None and isinstance(event, ir.Call):
+                    options = self._options(found[0], values)
+                    # `~__GFP_FS` has bits that no mask has: it is for clearing, not for allocating.
+                    if not any(mask.set & ~self._bits for mask in options):
+                        yield self._choice(event, found[0], found[1], options)
+                self._apply(event, values)
+
+    def _choice(self, call: ir.Call, expr: ir.Expr, alloc: Alloc | None, options: Options) -> Choice:
+        family = self._meaning.catalogue.families.get(alloc.family) if alloc is not None else None
+        slab = alloc is not None and (alloc.slab_backed or (family is not None and family.slab_backed))
+        return Choice(call, expr, options, _joined(options), alloc, slab, self._meaning.masks.named)
+
+    def _entries(self) -> list[dict[str, Options] | None]:
+        """Return the values at the entry of each block, None for one that is not reached."""
+        blocks = self._unit.body.blocks
+        start = {name: frozenset({Mask.unknown(name)}) for name in self._wanted}
+        entries: list[dict[str, Options] | None] = [None] * len(blocks)
+        entries[0] = start
+        waiting = {0}
+        for _ in range(max(_ROUNDS, len(blocks))):
+            for number, block in enumerate(blocks):
+                entry = entries[number]
+                if number not in waiting or entry is None:
+                    continue
+                waiting.discard(number)
+                values = dict(entry)
+                for event in block.events:
+                    self._apply(event, values)
+                for edge in block.edges:
+                    merged = _merged(entries[edge.to], values)
+                    if merged != entries[edge.to]:
+                        entries[edge.to] = merged
+                        waiting.add(edge.to)
+            if not waiting:
+                return entries
+        return [dict(start) for _ in blocks]
+
+    def _apply(self, event: ir.Event, values: dict[str, Options]) -> None:
+        """Change the values as an event does; what a callee may write is unknown after it."""
+        changed: tuple[ir.Expr | None, ...] = ()
+        if isinstance(event, ir.Assign):
+            if isinstance(event.target, ir.Name) and event.target.id in values:
+                value = ir.Binary(event.op, event.target, event.value) if event.op else event.value
+                values[event.target.id] = self._options(value, values)
+        elif isinstance(event, ir.Call):
+            changed = (event.target, *(arg.base for arg in event.args if isinstance(arg, ir.AddressOf)))
+        elif isinstance(event, ir.Declare):
+            changed = (ir.Name(event.name),)
+        for place in changed:
+            if isinstance(place, ir.Name) and place.id in values:
+                values[place.id] = frozenset({Mask.unknown(place.id)})
+
+    def _options(self, expr: ir.Expr, values: Mapping[str, Options], depth: int = 8) -> Options:
+        match expr:
+            case ir.Name(name):
+                return values[name] if name in values else self._named(name, depth)
+            case ir.Cast(_, operand):
+                return self._options(operand, values, depth)
+            case ir.Unary("~", operand):
+                return frozenset(~mask for mask in self._options(operand, values, depth))
+            case ir.Conditional(_, then, other):
+                return _few(self._options(then, values, depth) | self._options(other, values, depth))
+            case ir.Binary(op, left, right) if op in _OPERATORS:
+                ones, others = self._options(left, values, depth), self._options(right, values, depth)
+                return _few(frozenset(_OPERATORS[op](one, other) for one in ones for other in others))
+        known = {name: _joined(options) for name, options in values.items()}
+        return frozenset({self._meaning.masks.evaluate(expr, known.get)})
+
+    def _named(self, name: str, depth: int) -> Options:
+        """Return the value of a mask of the kernel, or of an object-like macro of the program."""
+        value = self._meaning.masks.named.get(name)
+        if value is not None:
+            said = SAID["said atomic"] if name in _ATOMIC else SAID["said sleeping"] if name in _SLEEPING else 0
+            return frozenset({Mask(value | said, ~value & ALL)})
+        expr = _macro(self._meaning, self._unit.file, name) if depth else None
+        return frozenset({Mask.unknown(name)}) if expr is None else self._options(expr, {}, depth - 1)
+
+
+@functools.lru_cache(maxsize=4096)
+def _macro(meaning: Meaning, file: int, name: str) -> ir.Expr | None:
+    """Return what an object-like macro of the file, or the only one of the program, stands for."""
+    found = meaning.program.macros.get(name, ())
+    own = [text for where, text in found if where == file] or [text for _, text in found]
+    return parse_expression(own[0]) if own and len(set(own)) == 1 and len(own[0]) < 400 else None
+
+
+def operands(expr: ir.Expr) -> Iterator[str]:
+    """Yield the names that the bits of a mask expression come from."""
+    if isinstance(expr, ir.Name):
+        yield expr.id
+    elif isinstance(expr, ir.Binary | ir.Unary | ir.Cast | ir.Conditional | ir.CallResult):
+        for part in children(expr):
+            yield from operands(part)
+
+
+def _joined(options: Options) -> Mask:
+    """Return what all values have in common."""
+    return functools.reduce(Mask.join, options)
+
+
+def _few(options: Options) -> Options:
+    return options if len(options) <= _MOST else frozenset({_joined(options)})
+
+
+def _merged(known: dict[str, Options] | None, arriving: dict[str, Options]) -> dict[str, Options]:
+    if known is None:
+        return dict(arriving)
+    return {name: _few(options | arriving[name]) for name, options in known.items()}
