@@ -1,0 +1,45 @@
+"""KGF408: krealloc() stored over its own argument, which loses the old memory when it fails."""
+
+from collections.abc import Iterator
+
+from kgfplint.checks import Rule
+from kgfplint.checks.unit import Allocation, Unit
+from kgfplint.facts import ir
+from kgfplint.facts.terms import bare, is_zero, root, show
+from kgfplint.findings import Finding, Severity
+
+RULE = Rule(
+    code="KGF408",
+    name="krealloc-lost-pointer",
+    severity=Severity.ERROR,
+    guide="Selecting memory allocator",
+    summary="A resize that fails leaves the old memory allocated: keep its pointer until the new one is known.",
+)
+
+
+def check(unit: Unit) -> Iterator[Finding]:
+    """Report each resize whose result replaces the only pointer to what is resized."""
+    params = {param.name for param in unit.row.params}
+    for allocation in unit.allocations:
+        old = allocation.argument(allocation.alloc.ptr)
+        target = allocation.call.target
+        if old is None or target is None or bare(old) != bare(target) or allocation.alloc.managed:
+            continue
+        if is_zero(old) or unit.meaning.masks.has(allocation.mask, "__GFP_NOFAIL") or _kept(unit, allocation, bare(old)):
+            continue
+        # The caller of a parameter still has its own copy, if it knows what to do with it.
+        severity = Severity.WARNING if root(old) in params and isinstance(bare(old), ir.Name) else RULE.severity
+        message = (f"when {allocation.name}() fails it returns NULL and leaves {show(old)} allocated, "
+                   f"but this overwrites {show(old)}; store the result elsewhere first")
+        yield unit.finding(RULE, allocation.call, message, severity=severity)
+
+
+def _kept(unit: Unit, allocation: Allocation, old: ir.Expr) -> bool:
+    """Tell whether another variable holds the old pointer, or the pointer was only a copy of one."""
+    for event in unit.events():
+        if isinstance(event, ir.Assign) and not event.op and event.line <= allocation.call.line:
+            if bare(event.value) == old and bare(event.target) != old:
+                return True
+            if isinstance(old, ir.Name) and event.target == old and isinstance(bare(event.value), ir.Field | ir.Deref | ir.Index):
+                return True
+    return False

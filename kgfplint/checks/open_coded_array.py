@@ -1,0 +1,55 @@
+"""KGF501: the size of an array written as a product, which may overflow."""
+
+from collections.abc import Iterator
+
+from kgfplint.checks import Rule
+from kgfplint.checks.sizes import Product, is_bounded, latest, product
+from kgfplint.checks.unit import Allocation, Unit
+from kgfplint.facts import ir
+from kgfplint.facts.terms import bare, show
+from kgfplint.findings import Finding, Severity
+
+RULE = Rule(
+    code="KGF501",
+    name="open-coded-array",
+    severity=Severity.WARNING,
+    guide="Selecting memory allocator",
+    summary="Arrays are allocated by the helpers that take count and size, which check for overflow.",
+)
+
+
+def check(unit: Unit) -> Iterator[Finding]:
+    """Report each allocation whose size is a variable count times the size of a type."""
+    for allocation in unit.allocations:
+        size = allocation.argument(allocation.alloc.size)
+        if size is None or not (allocation.alloc.array or allocation.inferred) or allocation.alloc.count is not None:
+            continue
+        found = product(unit, latest(unit, allocation.call, bare(size)))
+        if found is None:
+            continue
+        bounded = all(is_bounded(unit, count) for count in found.counts)
+        message = (f"{allocation.name}() is given a product as its size; {_advice(unit, allocation, found)} "
+                   f"{'says that it is an array' if bounded else 'does not overflow'}")
+        yield unit.finding(RULE, allocation.call, message, severity=Severity.NOTE if bounded else Severity.WARNING)
+
+
+def _advice(unit: Unit, allocation: Allocation, found: Product) -> str:
+    """Return the call to write instead; array_size() where this kernel has no helper for the allocator."""
+    helper = allocation.alloc.array
+    known = unit.meaning.catalogue.allocs.get(helper) if helper else None
+    count, element = found.counts[0], found.element
+    for factor in found.counts[1:]:
+        element = ir.Binary("*", element, factor)
+    defined = unit.program.defined
+    if known is None or (allocation.name in defined and known.name not in defined):
+        return f"array_size({show(count)}, {show(element)})"
+    return f"{known.name}({', '.join(_argument(allocation, name, count, element) for name in known.params)})"
+
+
+def _argument(allocation: Allocation, name: str, count: ir.Expr, element: ir.Expr) -> str:
+    """Return an argument of the helper: what the allocator's parameter of the same name is given."""
+    if name in ("n", "elem"):
+        return show(count if name == "n" else element)
+    own = allocation.alloc.params
+    given = allocation.argument(own.index(name)) if name in own else None
+    return show(given) if given is not None else name

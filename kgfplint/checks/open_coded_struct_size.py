@@ -1,0 +1,91 @@
+"""KGF502: the size of a struct with a flexible array added up by hand, which may overflow."""
+
+from collections.abc import Iterator
+
+from kgfplint.checks import Rule
+from kgfplint.checks.sizes import arguments, is_constant, product, terms_of_sum, type_of
+from kgfplint.checks.unit import Unit
+from kgfplint.facts import ir
+from kgfplint.facts.terms import root, show
+from kgfplint.facts.types import pointee, tag_of
+from kgfplint.findings import Finding, Severity
+
+RULE = Rule(
+    code="KGF502",
+    name="open-coded-struct-size",
+    severity=Severity.WARNING,
+    guide="Selecting memory allocator",
+    summary="struct_size() calculates the size of a struct with a flexible array without overflowing.",
+)
+_OFFSETOF = ("offsetof", "Offsetof")
+
+
+def check(unit: Unit) -> Iterator[Finding]:
+    """Report each allocation whose size is a header plus a variable number of its flexible array's elements."""
+    for allocation in unit.allocations:
+        for size in arguments(unit, allocation):
+            advice = _offset_of_element(unit, size) or _sum(unit, size)
+            if advice:
+                message = f"{allocation.name}() is given a sum for a struct and its flexible array; {advice} does not overflow"
+                yield unit.finding(RULE, allocation.call, message)
+                break
+
+
+def _offset_of_element(unit: Unit, size: ir.Expr) -> str:
+    """Read `offsetof(struct s, items[n])`."""
+    match size:
+        case ir.CallResult(ir.Name(name), (of, ir.Index(ir.Name(member), count))) if name in _OFFSETOF:
+            return "" if is_constant(unit, count) else f"struct_size_t({_typed(show(of))}, {member}, {show(count)})"
+    return ""
+
+
+def _sum(unit: Unit, size: ir.Expr) -> str:
+    """Read `sizeof(header) + n * sizeof(element)` in any order."""
+    terms = list(terms_of_sum(size))
+    if len(terms) != 2:
+        return ""
+    for header, rest in (terms, reversed(terms)):
+        repeated = product(unit, rest)
+        owner = _header(unit, header)
+        if repeated is None or owner is None or not isinstance(repeated.element, ir.SizeOf):
+            continue
+        member = _member(unit, owner, repeated.element)
+        if member:
+            counts = " * ".join(show(count) if len(repeated.counts) == 1 else f"({show(count)})" for count in repeated.counts)
+            pointer = header.operand.base if isinstance(header, ir.SizeOf) and isinstance(header.operand, ir.Deref) else None
+            if pointer is not None:
+                return f"struct_size({show(pointer)}, {member}, {counts})"
+            return f"struct_size_t({owner}, {member}, {counts})"
+    return ""
+
+
+def _typed(text: str) -> str:
+    return text if text.startswith(("struct ", "union ")) else f"struct {text}"
+
+
+def _header(unit: Unit, term: ir.Expr) -> str | None:
+    """Return the type of the header that a term is the size of ("" when it is unknown), None for any other term."""
+    if isinstance(term, ir.SizeOf):
+        return type_of(unit, term)
+    if isinstance(term, ir.CallResult) and isinstance(term.callee, ir.Name) and term.callee.id in _OFFSETOF and term.args:
+        return _typed(show(term.args[0]))
+    return None
+
+
+def _member(unit: Unit, owner: str, element: ir.SizeOf) -> str:
+    """Return the flexible array of `owner` that has this element, "" if there is none."""
+    types = unit.program.types
+    tag = tag_of(types.expand(unit.file, owner)) if owner else ""
+    record = types.record(unit.file, tag) if tag and not types.expand(unit.file, owner).endswith("*") else None
+    last, ctype = (record.order[-1], record[record.order[-1]]) if record is not None and record.order else ("", "")
+    named = element.operand
+    if isinstance(named, ir.Index | ir.Deref):
+        named = named.base
+    if isinstance(named, ir.Field):
+        array = unit.typing.of(named)
+        flexible = not array or array.endswith(("[]", "[0]"))
+        return named.member if flexible and root(named) and (record is None or named.member in record or "." in array) else ""
+    if not ctype.endswith(("[]", "[0]")):
+        return ""
+    mine, its = types.expand(unit.file, type_of(unit, element)), types.expand(unit.file, pointee(ctype) or "")
+    return last if mine and mine == its else ""
