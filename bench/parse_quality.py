@@ -70,61 +70,76 @@ def main() -> None:
     paths = list(discover(options.tree, [options.tree / options.under]))
     if options.sample:
         paths = random.Random(options.seed).sample(paths, min(options.sample, len(paths)))
-    counts: collections.Counter[str] = collections.Counter()
-    shown: list[tuple[str, str]] = []
-    clock: collections.Counter[str] = collections.Counter()
-    ours: dict[str, int] = {}
+    measured = Measured(options.tree)
     for path in paths:
-        data = (options.tree / path).read_bytes()
-        counts["files"] += 1
+        measured.add(path)
+    measured.report()
+    if options.ctags:
+        compare(options.tree, measured.ours)
+    random.Random(2).shuffle(measured.shown)
+    for where, context in measured.shown[: options.show]:
+        print("-----", where)
+        print(context)
+
+
+class Measured:
+    """Counts, times and damaged functions of the files added so far."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.clock: collections.Counter[str] = collections.Counter()
+        self.shown: list[tuple[str, str]] = []
+        self.ours: dict[str, int] = {}
+
+    def add(self, path: str) -> None:
+        """Normalise and parse one file of the tree."""
+        data = (self.root / path).read_bytes()
+        self.counts["files"] += 1
         begin = time.process_time()
         code = has_code(data)
-        clock["has_code"] += time.process_time() - begin
+        self.clock["has_code"] += time.process_time() - begin
         if not code:
-            counts["skipped"] += 1
-            counts["skipped bytes"] += len(data)
-            continue
+            self.counts["skipped"] += 1
+            self.counts["skipped bytes"] += len(data)
+            return
         begin = time.process_time()
         done = normalise(data)
         middle = time.process_time()
-        tree = PARSER.parse(done.text)
-        clock["normalise"] += middle - begin
-        clock["parse"] += time.process_time() - middle
-        counts["bytes"] += len(data)
-        found = functions(tree.root_node)
-        counts["functions"] += len(found)
-        ours[path] = len(found)
-        counts["error files"] += tree.root_node.has_error
+        root = PARSER.parse(done.text).root_node
+        self.clock["normalise"] += middle - begin
+        self.clock["parse"] += time.process_time() - middle
+        self.counts["bytes"] += len(data)
+        found = functions(root)
+        self.ours[path] = len(found)
+        self.counts["functions"] += len(found)
+        self.counts["error files"] += root.has_error
         for function in found:
-            if not function.has_error:
-                continue
-            counts["bad"] += 1
-            error = first_error(function)
-            if error is not None:
-                line = error.start_point[0]
-                lines = data.splitlines()
-                context = b"\n".join(lines[max(0, line - 2) : line + 3]).decode("utf-8", "replace")
-                shown.append((f"{path}:{line + 1} {name(function).decode('utf-8', 'replace')}", context))
-    for key, value in counts.items():
-        print(f"{key:14} {value}")
-    print(f"bad functions  {100 * counts['bad'] / max(1, counts['functions']):.3f} %")
-    for key, seconds in clock.items():
-        print(f"{key:14} {seconds:.2f} s  {counts['bytes'] / 1e6 / max(seconds, 1e-9):.1f} MB/s")
-    if options.ctags:
-        compare(options.tree, ours)
-    random.Random(2).shuffle(shown)
-    for where, context in shown[: options.show]:
-        print("-----", where)
-        print(context)
+            if function.has_error:
+                self.counts["bad"] += 1
+                self._damaged(path, data, function)
+
+    def _damaged(self, path: str, data: bytes, function: Node) -> None:
+        error = first_error(function)
+        if error is not None:
+            line = error.start_point[0]
+            context = b"\n".join(data.splitlines()[max(0, line - 2) : line + 3]).decode("utf-8", "replace")
+            self.shown.append((f"{path}:{line + 1} {name(function).decode('utf-8', 'replace')}", context))
+
+    def report(self) -> None:
+        """Print the totals."""
+        for key, value in self.counts.items():
+            print(f"{key:14} {value}")
+        print(f"bad functions  {100 * self.counts['bad'] / max(1, self.counts['functions']):.3f} %")
+        for key, seconds in self.clock.items():
+            print(f"{key:14} {seconds:.2f} s  {self.counts['bytes'] / 1e6 / max(seconds, 1e-9):.1f} MB/s")
 
 
 def compare(tree: Path, ours: dict[str, int]) -> None:
     """Print our number of functions beside Universal Ctags' and the files that differ most."""
     listing = "\n".join(ours)
     command = ["ctags", "--languages=C", "--langmap=C:.c.h", "--kinds-C=f", "-f", "-", "-L", "-"]
-    lines = subprocess.run(
-        command, cwd=tree, input=listing.encode(), capture_output=True, check=True
-    ).stdout.splitlines()
+    lines = subprocess.run(command, cwd=tree, input=listing.encode(), capture_output=True, check=True).stdout.splitlines()
     theirs = collections.Counter(line.split(b"\t")[1].decode() for line in lines if not line.startswith(b"!"))
     print(f"ctags          {sum(theirs.values())} functions; ours {sum(ours.values())}")
     for path in sorted(ours, key=lambda p: -abs(ours[p] - theirs[p]))[:25]:
