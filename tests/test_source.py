@@ -93,6 +93,7 @@ TOP_LEVEL = {
     "syscall": "SYSCALL_DEFINE3(f, int, fd, const char __user *, name, int, flags) { return fd; }",
     "syscall without arguments": "SYSCALL_DEFINE0(f) { return 0; }",
     "bpf call": "BPF_CALL_2(f, void *, p, u32, n) { return n; }",
+    "short defining macro": "TEST(f)\n{\n\treturn 0;\n}",
     "defining macro": "static IRQ_HANDLER(f) { return 0; }",
     "two heads": "#ifdef X\nint f(int a)\n#else\nint f(long a)\n#endif\n{\n\treturn a;\n}",
     "per-cpu": "static DEFINE_PER_CPU(struct foo, bar) = { .a = 1 };\nint f(void) { return 0; }",

@@ -157,7 +157,9 @@ def _macro_function(canvas: Canvas, match: re.Match[bytes]) -> None:
     at = text.find(name, opening)
     after = at + len(name)
     canvas.blank(match.start(2), after)
-    canvas.put(match.start(2), b"long" if match.end(2) - match.start(2) >= 4 else b"u8"[: match.end(2) - match.start(2)])
+    # A lone name moves to the parenthesis, so that its own `()` fits: leave a blank before it.
+    room = min(4, match.end(2) - match.start(2) - (len(parts) == 1))
+    canvas.put(match.start(2), (b"", b"T", b"u8", b"int", b"long")[room])
     if len(parts) == 1:
         canvas.put(opening, name + b"()")
         canvas.blank(opening + len(name) + 2, closing + 1)
