@@ -30,7 +30,7 @@ bodies_of = st.lists(
 
 def facts(functions: int = 0, includes: tuple[str, ...] = ()) -> ir.FileFacts:
     rows = tuple(ir.Function(f"f{n}", n + 1, n + 1, 0, "int", (), "", (), (), (), ()) for n in range(functions))
-    return ir.FileFacts(rows, (), (), (), (), (), (), includes, (), (), functions, True)
+    return ir.FileFacts(rows, (), (), (), (), (), (), includes, (), (), (), functions, True)
 
 
 def body(name: str) -> ir.Body:
@@ -167,7 +167,7 @@ from pathlib import Path
 from kgfplint.facts import ir
 from kgfplint.facts.store import Store, pack
 kept = Store(Path(sys.argv[1]))
-empty = ir.FileFacts((), (), (), (), (), (), (), ("<a.h>",) * 500, (), (), 0, True)
+empty = ir.FileFacts((), (), (), (), (), (), (), ("<a.h>",) * 500, (), (), (), 0, True)
 for n in range(1000000):
     kept.put_many([pack(b"%d.%d" % (n, m), empty, ()) for m in range(10)])
     print(n, flush=True)

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
+from kgfplint.catalogue import Free
 from kgfplint.checks import Rule
 from kgfplint.checks.unit import Unit
 from kgfplint.facts import ir
 from kgfplint.findings import Finding, Severity
+from kgfplint.ownership.ops import Site
 from kgfplint.ownership.paths import Incident
 
 RULE = Rule(
@@ -23,32 +25,41 @@ def check(unit: Unit) -> Iterator[Finding]:
         return
     told: set[int] = set()
     for incident in unit.paths.incidents.values():
-        site = incident.origin.site
-        if incident.kind != "free" or incident.free is None or site is None or site.alloc.managed:
+        site, release = incident.origin.site, incident.free
+        if incident.kind != "free" or release is None or site is None or site.alloc.managed or release.number in told:
             continue
-        family, free = site.alloc.family, incident.free.free
-        if family in free.accepts or incident.free.number in told:
-            continue
-        told.add(incident.free.number)
-        yield _finding(unit, incident, family)
+        if site.alloc.family not in release.free.accepts and not _implements(unit, site, release.free):
+            told.add(release.number)
+            yield _finding(unit, incident, site, release.free)
 
 
-def _finding(unit: Unit, incident: Incident, family: str) -> Finding:
-    site, release = incident.origin.site, incident.free
-    assert site is not None and release is not None
+def _implements(unit: Unit, site: Site, free: Free) -> bool:
+    """Plain memory given to the destructor of a counted object: a subsystem undoing what it builds, not a mistake."""
+    families = unit.meaning.catalogue.families
+
+    def counted(name: str) -> bool:
+        return name in families and families[name].object
+
+    return not counted(site.alloc.family) and all(map(counted, free.accepts))
+
+
+def _works(unit: Unit, site: Site, free: Free) -> bool:
+    """An API mistake without harm: this kernel's allocator takes the memory from one that the free accepts."""
+    made = unit.meaning.summary(unit.file, site.alloc.name).allocates
+    return made is not None and made.family in free.accepts
+
+
+def _finding(unit: Unit, incident: Incident, site: Site, free: Free) -> Finding:
+    family = site.alloc.family
     known = unit.meaning.catalogue.families.get(family)
-    title = known.title if known else family
-    fitting = fitting_frees(unit, family)
-    advice = f"; use {' or '.join(f'{name}()' for name in fitting)}" if fitting else ""
-    message = f"{incident.lvalue} is {title} from {site.alloc.name}() at line {site.call.line}, but {release.free.name}() frees it{advice}"
+    fitting = unit.meaning.catalogue.frees_of.get(family, ())
+    advice = f"; use {fitting[0]}()" if fitting else ""
+    works = _works(unit, site, free)
+    message = (f"{incident.lvalue} is {known.title if known else family} from {site.alloc.name}() at line {site.call.line}, "
+               f"but {free.name}() frees it{' (it works in this version only)' if works else ''}{advice}")
     trace = (unit.step(site.call.line, f"{site.alloc.name}() allocates {incident.lvalue}"),
-             unit.step(incident.line, f"{release.free.name}() frees it"))
+             unit.step(incident.line, f"{free.name}() frees it"))
+    severity = Severity.NOTE if works else None
     if isinstance(incident.event, ir.Call):
-        return unit.finding(RULE, incident.event, message, trace)
-    return unit.finding_at(RULE, incident.line, f"{release.free.name}({incident.lvalue})", message, trace)
-
-
-def fitting_frees(unit: Unit, family: str) -> list[str]:
-    """Return the plain deallocators that accept a family, the most specific first."""
-    frees = [f for f in unit.meaning.catalogue.frees.values() if family in f.accepts and f.flavour == "plain"]
-    return [f.name for f in sorted(frees, key=lambda f: (len(f.accepts), f.name))[:1]]
+        return unit.finding(RULE, incident.event, message, trace, severity)
+    return unit.finding_at(RULE, incident.line, f"{free.name}({incident.lvalue})", message, trace, severity)

@@ -302,5 +302,6 @@ class FileFacts(Struct, frozen=True, array_like=True, gc=False):
     includes: tuple[str, ...]
     exports: tuple[str, ...]
     prototypes: tuple[tuple[str, str, tuple[Param, ...]], ...]
+    noreturn: tuple[str, ...]
     lines: int
     code: bool

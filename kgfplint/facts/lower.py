@@ -1,5 +1,6 @@
 """One file: bytes to FileFacts and function bodies. A pure function; it never raises for any bytes."""
 
+import contextlib
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ _NOT_FUNCTIONS = frozenset({"if", "else", "for", "while", "switch", "do", "retur
 _EXPORT = re.compile(rb"^EXPORT_(?:SYMBOL|TRACEPOINT_SYMBOL|STATIC_CALL)\w*\(\s*(\w+)", re.M)
 _DEFINE = re.compile(rb"^[ \t]*#[ \t]*define[ \t]+(\w+)[ \t]+(\S[^\n]*?)[ \t]*$", re.M)
 _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]+([<"][^>"\n]+[>"])', re.M)
+_NORETURN = re.compile(rb"\b__noreturn\s[^;{}()]*?(\w+)\s*\(")
 _TRANSPARENT = ("preproc_if", "preproc_ifdef", "preproc_else", "preproc_elif", "preproc_elifdef",
                 "linkage_specification", "declaration_list", "ERROR")
 
@@ -182,19 +184,18 @@ def lower(data: bytes) -> Lowered:
     includes = tuple(dict.fromkeys(m.decode("utf-8", "replace") for m in _INCLUDE.findall(data)))
     if not has_code(data):
         few = tuple(_object_macros(data)) if len(data) < 200_000 else ()
-        return Lowered(ir.FileFacts((), (), (), (), few, (), (), includes, (), (), lines, False), ())
+        return Lowered(ir.FileFacts((), (), (), (), few, (), (), includes, (), (), (), lines, False), ())
     syntax = parse(data)
     file = _File(syntax)
-    try:
+    with contextlib.suppress(RecursionError):
         file.top_level(syntax.tree.root_node, "")
-    except RecursionError:
-        pass
     for function, body in MacroFunctions(data).lowered():
         file.functions.append(function)
         file.bodies.append(body)
     exports = tuple(m.decode("utf-8", "replace") for m in _EXPORT.findall(data))
+    noreturn = tuple(m.decode("utf-8", "replace") for m in _NORETURN.findall(data))
     facts = ir.FileFacts(
         tuple(file.functions), tuple(file.records), tuple(file.typedefs), tuple(file.enumerators), tuple(_object_macros(data)),
-        tuple(file.globals), tuple(file.bindings), includes, exports, tuple(file.prototypes), lines, True,
+        tuple(file.globals), tuple(file.bindings), includes, exports, tuple(file.prototypes), noreturn, lines, True,
     )
     return Lowered(facts, tuple(file.bodies))

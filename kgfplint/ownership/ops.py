@@ -49,6 +49,20 @@ class Set(NamedTuple):
     what: str
 
 
+class Shift(NamedTuple):
+    """`target = source + n`, perhaps both the same."""
+
+    target: int
+    source: int
+
+
+class Ask(NamedTuple):
+    """The error that lvalue `subject` holds is asked for."""
+
+    subject: int
+    event: ir.Event
+
+
 class Forget(NamedTuple):
     """What these lvalues and facts say may have changed."""
 
@@ -94,14 +108,14 @@ class Stop(NamedTuple):
     """Control does not come back."""
 
 
-Op = Allocate | Release | Copy | Set | Forget | Learn | Use | Pass | Leave | Stop
+Op = Allocate | Release | Copy | Set | Shift | Ask | Forget | Learn | Use | Pass | Leave | Stop
 
 
 class Branch(NamedTuple):
     """The condition of an edge: about a tracked lvalue (`verdict` how it is tested), or a fact, or neither.
 
     verdict: "null" (truth of the pointer), "err_ptr", "either" (IS_ERR_OR_NULL), "mention" (in a comparison), "asked"
-    (a function is asked about it, perhaps where it comes from) or "".
+    (a function is asked about it, perhaps where it comes from), "address" (equal to the address of something) or "".
     """
 
     lvalue: int

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from kgfplint.facts import ir
 from kgfplint.facts.terms import show
 from kgfplint.ownership import ops
+from kgfplint.ownership.addresses import ADDRESSES
 from kgfplint.ownership.conditions import ANY, Known, after, join
 
 MAYBE, VALID, NULL, ERROR, UNKNOWN = range(5)
@@ -19,7 +20,8 @@ MAYBE, VALID, NULL, ERROR, UNKNOWN = range(5)
 _MOST_STATES = 40
 _MOST_STEPS = 6000
 _NULL_OBJECT, _ERROR_OBJECT, _HELD_OBJECT = -1, -2, -3
-_PARAM = -100
+_PARAM, _ADDRESS = -100, -100_000
+"""Objects with these numbers and below: parameters, and addresses that lvalues were set to."""
 
 
 class Origin(NamedTuple):
@@ -81,11 +83,17 @@ class Paths:
     """The simulation of one function; `incidents` and `exits` are its result."""
 
     def __init__(self, program: ops.Reduced, params: Iterable[str] = ()) -> None:
-        """Run to the end (or to the limit, then `complete` is False)."""
+        """Run to the end (or to the limit, then `complete` is False).
+
+        `screened` are parameters that are tested for error pointers; `apt` the (line, verdict) of tests that
+        make sense for some value that reaches them.
+        """
         self.incidents: dict[tuple[object, ...], Incident] = {}
         self.exits: list[Exit] = []
         self.releases: list[ops.Release] = [op for block in program.blocks for op in block if isinstance(op, ops.Release)]
         self.complete = True
+        self.screened: set[int] = set()
+        self.apt: set[tuple[int, str]] = set()
         self._program = program
         self._origins: dict[int, Origin] = {_NULL_OBJECT: Origin(None, "null"), _ERROR_OBJECT: Origin(None, "err_ptr"),
                                           _HELD_OBJECT: Origin(None, "held")}
@@ -159,7 +167,7 @@ class Paths:
     def _sweep(state: State) -> None:
         """Drop objects that nothing points to (parameters stay: they belong to the caller)."""
         live = set(state.values.values())
-        for number in [n for n in state.objects if n not in live and n > _PARAM]:
+        for number in [n for n in state.objects if n not in live and not _is_param(n)]:
             del state.objects[number]
 
     def _apply(self, state: State, op: ops.Op) -> None:
@@ -175,6 +183,12 @@ class Paths:
                     state.values.pop(target, None)
             case ops.Set(target, what):
                 self._set(state, target, what)
+            case ops.Shift(target, source):
+                self._shift(state, target, source)
+            case ops.Ask(subject, event):
+                number = state.values.get(subject)
+                if number is not None and state.objects[number].state == MAYBE and isinstance(event, ir.Call):
+                    self._report("error-test", state, subject, event, event.line)
             case ops.Forget(targets, facts):
                 for target in targets:
                     state.values.pop(target, None)
@@ -208,12 +222,18 @@ class Paths:
             state.values[target] = number
             state.objects[number] = Object(NULL if what == "null" else ERROR)
         elif what:
-            number = -10 - target
+            number = _ADDRESS - target
             self._origins[number] = Origin(None, what)
             state.values[target] = number
             state.objects[number] = Object(VALID)
         else:
             state.values.pop(target, None)
+
+    def _shift(self, state: State, target: int, source: int) -> None:
+        """A pointer moved away from the start of its allocation; where a second move leads nobody knows."""
+        number = state.values.get(source)
+        moved = number is not None and self._origins[number].site is not None and state.objects[number].state in (MAYBE, VALID)
+        self._set(state, target, "interior" if moved else "")
 
     def _report(self, kind: str, state: State, lvalue: int, event: ir.Event | None, line: int,
                 free: ops.Release | None = None, earlier: int = 0) -> None:
@@ -237,6 +257,8 @@ class Paths:
         if thing.state == NULL or number == _HELD_OBJECT:
             return
         if thing.state == ERROR:
+            if op.free.accepts_err_ptr:
+                return
             self._report("freed-error", state, subject, op.event, line, op)
             return
         if thing.freed:
@@ -255,7 +277,7 @@ class Paths:
             if thing.freed:
                 self._report("use-after-free", state, target, event, line, None, thing.freed)
                 del state.values[target]
-            elif thing.state == MAYBE:
+            elif thing.state == MAYBE or (thing.state == NULL and self._origins[number].site is not None):
                 self._report("unchecked", state, target, event, line)
                 state.objects[number] = Object(VALID)
 
@@ -270,8 +292,8 @@ class Paths:
                 state.objects[number] = Object(UNKNOWN, state.objects[number].freed)
 
     def _leave(self, state: State, op: ops.Leave) -> None:
-        freed = frozenset(_PARAM - n for n, thing in state.objects.items() if n <= _PARAM and thing.freed)
-        null = frozenset(_PARAM - n for n, thing in state.objects.items() if n <= _PARAM and thing.state in (NULL, ERROR))
+        freed = frozenset(_PARAM - n for n, thing in state.objects.items() if _is_param(n) and thing.freed)
+        null = frozenset(_PARAM - n for n, thing in state.objects.items() if _is_param(n) and thing.state in (NULL, ERROR))
         lvalues = frozenset(lv for lv, n in state.values.items() if state.objects[n].freed or state.objects[n].state == NULL)
         stored = {lv: self._origins[n] for lv, n in state.values.items() if not state.objects[n].freed}
         number = state.values.get(op.value)
@@ -293,17 +315,36 @@ class Paths:
             state = State(state.values, state.objects, {**state.facts, branch.fact: known})
         number = state.values.get(branch.lvalue)
         if number is None:
+            self.apt.add((line, branch.verdict))
             return state
-        thing = state.objects[number]
+        thing, origin = state.objects[number], self._origins[number]
         if branch.verdict == "asked":
             return State({lv: n for lv, n in state.values.items() if n != number}, state.objects, state.facts)
-        outcome = _outcome(thing, branch)
-        if branch.verdict in ("null", "err_ptr") and thing.state == MAYBE:
-            kind = "null-test" if branch.verdict == "null" else "error-test"
-            self._report(kind, state, branch.lvalue, None, line)
+        if branch.verdict == "address":
+            impossible = origin.site is not None if branch.truth else origin.what in ADDRESSES
+            return None if impossible else state
+        if branch.verdict in ("err_ptr", "either") and origin.what == "param":
+            self.screened.add(origin.param)
+        outcome = self._tested(state, branch, number, line)
         if outcome is None:
             return None
         return state if outcome == thing else State(state.values, {**state.objects, number: outcome}, state.facts)
+
+    def _tested(self, state: State, branch: ops.Branch, number: int, line: int) -> Object | None:
+        """Return the object after a test; one that does not fit how its allocator fails tells nothing."""
+        thing, site = state.objects[number], self._origins[number].site
+        fits = {"null": (NULL, UNKNOWN), "err_ptr": (ERROR, UNKNOWN)}.get(branch.verdict, ())
+        wrong = False
+        if fits and thing.state == MAYBE and site is not None:
+            wrong = (site.alloc.fails == "err_ptr") != (branch.verdict == "err_ptr")
+            self._report("null-test" if branch.verdict == "null" else "error-test", state, branch.lvalue, None, line)
+        if thing.state in fits or (thing.state == MAYBE and not wrong):
+            self.apt.add((line, branch.verdict))
+        return thing if wrong and branch.truth else _outcome(thing, branch)
+
+
+def _is_param(number: int) -> bool:
+    return _ADDRESS < number <= _PARAM
 
 
 def _outcome(thing: Object, branch: ops.Branch) -> Object | None:

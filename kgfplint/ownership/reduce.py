@@ -7,12 +7,16 @@ Each gets a small number; the path simulation works on numbers only.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+import msgspec
+
 from kgfplint.catalogue import Alloc, Free
 from kgfplint.facts import ir
-from kgfplint.facts.terms import NULL, bare, is_zero, names, root, walk
+from kgfplint.facts.terms import NULL, bare, names, root, show, walk
+from kgfplint.ownership.addresses import ADDRESSES, ERROR_POINTERS, Addresses
 from kgfplint.ownership.conditions import constant, reading
 from kgfplint.ownership.ops import (
     Allocate,
+    Ask,
     Branch,
     Copy,
     Forget,
@@ -23,6 +27,7 @@ from kgfplint.ownership.ops import (
     Reduced,
     Release,
     Set,
+    Shift,
     Site,
     Stop,
     Use,
@@ -39,7 +44,7 @@ class Reducer:
     """Builds the operations of one body."""
 
     def __init__(self, body: ir.Body, file: int, meaning: Meaning, params: Iterable[str], types: Mapping[str, str]) -> None:
-        """`params` are tracked from the start; `types` of locals and parameters tell locals from globals."""
+        """`params` (a sequence) are tracked from the start; `types` of locals and parameters tell locals from globals."""
         self.body = body
         self.file = file
         self.meaning = meaning
@@ -47,6 +52,8 @@ class Reducer:
         self.sites: list[Site] = []
         self.lvalues: dict[ir.Expr, int] = {}
         self.facts: dict[ir.Expr, int] = {}
+        self.params = frozenset(params)
+        self._addresses = Addresses(body, self.params, file, meaning.program.types, types)
         for name in params:
             self._track(ir.Name(name))
         self._frees: dict[int, list[tuple[Free, ir.Expr]]] = {}
@@ -135,7 +142,8 @@ class Reducer:
         if isinstance(event, ir.Call):
             yield from self._call(event)
         elif isinstance(event, ir.Assign):
-            yield from self._uses(event, (event.value, event.target), event.line)
+            source = event.value if not self._addresses.is_array(bare(event.value)) else ir.AddressOf(bare(event.value))
+            yield from self._uses(event, (source, event.target), event.line)
             yield from self._assign(event)
         elif isinstance(event, ir.Return):
             if event.value is not None:
@@ -158,7 +166,8 @@ class Reducer:
     def _cleanup(self, event: ir.Cleanup) -> Iterator[Op]:
         cleanup = self.meaning.catalogue.cleanups.get(event.cls)
         free = self.meaning.catalogue.frees.get(cleanup.free) if cleanup is not None else None
-        if free is not None:
+        if free is not None and cleanup is not None:
+            free = msgspec.structs.replace(free, accepts_err_ptr=cleanup.accepts_err_ptr)
             yield Release(self.lvalues[ir.Name(event.name)], ir.Name(event.name), free, event, event.line * 1000 + 999)
 
     def _call(self, event: ir.Call) -> Iterator[Op]:
@@ -167,7 +176,8 @@ class Reducer:
         yield from self._uses(event, event.args, event.line, name)
         passed = tuple(self.lvalues[b] for arg in event.args if (b := bare(arg)) in self.lvalues)
         if passed and not frees:
-            yield Pass(passed, event, name.isupper(), len(event.args) == 1 and bool(_HOLDS.search(name)))
+            asserts = name.isupper() and name not in self.meaning.catalogue.verdicts
+            yield Pass(passed, event, asserts, len(event.args) == 1 and bool(_HOLDS.search(name)))
         for free, argument in frees:
             yield Release(self.lvalues.get(bare(argument), -1), argument, free, event, event.line * 1000 + event.column)
         for place in self.meaning.summary(self.file, name).assigns if name else ():
@@ -176,6 +186,7 @@ class Reducer:
         yield from self._side_effects(event, name, {self.lvalues.get(bare(argument), -1) for _, argument in frees})
         if event.target is not None:
             yield self._changed(bare(event.target))
+        yield from self._judged(event, name)
         alloc = self._allocs.get(id(event))
         if alloc is not None:
             target = self._out(alloc, event)
@@ -184,6 +195,22 @@ class Reducer:
             yield Allocate(self.lvalues.get(bare(target), -1) if target is not None else -1, site)
         if not self.meaning.returns(self.file, event):
             yield Stop()
+
+    def _judged(self, event: ir.Call, name: str) -> Iterator[Op]:
+        """What a function that judges or takes over its argument does to it."""
+        target = self.lvalues.get(bare(event.target)) if event.target is not None else None
+        if target is not None and name in ERROR_POINTERS:
+            yield Set(target, "err_ptr")
+        verdict = self.meaning.catalogue.verdicts.get(name)
+        if verdict is None or verdict.ptr >= len(event.args):
+            return
+        number = self.lvalues.get(bare(event.args[verdict.ptr]))
+        if number is not None and verdict.action == "error":
+            yield Ask(number, event)
+        if number is not None and verdict.action == "take":
+            if target is not None:
+                yield Copy(target, number)
+            yield Set(number, "null")
 
     def _side_effects(self, event: ir.Call, name: str, freed: set[int]) -> Iterator[Op]:
         """What a callee may change but for what it frees: what it is given the address of or can reach, globals."""
@@ -205,20 +232,28 @@ class Reducer:
                 facts.update(n for n in known if not keep or not isinstance(self._fact_list[n], ir.Name))
             else:
                 targets.update(n for n in lvalues if self._below(self._lvalue_list[n], changed, address))
-                facts.update(n for n in known if self._below(self._fact_list[n], changed, address))
+                facts.update(n for n in known if self._below(self._fact_list[n], changed, address) and not self._question(n))
         if not event.block_macro:
             targets.update(self._shared)
         if targets - freed or facts:
             yield Forget(tuple(sorted(targets - freed)), tuple(sorted(facts)))
 
+    def _question(self, fact: int) -> bool:
+        return isinstance(self._fact_list[fact], ir.CallResult)
+
     @staticmethod
     def _below(expr: ir.Expr, changed: ir.Expr, itself: bool) -> bool:
-        return (itself or expr != changed) and changed in walk(expr)
+        """Tell whether an expression depends on `changed` itself, or on what it points to."""
+        if itself:
+            return changed in walk(expr)
+        pointing = (ir.Deref, ir.Index, ir.Field)
+        return any(isinstance(term, pointing) and bare(term.base) == changed for term in walk(expr))
 
     def _harmless(self, name: str) -> bool:
         """A function that the catalogue knows, or whose name asks a question, changes nothing that is tracked."""
         known = self.meaning.catalogue
-        return (name in known.allocs or name in known.frees or name in known.locks or name in known.verdicts
+        return (name in known.allocs or name in known.frees or name in known.locks
+                or (name in known.verdicts and known.verdicts[name].action != "use")
                 or bool(QUESTION.search(name)))
 
     def _reaches_out(self, name: str) -> bool:
@@ -229,17 +264,21 @@ class Reducer:
     def _assign(self, event: ir.Assign) -> Iterator[Op]:
         target, value = bare(event.target), bare(event.value)
         number = self.lvalues.get(target)
-        source = self.lvalues.get(value) if not event.op else None
+        source = self.lvalues.get(value) if not event.op and not self._addresses.is_array(value) else None
         if number is None or source is None:
-            if number is None or event.op:
+            if number is None or event.op not in ("", "+", "-"):
                 yield self._changed(target)
             fact = self.facts.get(target)
             known = constant(event.value) if not event.op else None
             if fact is not None and known is not None:
                 yield Learn(fact, known)
-            if number is not None and not event.op:
+            moved = target if event.op else bare(value.left) if isinstance(value, ir.Binary) and value.op == "+" else None
+            if number is not None and moved in self.lvalues and event.op in ("", "+", "-"):
                 yield self._changed(target, number)
-                yield Set(number, _kind_of(value, self.types))
+                yield Shift(number, self.lvalues[moved])
+            elif number is not None and not event.op:
+                yield self._changed(target, number)
+                yield Set(number, self._addresses.kind(value))
             return
         yield self._changed(target, number)
         yield Copy(number, source)
@@ -256,7 +295,11 @@ class Reducer:
         )
 
     def _uses(self, event: ir.Event, exprs: tuple[ir.Expr, ...], line: int, callee: str = "") -> Iterator[Op]:
-        found = tuple(sorted({n for expr in exprs for n in self._accessed(expr, callee)}))
+        accessed = {n for expr in exprs for n in self._accessed(expr, callee)}
+        verdict = self.meaning.catalogue.verdicts.get(callee) if callee else None
+        if verdict is not None and verdict.action == "use" and verdict.ptr < len(exprs):
+            accessed.add(self.lvalues.get(bare(exprs[verdict.ptr]), -1))
+        found = tuple(sorted(accessed - {-1}))
         if found:
             yield Use(found, event, line)
 
@@ -306,10 +349,15 @@ class Reducer:
                 if number is not None:
                     how = "either" if len(verdict.means) > 1 else verdict.means[0]
                     return Branch(number, how, not test.truth, -1, None, ())
+        if isinstance(test.subject, ir.Binary) and test.subject.op == "==":
+            for one, other in ((test.subject.left, test.subject.right), (test.subject.right, test.subject.left)):
+                number = self.lvalues.get(bare(one))
+                if number is not None and self._addresses.kind(other) in ADDRESSES:
+                    return Branch(number, "address", test.truth, -1, None, ())
         mentioned = [n for n in (self.lvalues.get(term) for term in walk(test.subject)) if n is not None]
         fact = self.facts.get(test.subject, -1)
         if mentioned and not uses:
-            asked = isinstance(test.subject, ir.CallResult)
+            asked = isinstance(test.subject, ir.CallResult) and bool(QUESTION.search(show(test.subject.callee)))
             return Branch(mentioned[0], "asked" if asked else "mention", test.truth, fact, test, uses)
         return Branch(-1, "", test.truth, fact, test, uses) if fact >= 0 or uses else None
 
@@ -321,18 +369,3 @@ def _stable(subject: ir.Expr) -> bool:
             subject.callee.id in ("defined", "IS_ENABLED") or bool(QUESTION.search(subject.callee.id)))
     return not any(isinstance(term, ir.CallResult | ir.Unknown) for term in walk(subject)) or (
         isinstance(subject, ir.Unknown) and subject.text.startswith("#if"))
-
-
-def _kind_of(value: ir.Expr, types: Mapping[str, str]) -> str:
-    """What an assigned value is: "null", "err_ptr", "local" or "static" address, "interior", or ""."""
-    if is_zero(value):
-        return "null"
-    if isinstance(value, ir.CallResult) and isinstance(value.callee, ir.Name) and value.callee.id in ("ERR_PTR", "ERR_CAST"):
-        return "err_ptr"
-    if isinstance(value, ir.Number) and value.value == 0:
-        return "null"
-    if isinstance(value, ir.AddressOf) and isinstance(value.base, ir.Name) and value.base.id in types:
-        return "local"
-    if isinstance(value, ir.Name) and "[" in types.get(value.id, ""):
-        return "local"
-    return "string" if isinstance(value, ir.Text) else ""

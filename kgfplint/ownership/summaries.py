@@ -4,7 +4,7 @@ Rounds: first every function that calls a primitive of the catalogue, then the c
 turned out to do something, until nothing changes. Each round runs in worker processes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -13,8 +13,10 @@ from kgfplint.context.held import HeldLocks, lock_changes
 from kgfplint.facts import ir
 from kgfplint.facts.terms import NULL as NULL_POINTER
 from kgfplint.facts.terms import bare, root, walk
+from kgfplint.ownership.ops import Release, Site
 from kgfplint.ownership.paths import ERROR, MAYBE, NULL, VALID, Exit, Paths
 from kgfplint.ownership.reduce import Reducer
+from kgfplint.program.constants import constants_of
 from kgfplint.program.link import Program, Row
 from kgfplint.program.meaning import EMPTY, Freed, LockChange, Meaning, Summary, Values
 
@@ -24,7 +26,7 @@ ROUNDS = 8
 
 def candidates(program: Program, primitives: Iterable[str]) -> set[int]:
     """Return the functions that directly call one of the names, and those that never return."""
-    found = {function for name in primitives for function in program.functions_calling(name)}
+    found = {function for name in (*primitives, *program.noreturn) for function in program.functions_calling(name)}
     return found.union(number for number, row in enumerate(program.rows) if row.flags & ir.NORETURN)
 
 
@@ -103,7 +105,7 @@ def _ownership(body: ir.Body, row: Row, meaning: Meaning, types: Mapping[str, st
             makes = makes or meaning.alloc(row.file, event.callee.id) is not None
             frees = frees or meaning.frees(row.file, event.callee.id)
     outs = [p for p in row.params if p.ctype.endswith("**")]
-    makes = makes and bool(row.returns.endswith("*") or row.flags & ir.EXPRESSION or outs)
+    makes = makes and bool(row.returns.endswith(("*", "unsigned long")) or row.flags & ir.EXPRESSION or outs)
     if not makes and not (frees and row.params):
         return None, ()
     params = [param.name for param in row.params]
@@ -111,7 +113,7 @@ def _ownership(body: ir.Body, row: Row, meaning: Meaning, types: Mapping[str, st
     if not paths.complete or not paths.exits:
         return None, ()
     made = (_allocates(body, row, paths, meaning) or _hands_out(row, paths)) if makes else None
-    return made, _frees(body, row, paths)
+    return made, _frees(body, row, paths, meaning)
 
 
 def _hands_out(row: Row, paths: Paths) -> Alloc | None:
@@ -156,10 +158,28 @@ def _allocates(body: ir.Body, row: Row, paths: Paths, meaning: Meaning) -> Alloc
         masks = [meaning.mask_of(row.file, site.alloc, site.call, _values(body, row)) for site in sites]
         mask = meaning.masks.describe(masks[0]) if all(m == masks[0] and m.value is not None for m in masks) else None
     sleeps = first.alloc.sleeps if gfp is None and mask is None and first.alloc.sleeps != "gfp" else "gfp"
-    return Alloc(
+    made_by = Alloc(
         name=row.name, family=first.alloc.family, params=tuple(p.name for p in row.params), fails=failing,  # type: ignore[arg-type]
         zeroes=all(site.alloc.zeroes for site in sites), sleeps=sleeps, mask=mask, gfp=gfp, managed=first.alloc.managed,
     )
+    return msgspec.structs.replace(made_by, **_roles(sites, row, meaning))
+
+
+def _roles(sites: Sequence[Site], row: Row, meaning: Meaning) -> dict[str, int | None]:
+    """Which parameters all the allocations take as size, order and so on, and the order if it is a constant."""
+    roles: dict[str, int | None] = {}
+    for role in ("size", "count", "element", "order", "ptr"):
+        places = [getattr(site.alloc, role) for site in sites]
+        given = {site.call.args[place] for site, place in zip(sites, places, strict=True) if place is not None}
+        if None not in places and len(given) == 1:
+            place, value = _role(given.pop(), row, meaning)
+            roles[role] = place
+            if role == "order":
+                roles["fixed_order"] = value
+    fixed = {site.alloc.fixed_order for site in sites}
+    if len(fixed) == 1 and "order" not in roles:
+        roles["fixed_order"] = fixed.pop()
+    return roles
 
 
 def _values(body: ir.Body, row: Row) -> Values:
@@ -175,11 +195,27 @@ def _is_error(leave: Exit) -> bool:
     return isinstance(value, ir.CallResult) and isinstance(value.callee, ir.Name) and value.callee.id in ("ERR_PTR", "ERR_CAST")
 
 
-def _frees(body: ir.Body, row: Row, paths: Paths) -> tuple[Freed, ...]:
+def _passed_on(release: Release, row: Row, meaning: Meaning) -> Free:
+    """The deallocator of a release as the caller of the function sees it: which parameter or constant the order is."""
+    free = release.free
+    given = release.event.args[free.order] if isinstance(release.event, ir.Call) and free.order is not None else None
+    if given is None:
+        return free
+    order, fixed = _role(given, row, meaning)
+    return msgspec.structs.replace(free, order=order, fixed_order=fixed)
+
+
+def _role(given: ir.Expr, row: Row, meaning: Meaning) -> tuple[int | None, int | None]:
+    """Return what a function gives on: the place of its own parameter, or the value of a constant."""
+    places = [place for place, param in enumerate(row.params) if bare(given) == ir.Name(param.name)]
+    return (places[0], None) if places else (None, constants_of(meaning.program).value(row.file, given))
+
+
+def _frees(body: ir.Body, row: Row, paths: Paths, meaning: Meaning) -> tuple[Freed, ...]:
     """What is freed on every path on which it is not NULL: parameters, and what is reached from them unchanged."""
     releases: dict[ir.Expr, set[Free]] = {}
     for release in paths.releases:
-        releases.setdefault(bare(release.argument), set()).add(release.free)
+        releases.setdefault(bare(release.argument), set()).add(_passed_on(release, row, meaning))
     changed = {bare(e.target) for e in _events(body) if isinstance(e, ir.Assign | ir.Call) and e.target is not None}
     names = {param.name: place for place, param in enumerate(row.params)}
     found: list[Freed] = []
@@ -194,7 +230,8 @@ def _frees(body: ir.Body, row: Row, paths: Paths) -> tuple[Freed, ...]:
             always = not any(term in changed for term in walk(subject)) and all(number in leave.freed_lvalues or place in leave.null_params for leave in paths.exits)
         if always:
             first = min(frees, key=lambda free: free.name)
-            found.append(Freed(msgspec.structs.replace(first, name=row.name, ptr=place, order=None), subject))
+            screened = first.accepts_err_ptr or place in paths.screened
+            found.append(Freed(msgspec.structs.replace(first, name=row.name, ptr=place, accepts_err_ptr=screened), subject))
     return tuple(found)
 
 

@@ -9,6 +9,9 @@ from kgfplint.program.link import Program
 from kgfplint.source.constants import evaluate
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
+_SZ = re.compile(r"SZ_(\d+)([KMGT]?)")
+_SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+"""SZ_4K says what it is (include/linux/sizes.h)."""
 _DEPTH = 8
 _PAGES = {"PAGE_SHIFT": 12, "PAGE_SIZE": 4096}
 """What most configurations have; architectures differ (include/asm-generic/page.h)."""
@@ -34,6 +37,8 @@ class Constants:
         """Return the value of a macro or enumerator as `file` sees it, None if it is none or its definitions differ."""
         if name in _PAGES:
             return _PAGES[name]
+        if match := _SZ.fullmatch(name):
+            return int(match[1]) << _SHIFTS[match[2]]
         key = file, name
         if key not in self._named:
             self._named[key] = None

@@ -55,6 +55,7 @@ class Program:
         self.macros: dict[str, list[tuple[int, str]]] = {}
         self.enumerators: dict[str, str] = {}
         self.exports: set[str] = set()
+        self.noreturn: set[str] = set()
         self.call_start = array("q", [0])
         self.call_names = array("i")
         self.call_lines = array("i")
@@ -209,6 +210,7 @@ def _add_types(program: Program, file: int, facts: ir.FileFacts) -> None:
         program.macros.setdefault(name, []).append((file, value))
     program.enumerators.update(facts.enumerators)
     program.exports.update(facts.exports)
+    program.noreturn.update(facts.noreturn)
 
 
 def _add_function(

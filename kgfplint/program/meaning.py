@@ -122,7 +122,9 @@ class Meaning:
 
     def returns(self, file: int, call: ir.Call) -> bool:
         """Tell whether control comes back from a call."""
-        return not isinstance(call.callee, ir.Name) or self.summary(file, call.callee.id).returns
+        if not isinstance(call.callee, ir.Name):
+            return True
+        return call.callee.id not in self.program.noreturn and self.summary(file, call.callee.id).returns
 
     def gfp_argument(self, file: int, name: str) -> int | None:
         """Return the position of the mask among the arguments of `name`, None if it takes none."""

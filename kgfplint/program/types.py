@@ -16,13 +16,14 @@ _CHAR = ("char", "unsigned char")
 class Members(dict[str, str]):
     """The members of one struct or union definition, by name, with the file that defines it."""
 
-    __slots__ = ("file", "order")
+    __slots__ = ("file", "order", "union")
 
     def __init__(self, file: int, record: ir.Record) -> None:
         """Take over a record's members."""
         super().__init__((name, ctype) for name, ctype, _ in record.members)
         self.file = file
         self.order = tuple(self)
+        self.union = record.kind == "union"
 
 
 class Types:
