@@ -42,7 +42,8 @@ class Alloc(msgspec.Struct, frozen=True, kw_only=True):
     `mask` is the mask expression in force where the call has no `gfp` argument (fixed, or the default
     of an optional one). `array` and `zeroing` name the twin for n * size and for zeroed memory.
     `length` counts characters, without the final NUL, or limits them: the size is not told by it alone.
-    `ptr` set means that it resizes that memory, as krealloc() does.
+    `ptr` set means that it resizes that memory, as krealloc() does. `fixed_order` is the order of pages that an
+    allocator without `order` implies.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Alloc(msgspec.Struct, frozen=True, kw_only=True):
     count: int | None = None
     element: int | None = None
     order: int | None = None
+    fixed_order: int | None = None
     cache: int | None = None
     pool: int | None = None
     dev: int | None = None
@@ -192,10 +194,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """A function or macro that tells from its argument `ptr` whether an allocation failed.
 
     Its value is true for the values in `means` ("null", "err_ptr"), or, with action "pass", its value is
-    the argument itself; "take" also empties the argument; "error": its value is the error that ptr holds.
+    the argument itself; "take" also empties the argument; "error": its value is the error that ptr holds;
+    "use": it accesses the memory that ptr points to without looking at ptr.
     """
 
     name: str
-    action: Literal["test", "pass", "take", "error"]
+    action: Literal["test", "pass", "take", "error", "use"]
     ptr: int
     means: tuple[str, ...] = ()

@@ -104,7 +104,8 @@ class Group(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class AllocGroup(Group, kw_only=True):
     """`[[alloc]]`: allocators of one family. `result` is "return" or the parameter that takes the memory.
 
-    `noprof`: since 6.10 each has a `_noprof` function behind the macro of its name.
+    `noprof`: since 6.10 each has a `_noprof` function behind the macro of its name. `fixed_order` is the order
+    that those without an `order` parameter imply.
     """
 
     family: str
@@ -116,6 +117,7 @@ class AllocGroup(Group, kw_only=True):
     noprof: bool = False
     array: PerName = {}
     zeroing: PerName = {}
+    fixed_order: int | None = None
 
     def build(self, prototype: Prototype, scope: Scope) -> Iterator[Any]:
         """Yield the allocator."""
@@ -134,7 +136,7 @@ class AllocGroup(Group, kw_only=True):
             name=prototype.name, family=self.family, params=prototype.params, fails=self.fails, zeroes=self.zeroes,
             sleeps=self.sleeps, mask=self.mask, slab_backed=family.slab_backed, contiguous=family.contiguous,
             managed=family.managed, array=_own(self.array, prototype.name), zeroing=_own(self.zeroing, prototype.name),
-            **roles,
+            fixed_order=self.fixed_order if roles["order"] is None else None, **roles,
         )  # fmt: skip
         yield entry
         if self.noprof and (scope.version is None or scope.version >= (6, 10)):
@@ -284,7 +286,7 @@ class CallbackGroup(Group, kw_only=True):
 class ResultGroup(Group, kw_only=True):
     """`[[result]]`: functions that judge or hand on the result of an allocation, their parameter `ptr`."""
 
-    action: Literal["test", "pass", "take", "error"]
+    action: Literal["test", "pass", "take", "error", "use"]
     means: tuple[Literal["null", "err_ptr"], ...] = ()
 
     def build(self, prototype: Prototype, scope: Scope) -> Iterator[Any]:

@@ -35,11 +35,13 @@ _FUNCTIONS: Mapping[str, Callable[..., int]] = {
     "roundup_pow_of_two": lambda n: 1 << (n - 1).bit_length(),
     "ALIGN": lambda n, a: (n + a - 1) // a * a,
     "DIV_ROUND_UP": lambda n, d: (n + d - 1) // d,
+    "get_order": lambda n: ((n - 1) >> 12).bit_length(),
     "max": max,
     "min": min,
     "GENMASK": lambda h, low: _shift("<<", 1, h + 1) - _shift("<<", 1, low),
 }
-"""Function-like macros of include/linux/{bits,log2,align,math,minmax}.h that constants are made of."""
+"""Function-like macros that constants are made of: include/linux/{bits,log2,align,math,minmax}.h, and for pages
+of 4 KiB include/asm-generic/getorder.h."""
 
 
 class _UnknownValueError(Exception):

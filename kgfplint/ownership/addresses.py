@@ -1,0 +1,69 @@
+"""What an expression is when it is no allocation: the address of a variable, a literal, the inside of an object."""
+
+from collections.abc import Mapping
+
+from kgfplint.facts import ir
+from kgfplint.facts.terms import bare, is_zero
+from kgfplint.facts.types import tag_of
+from kgfplint.program.types import Types, Typing
+
+ADDRESSES = ("local", "static", "string", "interior")
+ERROR_POINTERS = frozenset({"ERR_PTR", "ERR_CAST"})
+"""Kinds of values that point to something, but not to the start of an allocation."""
+
+
+class Addresses:
+    """Tells the kinds of values in one function."""
+
+    def __init__(self, body: ir.Body, params: frozenset[str], file: int, types: Types, names: Mapping[str, str]) -> None:
+        """`names` maps locals and parameters to their types; `params` are the latter."""
+        self._statics = {local.name for local in body.locals if local.storage}
+        self._params = params
+        self._file = file
+        self._types = types
+        self._names = names
+        self._typing = Typing(types, file, names)
+
+    def kind(self, value: ir.Expr) -> str:
+        """Return "null", "err_ptr", one of ADDRESSES, or "" for a value that is none of these or not known."""
+        value = bare(value)
+        if is_zero(value):
+            return "null"
+        if isinstance(value, ir.CallResult) and isinstance(value.callee, ir.Name) and value.callee.id in ERROR_POINTERS:
+            return "err_ptr"
+        if isinstance(value, ir.Text):
+            return "string"
+        if isinstance(value, ir.AddressOf):
+            return self._place(bare(value.base))
+        return self._place(value) if self.is_array(value) else ""
+
+    def is_array(self, expr: ir.Expr) -> bool:
+        """Tell whether an expression is an array, whose value is its address; parameters are none."""
+        if isinstance(expr, ir.Name):
+            return expr.id not in self._params and self._typing.of(expr).endswith("]")
+        return isinstance(expr, ir.Field) and self._typing.of(expr).endswith("]")
+
+    def _place(self, thing: ir.Expr) -> str:
+        """Where a variable or member lies that is addressed."""
+        inner = False
+        while isinstance(thing, ir.Field):
+            leads = self._leads(thing)
+            if leads is None and thing.arrow and not inner:
+                return ""
+            inner = inner or leads is False
+            if thing.arrow:
+                return "interior" if inner else ""
+            thing = bare(thing.base)
+        if not isinstance(thing, ir.Name):
+            return ""
+        if thing.id in self._names:
+            return "static" if thing.id in self._statics else "local"
+        return "static" if thing.id in self._types.globals else ""
+
+    def _leads(self, field: ir.Field) -> bool | None:
+        """Tell whether a member is at the start of its struct, None if that is not known."""
+        ctype = self._types.expand(self._file, self._typing.of(field.base))
+        record = self._types.record(self._file, tag_of(ctype), field.member)
+        if record is None or field.member not in record:
+            return None
+        return record.union or record.order[0] == field.member
