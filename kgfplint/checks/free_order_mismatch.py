@@ -1,0 +1,66 @@
+"""KGF402: pages freed with another order than they were allocated with."""
+
+from collections.abc import Iterator
+
+from kgfplint.catalogue import Alloc, Free
+from kgfplint.checks import Rule
+from kgfplint.checks.unit import Allocation, Unit
+from kgfplint.facts import ir
+from kgfplint.facts.terms import bare, show
+from kgfplint.findings import Finding, Severity
+from kgfplint.ownership.ops import Release
+from kgfplint.program.constants import constants_of
+
+RULE = Rule(
+    code="KGF402",
+    name="free-order-mismatch",
+    severity=Severity.ERROR,
+    guide="Selecting memory allocator",
+    summary="Pages are freed with the order that they were allocated with.",
+)
+
+
+def check(unit: Unit) -> Iterator[Finding]:
+    """Report each free of pages whose order is known to differ from that of the allocation."""
+    if not unit.touches_memory:
+        return
+    told: set[int] = set()
+    for release, alloc, call in _pairs(unit):
+        event = release.event
+        if release.number in told or not isinstance(event, ir.Call):
+            continue
+        allocated = _order(unit, alloc, call.args)
+        freed = _order(unit, release.free, event.args)
+        if allocated is None or freed is None or allocated[0] == freed[0]:
+            continue
+        told.add(release.number)
+        message = (f"{show(release.argument)} has order {allocated[1]} from {alloc.name}() at line {call.line}, "
+                   f"but {release.free.name}() frees order {freed[1]}")
+        trace = (unit.step(call.line, f"{alloc.name}() allocates order {allocated[1]}"),
+                 unit.step(event.line, f"{release.free.name}() frees order {freed[1]}"))
+        yield unit.finding(RULE, event, message, trace)
+
+
+def _pairs(unit: Unit) -> Iterator[tuple[Release, Alloc, ir.Call]]:
+    """Yield the frees with the allocations that they free, along paths and through page_address()."""
+    for incident in unit.paths.incidents.values():
+        if incident.kind == "free" and incident.free is not None and incident.origin.site is not None:
+            yield incident.free, incident.origin.site.alloc, incident.origin.site.call
+    allocations: dict[ir.Expr, Allocation] = {ir.CallResult(a.call.callee, a.call.args): a for a in unit.allocations}
+    for release in unit.paths.releases:
+        match unit.value_of(bare(release.argument)):
+            case ir.CallResult(ir.Name("page_address"), (page,)):
+                found = allocations.get(unit.value_of(bare(page)))
+                if found is not None:
+                    yield release, found.alloc, found.call
+
+
+def _order(unit: Unit, how: Alloc | Free, args: tuple[ir.Expr, ...]) -> tuple[int, str] | None:
+    """Return the order and how it is written, None when it is not known."""
+    if how.order is None or how.order >= len(args):
+        return (how.fixed_order, str(how.fixed_order)) if how.fixed_order is not None else None
+    given = args[how.order]
+    value = constants_of(unit.program).value(unit.file, unit.value_of(given))
+    if value is None:
+        return None
+    return value, show(given) if show(given) == str(value) else f"{value} ({show(given)})"
