@@ -33,7 +33,8 @@ def check(unit: Unit) -> Iterator[Finding]:
             continue
         told.add(site.number)
         failure = "an error pointer" if site.alloc.fails == "err_ptr" else "NULL"
-        message = f"{site.alloc.name}() may fail and return {failure}, but line {incident.line} uses {incident.lvalue} without a test"
+        message = (f"{site.alloc.name}() may fail and return {failure}, "
+                   f"but line {incident.line} uses {incident.lvalue} without a test")
         trace = (unit.step(site.call.line, f"{site.alloc.name}() may fail"),
                  unit.step(incident.line, f"{incident.lvalue} is used without a test"))
         yield unit.finding(RULE, site.call, message, trace, Severity.WARNING if "__init" in unit.row.annotations else None)
