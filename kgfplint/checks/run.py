@@ -19,7 +19,7 @@ from kgfplint.findings import Finding
 from kgfplint.gfp import Masks
 from kgfplint.ownership.summaries import ROUNDS, callers, candidates, infer
 from kgfplint.program.link import Program
-from kgfplint.program.meaning import Meaning, Summary
+from kgfplint.program.meaning import GFP_TYPES, Meaning, Summary
 
 log = logging.getLogger("kgfplint")
 
@@ -144,11 +144,24 @@ class Analysis:
             log.warning("%s: the analysis of %s died", self._job.program.file_of(number), self._job.program.rows[number].name)
         return []
 
+    def _telling(self) -> bytearray:
+        """Mark the names whose calls rules are about: what allocates, frees or takes a mask. Other functions stay closed."""
+        program, catalogue = self._job.program, self._job.catalogue
+        names = {*catalogue.allocs, *catalogue.frees}
+        names.update(program.rows[number].name for number, s in self._job.summaries.items() if s.allocates or s.frees)
+        names.update(row.name for row in program.rows if any(param.ctype in GFP_TYPES for param in row.params))
+        marks = bytearray(len(program.name_list))
+        for name in names & program.names.keys():
+            marks[program.names[name]] = 1
+        return marks
+
     def check(self, targets: Iterable[str]) -> list[Finding]:
         """Return the findings of the job's checks in the functions of the target files."""
         program = self._job.program
         wanted = set(targets)
-        functions = [f for file, path in enumerate(program.paths) if path in wanted for f in program.functions_of(file)]
+        telling = self._telling()
+        functions = [f for file, path in enumerate(program.paths) if path in wanted for f in program.functions_of(file)
+                     if any(telling[program.call_names[at]] for at in range(program.call_start[f], program.call_start[f + 1]))]
         found: list[Finding] = []
         chunks = _chunks(functions)
         with Workers(self._jobs, self._before_fork) as workers:
