@@ -33,6 +33,8 @@ SAID = {"said atomic": 1 << 32, "said sleeping": 1 << 33}
 class Choice(NamedTuple):
     """A call and the mask it is given: the expression, its possible values, and what they have in common.
 
+    `written` are the values of the arms of a `?:` in the expression, each with what is sure of the locals in
+    it: unlike one of `options`, none of them is put together from steps that exclude each other.
     `alloc` is how the call allocates (catalogue or inferred), None for any other call that takes a mask;
     `slab`: the memory comes from slab.
     """
@@ -40,6 +42,7 @@ class Choice(NamedTuple):
     call: ir.Call
     expr: ir.Expr
     options: Options
+    written: Options
     mask: Mask
     alloc: Alloc | None
     slab: bool
@@ -54,6 +57,11 @@ class Choice(NamedTuple):
     def value(self) -> int | None:
         """The constant that the mask is, None while any bit is unknown or differs."""
         return self.mask.set & ALL if not ALL & ~self.mask.known else None
+
+    def arms(self) -> Iterator["Choice"]:
+        """Yield the choice as it is for each arm of a `?:` in the expression."""
+        for mask in sorted(self.written, key=lambda mask: (mask.set, mask.clear)):
+            yield self._replace(mask=mask)
 
     def sets(self, *names: str) -> bool:
         """Tell whether all values set all bits of the named masks."""
@@ -154,13 +162,15 @@ class _Flow:
                     options = self._options(found[0], values)
                     # `~__GFP_FS` has bits that no mask has: it is for clearing, not for allocating.
                     if not any(mask.set & ~self._bits for mask in options):
-                        yield self._choice(event, found[0], found[1], options)
+                        sure = {name: frozenset({_joined(several)}) for name, several in values.items()}
+                        yield self._choice(event, found, options, self._options(found[0], sure))
                 self._apply(event, values)
 
-    def _choice(self, call: ir.Call, expr: ir.Expr, alloc: Alloc | None, options: Options) -> Choice:
+    def _choice(self, call: ir.Call, found: tuple[ir.Expr, Alloc | None], options: Options, written: Options) -> Choice:
+        expr, alloc = found
         family = self._meaning.catalogue.families.get(alloc.family) if alloc is not None else None
         slab = alloc is not None and (alloc.slab_backed or (family is not None and family.slab_backed))
-        return Choice(call, expr, options, _joined(options), alloc, slab, self._meaning.masks.named)
+        return Choice(call, expr, options, written, _joined(options), alloc, slab, self._meaning.masks.named)
 
     def _entries(self) -> list[dict[str, Options] | None]:
         """Return the values at the entry of each block, None for one that is not reached."""

@@ -46,9 +46,9 @@ def conflicts() -> tuple[Conflict, ...]:
 
 
 def check(unit: Unit) -> Iterator[Finding]:
-    """Report each call that is given a mask with a conflict in all values that it may have there."""
+    """Report each call that is given a mask with a conflict in all values that it may have there, or in an arm of its `?:`."""
     for choice in choices(unit):
-        conflict = next((c for c in conflicts() if _applies(choice, c)), None)
+        conflict = next((c for c in conflicts() for arm in choice.arms() if _applies(arm, c)), None)
         if conflict is not None:
             message = f"{choice.name}() is given {mask_text(unit, choice)}: {conflict.why}"
             yield unit.finding(RULE, choice.call, message, severity=Severity.parse(conflict.severity))

@@ -57,7 +57,7 @@ def check(unit: Unit) -> Iterator[Finding]:
 
 
 def _finding(unit: Unit, call: ir.Call, name: str, zone: str, family: str) -> Finding:
-    advice = "; prefer dma_alloc_*(), which goes by the device's mask"
+    advice = "; prefer dma_alloc_*(), or plain memory and dma_map_*(): they go by the device's mask"
     if family.startswith("dma"):
         advice = ", which the DMA interface ignores: the device's mask decides"
     return unit.finding(RULE, call, f"{name}() asks for the {zone} zone{advice}")

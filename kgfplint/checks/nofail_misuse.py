@@ -24,13 +24,13 @@ _HIGHEST = 1
 
 def check(unit: Unit) -> Iterator[Finding]:
     """Report each call with __GFP_NOFAIL that cannot reclaim, must not sleep, or is too large."""
-    forced = [choice for choice in choices(unit) if choice.sets("__GFP_NOFAIL")]
+    forced = [choice for choice in choices(unit) if any(arm.sets("__GFP_NOFAIL") for arm in choice.arms())]
     held = _held(unit) if forced else {}
     for choice in forced:
         asked = f"{choice.name}() is given {mask_text(unit, choice)}"
-        atomic = held.get(id(choice.call))
+        atomic = held.get(id(choice.call)) if choice.sets("__GFP_NOFAIL") else None
         order = _order(unit, choice)
-        if choice.clears("__GFP_DIRECT_RECLAIM"):
+        if any(arm.sets("__GFP_NOFAIL") and arm.clears("__GFP_DIRECT_RECLAIM") for arm in choice.arms()):
             message = f"{asked}: without direct reclaim it fails all the same; drop __GFP_NOFAIL and test the result"
             yield unit.finding(RULE, choice.call, message)
         elif atomic is not None:

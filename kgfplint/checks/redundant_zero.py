@@ -43,8 +43,9 @@ def _finding(unit: Unit, allocation: Allocation, wiped: ir.Call, zeroed: bool) -
     if zeroed:
         message = f"{name}() zeroes {what} already: drop the memset() at line {line}"
     else:
-        twin = f"{allocation.alloc.zeroing}()" if allocation.alloc.zeroing else "__GFP_ZERO"
-        message = f"{what} is zeroed by hand at line {line}: use {twin} instead of {name}()"
+        twin = allocation.alloc.zeroing
+        advice = f"use {twin}() instead of {name}()" if twin else f"give {name}() __GFP_ZERO"
+        message = f"{what} is zeroed by hand at line {line}: {advice}"
     return unit.finding(RULE, allocation.call, message, (unit.step(allocation.call.line, f"{name}() allocates {what}"),
                                                          unit.step(line, f"memset() zeroes {what}")))
 

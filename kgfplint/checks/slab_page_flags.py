@@ -23,9 +23,9 @@ _WRONG = {
 
 
 def check(unit: Unit) -> Iterator[Finding]:
-    """Report each allocation from slab whose mask has a flag for pages in all its values."""
+    """Report each allocation from slab whose mask has a flag for pages in all its values, or in an arm of its `?:`."""
     for choice in choices(unit):
-        wrong = next((flag for flag in _WRONG if choice.slab and choice.sets(flag)), None)
+        wrong = next((flag for flag in _WRONG for arm in choice.arms() if choice.slab and arm.sets(flag)), None)
         if wrong is not None:
             severity, why = _WRONG[wrong]
             message = f"{choice.name}() is given {mask_text(unit, choice)}, but {wrong} is for pages: {why}"

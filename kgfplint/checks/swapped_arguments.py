@@ -6,7 +6,7 @@ from kgfplint.checks import Rule
 from kgfplint.checks.chosen import spells_mask
 from kgfplint.checks.unit import Allocation, Unit
 from kgfplint.facts import ir
-from kgfplint.facts.terms import bare, show, walk
+from kgfplint.facts.terms import bare, show
 from kgfplint.findings import Finding, Severity
 from kgfplint.program.meaning import GFP_TYPES
 
@@ -27,7 +27,7 @@ def check(unit: Unit) -> Iterator[Finding]:
         if misplaced is not None:
             message = f"{allocation.name}() is given {show(misplaced)} in place of a number, and a number in place of the flags"
             yield unit.finding(RULE, allocation.call, message)
-        elif count is not None and element is not None and _is_size(unit, count) and not _has_size(unit, element):
+        elif count is not None and element is not None and _is_size(count) and not _may_be_size(unit, element):
             message = (f"{allocation.name}() takes the number of elements first, then the size of one: "
                        f"{show(count)} and {show(element)} are swapped")
             yield unit.finding(RULE, allocation.call, message, severity=Severity.WARNING)
@@ -47,12 +47,17 @@ def _is_mask(unit: Unit, expr: ir.Expr) -> bool:
     return spells_mask(expr) or (isinstance(expr, ir.Name) and unit.types.get(expr.id) in GFP_TYPES)
 
 
-def _is_size(unit: Unit, expr: ir.Expr) -> bool:
-    """Tell whether an expression is the size of something and nothing else."""
+def _is_size(expr: ir.Expr) -> bool:
+    """Tell whether an expression is a size as it is written, and nothing else."""
+    return isinstance(bare(expr), ir.SizeOf)
+
+
+def _may_be_size(unit: Unit, expr: ir.Expr) -> bool:
+    """Tell whether an expression is made of sizes, here or where its variable is set; a quotient is a count."""
+    expr = bare(expr)
+    if isinstance(expr, ir.CallResult):
+        return show(expr.callee).endswith("size") or any(_may_be_size(unit, arg) for arg in expr.args[:1])
     value = bare(unit.value_of(expr))
-    return isinstance(value, ir.SizeOf) and not value.ctype.endswith("]")
-
-
-def _has_size(unit: Unit, expr: ir.Expr) -> bool:
-    """Tell whether an expression is made of sizes, here or where its variable is set."""
-    return any(isinstance(term, ir.SizeOf | ir.CallResult) for term in walk(unit.value_of(expr)))
+    if isinstance(value, ir.Binary):
+        return value.op in ("*", "+", "<<") and (_may_be_size(unit, value.left) or _may_be_size(unit, value.right))
+    return isinstance(value, ir.SizeOf)
