@@ -33,10 +33,12 @@ class Wrong(NamedTuple):
 def check(unit: Unit) -> Iterator[Finding]:
     """Report each allocation sized by a sizeof that does not fit its pointer."""
     for allocation in unit.allocations:
-        target = allocation.call.target
-        wrong = next(_wrong(unit, allocation, bare(target)), None) if target is not None and allocation.alloc.out is None else None
+        target = bare(allocation.call.target) if allocation.call.target is not None else None
+        if target is None or allocation.alloc.out is not None:
+            continue
+        wrong = next(_wrong(unit, allocation, target), None)
         if wrong is not None:
-            message = f"{wrong.what}; {allocation.name}() for {show(bare(target))} needs {wrong.advice}" if target is not None else ""
+            message = f"{wrong.what}; {allocation.name}() for {show(target)} needs {wrong.advice}"
             yield unit.finding(RULE, allocation.call, message, severity=wrong.severity)
 
 
@@ -66,7 +68,8 @@ def _of_pointer(unit: Unit, term: ir.SizeOf, target: ir.Expr) -> Wrong | None:
         return None
     item = pointee(unit.typing.expanded(target)) or ""
     lucky = is_pointer(item) or unit.program.types.expand(unit.file, item) in _WORDS
-    return Wrong(f"{show(term)} is the size of a pointer", f"sizeof(*{show(target)})", Severity.WARNING if lucky else Severity.ERROR)
+    severity = Severity.WARNING if lucky else Severity.ERROR
+    return Wrong(f"{show(term)} is the size of a pointer", f"sizeof(*{show(target)})", severity)
 
 
 _WORDS = frozenset({"unsigned long", "long", "size_t", "uintptr_t", "long unsigned int", "ssize_t"})
@@ -111,6 +114,7 @@ def _related(types: Types, file: int, outer: str, inner: str, depth: int = 4) ->
     members = record.order if record.union else record.order[:1]
     for member in members:
         tag = tag_of(types.expand(file, record[member])) if not record[member].endswith("*") else ""
-        if tag == inner or (tag and depth and types.record(file, tag) is not None and _related(types, file, tag, inner, depth - 1)):
+        known = bool(tag) and types.record(file, tag) is not None
+        if tag == inner or (known and depth and _related(types, file, tag, inner, depth - 1)):
             return True
     return False
