@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tree_sitter import Node
 
@@ -37,12 +37,14 @@ def integer(text: str) -> int | None:
 class Expressions:
     """Lowers expressions of one function into a builder.
 
-    `data` is the normalised text, `line_base` what to add to a row for its 1-based line.
+    `data` is the normalised text, `types` the types that were arguments of macros by the offset of
+    their end, `line_base` what to add to a row for its 1-based line.
     """
 
-    def __init__(self, data: bytes, line_base: int = 1) -> None:
+    def __init__(self, data: bytes, types: Mapping[int, str], line_base: int = 1) -> None:
         """Start with an empty control flow graph."""
         self.data = data
+        self.types = types
         self.line_base = line_base
         self.flow = Builder()
         self._kinds: dict[str, Callable[[Node], ir.Expr]] = {
@@ -126,6 +128,8 @@ class Expressions:
         self.flow.branch(value, self.line(node), then, other)
 
     def _identifier(self, node: Node) -> ir.Expr:
+        if node.end_byte in self.types:
+            return ir.TypeName(self.types[node.end_byte])
         return ir.Name(sys.intern(self.data[node.start_byte : node.end_byte].decode("utf-8", "replace")))
 
     def _type_name(self, node: Node) -> ir.Expr:

@@ -3,7 +3,7 @@
 import contextlib
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from tree_sitter import Node
@@ -12,7 +12,7 @@ from kgfplint.facts import ir
 from kgfplint.facts.macros import MacroFunctions
 from kgfplint.facts.outline import summarise
 from kgfplint.facts.records import bindings, enumerators, function_declarator, parameters, records
-from kgfplint.facts.statements import BLOCK_MACRO, CLEANUP, Statements
+from kgfplint.facts.statements import Marks, Statements
 from kgfplint.facts.types import base_type, declarators, declared, text_of
 from kgfplint.source.syntax import Syntax, parse
 from kgfplint.source.tree import has_code
@@ -49,10 +49,7 @@ class _File:
         self.globals: list[tuple[str, str, int]] = []
         self.bindings: list[ir.Binding] = []
         self.prototypes: list[tuple[str, str, tuple[ir.Param, ...]]] = []
-        self.macros = {note.start: note.text for note in syntax.notes if note.kind == BLOCK_MACRO}
-        self.cleanups = {note.start: note.text for note in syntax.notes if note.kind == CLEANUP}
-        self.names = {note.start: note.text for note in syntax.notes if note.kind == "macro_function"}
-        self.annotations = [(note.start, note.text) for note in syntax.notes if note.kind == "annotation"]
+        self.marks = Marks(syntax.notes)
 
     def top_level(self, node: Node, condition: str) -> None:
         for child in node.named_children:
@@ -122,15 +119,15 @@ class _File:
         target = function.child_by_field_name("declarator") if function is not None else None
         if function is None or target is None:
             return
-        name = self.names.get(node.start_byte) or self.names.get(target.start_byte) or text_of(target, self.data)
+        name = self.marks.function_name(node, body) or text_of(target, self.data)
         if name in _NOT_FUNCTIONS:
             return
         base = self.specifier(node, condition)
         params, variadic = parameters(function, self.data)
         flags = _linkage(node, self.data) | (ir.VARIADIC if variadic else 0) | (ir.DAMAGED if node.has_error else 0)
-        notes = tuple(text for at, text in self.annotations if node.start_byte <= at < body.start_byte)
+        notes = self.marks.attributes(node, body)
         line, last = target.start_point[0] + 1, body.end_point[0] + 1
-        lowering = Statements(self.data, self.macros, self.cleanups if _has(self.cleanups, node) else {})
+        lowering = Statements(self.data, self.marks)
         try:
             lowered = lowering.body(body, last)
         except RecursionError:
@@ -140,10 +137,6 @@ class _File:
         self.functions.append(outline)
         self.bodies.append(lowered)
         self.bindings.extend(stored)
-
-
-def _has(offsets: Mapping[int, str], node: Node) -> bool:
-    return any(node.start_byte <= at < node.end_byte for at in offsets)
 
 
 def _linkage(node: Node, data: bytes) -> int:

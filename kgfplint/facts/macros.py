@@ -8,7 +8,7 @@ from tree_sitter import Node
 
 from kgfplint.facts import ir
 from kgfplint.facts.outline import summarise
-from kgfplint.facts.statements import BLOCK_MACRO, CLEANUP, Statements
+from kgfplint.facts.statements import Marks, Statements
 from kgfplint.source.syntax import parse
 
 _DEFINE = re.compile(rb"^[ \t]*#[ \t]*define[ \t]+(\w+)\(([^()\n]*)\)((?:[^\n\\]|\\\n|\\(?!\n))*)", re.M)
@@ -52,15 +52,14 @@ class MacroFunctions:
         if not self._found:
             return
         syntax = parse(self._text)
-        loops = {note.start: note.text for note in syntax.notes if note.kind == BLOCK_MACRO}
-        cleanups = {note.start: note.text for note in syntax.notes if note.kind == CLEANUP}
+        marks = Marks(syntax.notes)
         for node in syntax.tree.root_node.named_children:
             macro = self._found.get(node.start_point[0])
             if node.type == "function_definition" and macro is not None and not node.has_error:
                 body = node.child_by_field_name("body")
                 if body is not None:
                     base = macro.line - node.start_point[0]
-                    lowering = Statements(syntax.text, loops, cleanups, base)
+                    lowering = Statements(syntax.text, marks, base)
                     yield _lower(macro, body, lowering)
 
 

@@ -1,6 +1,7 @@
 """Lowering statements: a function body to basic blocks with conditions on the edges."""
 
-from collections.abc import Callable, Iterable, Mapping
+import bisect
+from collections.abc import Callable, Iterable
 
 from tree_sitter import Node
 
@@ -8,23 +9,60 @@ from kgfplint.facts import ir
 from kgfplint.facts.cfg import OpenBlock
 from kgfplint.facts.expressions import Expressions
 from kgfplint.facts.types import base_type, declarators, declared
+from kgfplint.source.normalise import Note
 
-BLOCK_MACRO, CLEANUP = "block_macro", "cleanup"
-"""Kinds of source notes that statements look at."""
+
+class Marks:
+    """The source notes that lowering looks at, by offset."""
+
+    def __init__(self, notes: Iterable[Note]) -> None:
+        """Sort the notes of one normalised text by kind."""
+        self._macros: list[Note] = []
+        self.cleanups: dict[int, str] = {}
+        self.types: dict[int, str] = {}
+        self.annotations: list[Note] = []
+        self._functions: list[Note] = []
+        for note in notes:
+            if note.kind == "block_macro":
+                self._macros.append(note)
+            elif note.kind == "cleanup":
+                self.cleanups[note.start] = note.text
+            elif note.kind == "type_argument":
+                self.types[note.end] = note.text
+            elif note.kind == "annotation":
+                self.annotations.append(note)
+            elif note.kind == "macro_function":
+                self._functions.append(note)
+        self._starts = [note.start for note in self._macros]
+
+    def block_macro(self, node: Node) -> str | None:
+        """Return the name of the macro that a loop or `if` stands for, None for a plain one."""
+        at = bisect.bisect_right(self._starts, node.start_byte) - 1
+        return self._macros[at].text if at >= 0 and node.start_byte < self._macros[at].end else None
+
+    def function_name(self, node: Node, body: Node) -> str | None:
+        """Return the name of the function that a top-level macro defines, None for a plain definition."""
+        return next((n.text for n in self._functions if node.start_byte <= n.start < body.start_byte), None)
+
+    def attributes(self, node: Node, body: Node) -> tuple[str, ...]:
+        """Return the attribute words of a function definition's head."""
+        first = bisect.bisect_left(self.annotations, node.start_byte - 80, key=lambda note: note.start)
+        found = []
+        for note in self.annotations[first:]:
+            if note.start >= body.start_byte:
+                break
+            if note.start >= node.start_byte:
+                found.append(note.text)
+        return tuple(found)
 
 
 class Statements(Expressions):
-    """Lowers one function body.
+    """Lowers one function body."""
 
-    `macros` maps the offset of a rewritten block macro to its name; `cleanups` the offsets of
-    `__free(cls)` annotations, in order, to their class.
-    """
-
-    def __init__(self, data: bytes, macros: Mapping[int, str], cleanups: Mapping[int, str], line_base: int = 1) -> None:
+    def __init__(self, data: bytes, marks: Marks, line_base: int = 1) -> None:
         """Prepare to lower one body of the normalised text `data`."""
-        super().__init__(data, line_base)
-        self.macros = macros
-        self.cleanups = cleanups
+        super().__init__(data, marks.types, line_base)
+        self.marks = marks
         self.locals: dict[str, ir.Local] = {}
         self._statements: dict[str, Callable[[Node], None]] = {
             "compound_statement": self._compound, "expression_statement": self._expression, "declaration": self._declaration,
@@ -112,15 +150,19 @@ class Statements(Expressions):
                 self.flow.at_exit(ir.Cleanup(name, cleanup, line))
 
     def _cleanup_class(self, declaration: Node, name: Node) -> str:
-        if not self.cleanups:
+        if not self.marks.cleanups:
             return ""
-        return next((cls for at, cls in self.cleanups.items() if declaration.start_byte <= at < declaration.end_byte
+        return next((cls for at, cls in self.marks.cleanups.items() if declaration.start_byte <= at < declaration.end_byte
                      and at <= name.start_byte + 200), "")
 
     def _if(self, node: Node) -> None:
-        then, other, after = OpenBlock(), OpenBlock(), OpenBlock()
         condition = node.child_by_field_name("condition")
         consequence, alternative = node.child_by_field_name("consequence"), node.child_by_field_name("alternative")
+        macro = self.marks.block_macro(node)
+        if macro is not None and condition is not None:
+            self._block_macro(node, macro, condition, consequence)
+            return
+        then, other, after = OpenBlock(), OpenBlock(), OpenBlock()
         if condition:
             self.condition(condition, then, other)
         for block, arm in ((then, consequence), (other, alternative)):
@@ -140,7 +182,7 @@ class Statements(Expressions):
 
     def _while(self, node: Node) -> None:
         condition, body = node.child_by_field_name("condition"), node.child_by_field_name("body")
-        macro = self.macros.get(node.start_byte)
+        macro = self.marks.block_macro(node)
         if macro is not None and condition is not None:
             self._block_macro(node, macro, condition, body)
             return
@@ -194,6 +236,10 @@ class Statements(Expressions):
     def _for(self, node: Node) -> None:
         start, condition = node.child_by_field_name("initializer"), node.child_by_field_name("condition")
         update, body = node.child_by_field_name("update"), node.child_by_field_name("body")
+        macro = self.marks.block_macro(node)
+        if macro is not None:
+            self._block_macro(node, macro, start or condition or node, body)
+            return
         if start:
             self.statement(start)
         head, inside, step, after = OpenBlock(), OpenBlock(), OpenBlock(), OpenBlock()
