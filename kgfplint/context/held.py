@@ -114,8 +114,9 @@ class HeldLocks:
         if isinstance(event, ir.Guard):
             return self._guard(state, event)
         if isinstance(event, ir.Assign | ir.Declare) and state.pending:
-            name = event.name if isinstance(event, ir.Declare) else event.target
-            return State(state.held, tuple(p for p in state.pending if p.value not in (name, ir.Name(str(name)))), state.released)
+            target = ir.Name(event.name) if isinstance(event, ir.Declare) else event.target
+            kept = tuple(p for p in state.pending if p.value != target)
+            return State(state.held, kept, state.released)
         return state
 
     def _guard(self, state: State, event: ir.Guard) -> State:
@@ -124,7 +125,8 @@ class HeldLocks:
             return state
         lock = event.args[guard.lock] if guard.lock is not None and guard.lock < len(event.args) else None
         if event.enter:
-            return _acquired(state, tuple(Held(kind, _lock(kind, lock), f"guard({event.cls})", event.line) for kind in guard.kinds))
+            by = f"guard({event.cls})"
+            return _acquired(state, tuple(Held(kind, _lock(kind, lock), by, event.line) for kind in guard.kinds))
         for kind in guard.kinds:
             state = _release(state, kind, _lock(kind, lock), own=True)
         return state

@@ -107,7 +107,7 @@ class Expressions:
         """Branch on an expression, splitting `&&`, `||` and `!` into edges of single conditions."""
         node = _bare(node, casts=False)
         if node.type == "binary_expression":
-            left, op, right = node.child_by_field_name("left"), node.child_by_field_name("operator"), node.child_by_field_name("right")
+            left, op, right = _operands(node)
             if left and op and right and op.type in ("&&", "||"):
                 middle = OpenBlock()
                 self.condition(left, *((middle, other) if op.type == "&&" else (then, middle)))
@@ -209,7 +209,7 @@ class Expressions:
         return operand if op == "+" else ir.Unary(op, operand)
 
     def _binary(self, node: Node) -> ir.Expr:
-        left, op, right = node.child_by_field_name("left"), node.child_by_field_name("operator"), node.child_by_field_name("right")
+        left, op, right = _operands(node)
         word = op.type if op else "?"
         if word in ("&&", "||") and right is not None and self._calls(right):
             first = self.expr(left)
@@ -248,7 +248,7 @@ class Expressions:
         return ir.Unknown(self.text(condition)[:80] if condition else "")
 
     def _assignment(self, node: Node) -> ir.Expr:
-        left, op, right = node.child_by_field_name("left"), node.child_by_field_name("operator"), node.child_by_field_name("right")
+        left, op, right = _operands(node)
         target = self.expr(left)
         line, column = self.place(node)
         word = op.type[:-1] if op else ""
@@ -363,6 +363,11 @@ class Expressions:
         cls = first.id if isinstance(first, ir.Name) else ""
         self.flow.emit(ir.Guard(cls, args, True, line, column))
         self.flow.at_exit(ir.Guard(cls, args, False, line, column))
+
+
+def _operands(node: Node) -> tuple[Node | None, Node | None, Node | None]:
+    """The left side, operator and right side of a binary expression or assignment."""
+    return node.child_by_field_name("left"), node.child_by_field_name("operator"), node.child_by_field_name("right")
 
 
 def _bare(node: Node, casts: bool = True) -> Node:

@@ -78,7 +78,8 @@ def summarise(
             elif isinstance(event.value, ir.Initialiser):
                 _note_initialiser(event, types, name, stored)
     outline = ir.Function(
-        name, line, end_line, flags if comes_back else flags | ir.NORETURN, returns, params, condition, annotations, tuple(calls.items()),
+        name, line, end_line, flags if comes_back else flags | ir.NORETURN, returns, params, condition, annotations,
+        tuple(calls.items()),
         tuple((root, path, at) for (root, path), at in indirect.items()),
         tuple((callee, place, function, at) for (callee, place, function), at in handed.items()),
     )

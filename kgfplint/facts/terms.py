@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 
 from kgfplint.facts import ir
 
-_TIGHT = (ir.Name, ir.Number, ir.Field, ir.Index, ir.CallResult, ir.SizeOf, ir.Text, ir.TypeName, ir.Unknown)
 _FLIPPED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 _MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "==": "==", "!=": "!="}
 ZERO = ir.Number(0)
@@ -47,7 +46,7 @@ def show(expr: ir.Expr) -> str:
 
 
 def _operand(expr: ir.Expr) -> str:
-    return show(expr) if isinstance(expr, _TIGHT) else f"({show(expr)})" if isinstance(expr, ir.Binary | ir.Conditional) else show(expr)
+    return f"({show(expr)})" if isinstance(expr, ir.Binary | ir.Conditional) else show(expr)
 
 
 def children(expr: ir.Expr) -> tuple[ir.Expr, ...]:

@@ -96,7 +96,8 @@ class Program:
         own = [f for f in found if self.rows[f].file == file]
         if own:
             return own
-        outside = [f for f in found if not (self.rows[f].flags & (ir.STATIC | ir.MACRO) and self.paths[self.rows[f].file].endswith(".c"))]
+        private = ir.STATIC | ir.MACRO
+        outside = [f for f in found if not (self.rows[f].flags & private and self.file_of(f).endswith(".c"))]
         if len(outside) > 1:
             headers = [f for f in outside if self.rows[f].flags & (ir.STATIC | ir.MACRO | ir.INLINE)]
             seen = [f for f in headers if self.types.includes and self.types.includes.sees(file, self.rows[f].file)]
