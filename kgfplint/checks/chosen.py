@@ -84,6 +84,12 @@ def choices(unit: Unit) -> tuple[Choice, ...]:
     return tuple(_Flow(unit).choices())
 
 
+def from_slab(meaning: Meaning, alloc: Alloc) -> bool:
+    """Tell whether an allocator, of the catalogue or inferred, takes its memory from slab."""
+    family = meaning.catalogue.families.get(alloc.family)
+    return alloc.slab_backed or (family is not None and family.slab_backed)
+
+
 def mask_text(unit: Unit, choice: Choice) -> str:
     """Return a chosen mask as it is written, if only of the kernel's names, else the bits that all its values set."""
     if all(name in choice.named for name in operands(choice.expr)):
@@ -168,8 +174,7 @@ class _Flow:
 
     def _choice(self, call: ir.Call, found: tuple[ir.Expr, Alloc | None], options: Options, written: Options) -> Choice:
         expr, alloc = found
-        family = self._meaning.catalogue.families.get(alloc.family) if alloc is not None else None
-        slab = alloc is not None and (alloc.slab_backed or (family is not None and family.slab_backed))
+        slab = alloc is not None and from_slab(self._meaning, alloc)
         return Choice(call, expr, options, written, _joined(options), alloc, slab, self._meaning.masks.named)
 
     def _entries(self) -> list[dict[str, Options] | None]:
@@ -225,8 +230,13 @@ class _Flow:
             case ir.Binary(op, left, right) if op in _OPERATORS:
                 ones, others = self._options(left, values, depth), self._options(right, values, depth)
                 return _few(frozenset(_OPERATORS[op](one, other) for one in ones for other in others))
-        known = {name: _joined(options) for name, options in values.items()}
-        return frozenset({self._meaning.masks.evaluate(expr, known.get)})
+            case ir.Number(0):
+                return frozenset({Mask.of(0)})
+            case ir.CallResult():
+                known = {name: _joined(options) for name, options in values.items()}
+                return frozenset({self._meaning.masks.evaluate(expr, known.get)})
+        # A number is no mask: XA_FLAGS_ALLOC is a gfp_t by its type only.
+        return frozenset({Mask.unknown()})
 
     def _named(self, name: str, depth: int) -> Options:
         """Return the value of a mask of the kernel, or of an object-like macro of the program."""

@@ -48,16 +48,16 @@ def check(unit: Unit) -> Iterator[Finding]:
     own = zones_of_allocators()
     for allocation in unit.allocations:
         if allocation.name in own:
-            yield _finding(unit, allocation.call, allocation.name, own[allocation.name], "page")
+            yield _finding(unit, allocation.call, allocation.name, own[allocation.name])
     for choice in choices(unit):
         zones = choice.may_set(*_ZONES)
         if choice.alloc is not None and zones and choice.name not in own:
             asked = " or ".join(zone.removeprefix("__") for zone in zones)
-            yield _finding(unit, choice.call, choice.name, asked, choice.alloc.family)
+            yield _finding(unit, choice.call, choice.name, asked)
 
 
-def _finding(unit: Unit, call: ir.Call, name: str, zone: str, family: str) -> Finding:
+def _finding(unit: Unit, call: ir.Call, name: str, zone: str) -> Finding:
     advice = "; prefer dma_alloc_*(), or plain memory and dma_map_*(): they go by the device's mask"
-    if family.startswith("dma"):
+    if name.startswith("dma"):
         advice = ", which the DMA interface ignores: the device's mask decides"
     return unit.finding(RULE, call, f"{name}() asks for the {zone} zone{advice}")

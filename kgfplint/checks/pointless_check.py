@@ -20,21 +20,28 @@ RULE = Rule(
 
 
 def check(unit: Unit) -> Iterator[Finding]:
-    """Report each test of a pointer that always comes from an allocation that cannot fail."""
+    """Report the first test of a pointer that always comes from an allocation that cannot fail.
+
+    That a pool waits for one of its elements is less well known than __GFP_NOFAIL: a note.
+    """
     sure = {id(choice.call): choice for choice in choices(unit) if _cannot_fail(unit, choice)}
     if not sure:
         return
     tracked = {bare(choice.call.target) for choice in sure.values() if choice.call.target is not None}
     origins = _Origins(unit, sure)
-    for number, place, line, condition in _tests(unit):
+    told: set[int] = set()
+    for number, place, line, condition in sorted(_tests(unit), key=lambda test: test[2]):
         subject = reading(condition, True)
         found = origins.of(subject.subject, number, place) if subject.op == "" and subject.subject in tracked else None
-        if found:
+        if found and not told.issuperset(id(choice.call) for choice in found):
+            told.update(id(choice.call) for choice in found)
             first = min(found, key=lambda choice: choice.call.line)
             message = (f"{show(subject.subject)} comes from {first.name}() at line {first.call.line}, "
                        f"which cannot fail with this mask: this test is pointless")
             trace = (unit.step(first.call.line, f"{first.name}() never returns NULL here"), unit.step(line, "tested in vain"))
-            yield unit.finding_at(RULE, line, show(condition), message, trace)
+            forced = all(choice.sets("__GFP_NOFAIL") for choice in found)
+            severity = Severity.WARNING if forced else Severity.NOTE
+            yield unit.finding_at(RULE, line, show(condition), message, trace, severity)
 
 
 def _cannot_fail(unit: Unit, choice: Choice) -> bool:
@@ -46,7 +53,8 @@ def _cannot_fail(unit: Unit, choice: Choice) -> bool:
     if count is not None and not isinstance(bare(unit.value_of(count)), ir.Number):
         return False
     if alloc.fails == "null-if-atomic":
-        return choice.sets("__GFP_DIRECT_RECLAIM")
+        # A wrapper around a pool may return NULL for reasons of its own.
+        return choice.sets("__GFP_DIRECT_RECLAIM") and alloc.name in unit.meaning.catalogue.allocs
     return alloc.fails in ("null", "zero") and choice.sets("__GFP_NOFAIL")
 
 

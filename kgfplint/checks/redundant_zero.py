@@ -1,5 +1,6 @@
 """KGF214: memory zeroed twice, or by hand where the allocator could have done it."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from kgfplint.checks import Rule
@@ -53,7 +54,10 @@ def _finding(unit: Unit, allocation: Allocation, wiped: ir.Call, zeroed: bool) -
 def _wiped(unit: Unit, allocation: Allocation) -> ir.Call | None:
     """Return the memset() that comes next after an allocation, with only tests of its result between."""
     target = allocation.call.target
-    if target is None or (allocation.alloc.zeroing is None and not allocation.alloc.zeroes and allocation.alloc.gfp is None):
+    alloc = allocation.alloc
+    # An element of a pool comes back as it was left, and what is resized keeps what it holds: no __GFP_ZERO.
+    can_zero = alloc.zeroes or alloc.zeroing is not None or (alloc.gfp is not None and alloc.pool is None)
+    if target is None or not can_zero or alloc.ptr is not None:
         return None
     for event in _following(unit, allocation.call, bare(target)):
         if isinstance(event, ir.Call) and event.callee == ir.Name(_MEMSET) and len(event.args) == 3:
@@ -65,8 +69,9 @@ def _wiped(unit: Unit, allocation: Allocation) -> ir.Call | None:
 
 
 def _following(unit: Unit, call: ir.Call, target: ir.Expr) -> Iterator[ir.Event]:
-    """Yield what runs after a call that succeeded, as far as there is one way only."""
+    """Yield what runs after a call that succeeded and after nothing else, as far as there is one way only."""
     blocks = unit.body.blocks
+    entered = Counter(edge.to for block in blocks for edge in block.edges)
     number = next(n for n, block in enumerate(blocks) if any(event is call for event in block.events))
     place = next(n for n, event in enumerate(blocks[number].events) if event is call) + 1
     seen: set[int] = set()
@@ -75,7 +80,7 @@ def _following(unit: Unit, call: ir.Call, target: ir.Expr) -> Iterator[ir.Event]
         yield from blocks[number].events[place:]
         place = 0
         ways = [edge.to for edge in blocks[number].edges if edge.condition is None or _succeeds(edge, target)]
-        if len(ways) != 1:
+        if len(ways) != 1 or entered[ways[0]] != 1:
             return
         number = ways[0]
 
@@ -108,8 +113,10 @@ def _same_size(unit: Unit, allocation: Allocation, size: ir.Expr, target: ir.Exp
     if count is not None and element is not None:
         return bare(size) in (ir.Binary("*", count, element), ir.Binary("*", element, count)) or (
             _measured(unit, size) == _measured(unit, element) and count == ir.Number(1))
-    if given is None:
+    if given is None and alloc.cache is not None:
         return isinstance(size, ir.SizeOf) and _measured(unit, size) == _measured(unit, ir.SizeOf("", ir.Deref(target)))
+    if given is None:
+        return alloc.order is None and bare(size) == ir.Name("PAGE_SIZE")
     return _measured(unit, given) == _measured(unit, size)
 
 
