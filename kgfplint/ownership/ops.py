@@ -115,7 +115,8 @@ class Branch(NamedTuple):
     """The condition of an edge: about a tracked lvalue (`verdict` how it is tested), or a fact, or neither.
 
     verdict: "null" (truth of the pointer), "err_ptr", "either" (IS_ERR_OR_NULL), "mention" (in a comparison), "asked"
-    (a function is asked about it, perhaps where it comes from), "address" (equal to the address of something) or "".
+    (a function is asked about it, perhaps where it comes from), "address" (equal to the address of something),
+    "same" (equal to lvalue `other`) or "".
     """
 
     lvalue: int
@@ -124,6 +125,7 @@ class Branch(NamedTuple):
     fact: int
     test: Test | None
     uses: tuple[int, ...]
+    other: int = -1
 
 
 class Reduced(NamedTuple):

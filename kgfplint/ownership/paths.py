@@ -35,7 +35,7 @@ class Origin(NamedTuple):
 class Incident(NamedTuple):
     """Something that happened on some path; what it is worth is for a rule to say.
 
-    kind: "double-free", "free" (every free of a known origin), "unchecked", "null-test", "error-test",
+    kind: "double-free", "free" (every free of a known origin), "unchecked", "null-use", "null-test", "error-test",
     "use-after-free", "freed-error". `event` is where; `line` its line; `earlier` the line of the first free.
     """
 
@@ -189,6 +189,7 @@ class Paths:
                 number = state.values.get(subject)
                 if number is not None and state.objects[number].state == MAYBE and isinstance(event, ir.Call):
                     self._report("error-test", state, subject, event, event.line)
+                    state.objects[number] = Object(UNKNOWN)
             case ops.Forget(targets, facts):
                 for target in targets:
                     state.values.pop(target, None)
@@ -277,7 +278,9 @@ class Paths:
             if thing.freed:
                 self._report("use-after-free", state, target, event, line, None, thing.freed)
                 del state.values[target]
-            elif thing.state == MAYBE or (thing.state == NULL and self._origins[number].site is not None):
+            elif thing.state == NULL and self._origins[number].site is not None:
+                self._report("null-use", state, target, event, line)
+            elif thing.state == MAYBE:
                 self._report("unchecked", state, target, event, line)
                 state.objects[number] = Object(VALID)
 
@@ -320,6 +323,8 @@ class Paths:
         thing, origin = state.objects[number], self._origins[number]
         if branch.verdict == "asked":
             return State({lv: n for lv, n in state.values.items() if n != number}, state.objects, state.facts)
+        if branch.verdict == "same":
+            return self._compared(state, branch, number)
         if branch.verdict == "address":
             impossible = origin.site is not None if branch.truth else origin.what in ADDRESSES
             return None if impossible else state
@@ -329,6 +334,17 @@ class Paths:
         if outcome is None:
             return None
         return state if outcome == thing else State(state.values, {**state.objects, number: outcome}, state.facts)
+
+    def _compared(self, state: State, branch: ops.Branch, number: int) -> State | None:
+        """Two copies of one pointer are equal; an allocation is equal to no address of something else."""
+        other = state.values.get(branch.other)
+        if other is None or number == _HELD_OBJECT:
+            return state
+        whats = {self._origins[n].what for n in (number, other)}
+        if not whats <= {"alloc", *ADDRESSES}:
+            return state
+        differ = number != other and "alloc" in whats
+        return None if (differ if branch.truth else number == other) else state
 
     def _tested(self, state: State, branch: ops.Branch, number: int, line: int) -> Object | None:
         """Return the object after a test; one that does not fit how its allocator fails tells nothing."""

@@ -37,6 +37,8 @@ from kgfplint.program.meaning import Meaning
 QUESTION = re.compile(r"(?:^|_)(?:is|has|can|are|same|should|uses?|needs?|supports?|supported|capable|enabled|valid|allowed)(?:_|$)")
 """Names of functions that tell the same again while what they are asked about does not change."""
 _HOLDS = re.compile(r"(?:^|_)(?:get|hold|ref|grab|clone)(?:_|$)")
+_UNEVALUATED = frozenset({"typeof", "__typeof__", "struct_size", "flex_array_size", "sizeof_field", "offsetof"})
+"""Macros that look only at the types of their arguments (include/linux/{overflow,stddef}.h)."""
 _LVALUES = (ir.Name, ir.Field, ir.Deref, ir.Index)
 
 
@@ -173,7 +175,10 @@ class Reducer:
     def _call(self, event: ir.Call) -> Iterator[Op]:
         name = event.callee.id if isinstance(event.callee, ir.Name) else ""
         frees = self._frees.get(id(event), [])
-        yield from self._uses(event, event.args, event.line, name)
+        alloc = self.meaning.alloc(self.file, name) if name else None
+        seen = event.args if alloc is None or alloc.type is None else event.args[:alloc.type] + event.args[alloc.type + 1:]
+        if name not in _UNEVALUATED:
+            yield from self._uses(event, seen, event.line, name)
         passed = tuple(self.lvalues[b] for arg in event.args if (b := bare(arg)) in self.lvalues)
         if passed and not frees:
             asserts = name.isupper() and name not in self.meaning.catalogue.verdicts
@@ -190,6 +195,9 @@ class Reducer:
         alloc = self._allocs.get(id(event))
         if alloc is not None:
             target = self._out(alloc, event)
+            if name not in self.meaning.catalogue.allocs and any(isinstance(bare(arg), ir.AddressOf) for arg in event.args):
+                # How it fails may be told through that argument.
+                alloc = msgspec.structs.replace(alloc, fails="never")
             site = Site(len(self.sites), alloc, event)
             self.sites.append(site)
             yield Allocate(self.lvalues.get(bare(target), -1) if target is not None else -1, site)
@@ -351,9 +359,11 @@ class Reducer:
                     return Branch(number, how, not test.truth, -1, None, ())
         if isinstance(test.subject, ir.Binary) and test.subject.op == "==":
             for one, other in ((test.subject.left, test.subject.right), (test.subject.right, test.subject.left)):
-                number = self.lvalues.get(bare(one))
+                number, second = self.lvalues.get(bare(one)), self.lvalues.get(bare(other))
                 if number is not None and self._addresses.kind(other) in ADDRESSES:
                     return Branch(number, "address", test.truth, -1, None, ())
+                if number is not None and second is not None:
+                    return Branch(number, "same", test.truth, -1, None, (), second)
         mentioned = [n for n in (self.lvalues.get(term) for term in walk(test.subject)) if n is not None]
         fact = self.facts.get(test.subject, -1)
         if mentioned and not uses:

@@ -151,7 +151,8 @@ def _allocates(body: ir.Body, row: Row, paths: Paths, meaning: Meaning) -> Alloc
         return None
     first = sites[0]
     fails.discard("never")
-    failing = fails.pop() if len(fails) == 1 else "never"
+    never = [_never_fails(site, body, row, meaning) for site in sites]
+    failing = fails.pop() if len(fails) == 1 and not any(never) else "never"
     gfp = next((n for n, param in enumerate(row.params) if param.ctype == "gfp_t"), None)
     mask = None
     if gfp is None:
@@ -163,6 +164,11 @@ def _allocates(body: ir.Body, row: Row, paths: Paths, meaning: Meaning) -> Alloc
         zeroes=all(site.alloc.zeroes for site in sites), sleeps=sleeps, mask=mask, gfp=gfp, managed=first.alloc.managed,
     )
     return msgspec.structs.replace(made_by, **_roles(sites, row, meaning))
+
+
+def _never_fails(site: Site, body: ir.Body, row: Row, meaning: Meaning) -> bool:
+    mask = meaning.mask_of(row.file, site.alloc, site.call, _values(body, row))
+    return site.alloc.fails == "never" or bool(meaning.masks.has(mask, "__GFP_NOFAIL"))
 
 
 def _roles(sites: Sequence[Site], row: Row, meaning: Meaning) -> dict[str, int | None]:
