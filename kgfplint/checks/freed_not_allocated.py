@@ -33,6 +33,7 @@ def check(unit: Unit) -> Iterator[Finding]:
     params = frozenset(param.name for param in unit.row.params)
     addresses = Addresses(unit.body, params, unit.file, unit.program.types, unit.types)
     told: set[int] = set()
+    others = {i.free.number for i in unit.paths.incidents.values() if i.free is not None and i.origin.what in ("alloc", "param")}
     for release in unit.paths.releases:
         what = addresses.kind(release.argument)
         if what in _WHAT and release.number not in told and _concerns(unit, release.free, what):
@@ -45,13 +46,16 @@ def check(unit: Unit) -> Iterator[Finding]:
             continue
         if _concerns(unit, free.free, what):
             told.add(free.number)
-            yield _on_path(unit, incident, what, free.free.name)
+            # Where allocated memory is freed as well, a condition that we do not understand may tell them apart.
+            severity = Severity.WARNING if free.number in others and what != "err_ptr" else None
+            yield _on_path(unit, incident, what, free.free.name, severity)
 
 
 def _concerns(unit: Unit, free: Free, what: str) -> bool:
-    """Counted objects may be embedded; constant strings have a deallocator that leaves them alone."""
+    """Objects that have their own deallocator may be embedded; constant strings have one that leaves them alone."""
     families = unit.meaning.catalogue.families
-    if free.flavour in ("put", "deferred", "bulk") or any(families[family].object for family in free.accepts):
+    raw = any(families[family].slab_backed or family == "vmalloc" for family in free.accepts)
+    if free.flavour in ("put", "deferred", "bulk") or (what != "err_ptr" and not raw):
         return False
     return not (free.flavour == "const" and what in ("string", "static"))
 
@@ -63,10 +67,10 @@ def _direct(unit: Unit, release: Release, what: str) -> Finding:
     return unit.finding_at(RULE, release.event.line, f"{release.free.name}({show(release.argument)})", message)
 
 
-def _on_path(unit: Unit, incident: Incident, what: str, free: str) -> Finding:
+def _on_path(unit: Unit, incident: Incident, what: str, free: str, severity: Severity | None) -> Finding:
     site = incident.origin.site
     message = f"{incident.lvalue} {_WHAT[what]} on a path that reaches {free}()"
     trace = [unit.step(incident.line, f"{free}() frees it")]
     if site is not None:
         trace.insert(0, unit.step(site.call.line, f"{site.alloc.name}() returns an error pointer when it fails"))
-    return finding_of(unit, RULE, incident, message, trace)
+    return finding_of(unit, RULE, incident, message, trace, severity)

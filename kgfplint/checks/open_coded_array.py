@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from kgfplint.checks import Rule
-from kgfplint.checks.sizes import Product, is_bounded, latest, product
+from kgfplint.checks.sizes import Product, is_bounded, is_byte, latest, product
 from kgfplint.checks.unit import Allocation, Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, show
@@ -27,7 +27,7 @@ def check(unit: Unit) -> Iterator[Finding]:
         found = product(unit, latest(unit, allocation.call, bare(size)))
         if found is None:
             continue
-        bounded = all(is_bounded(unit, count) for count in found.counts)
+        bounded = all(is_bounded(unit, count) for count in found.counts) or is_byte(unit, found.element)
         message = (f"{allocation.name}() is given a product as its size; {_advice(unit, allocation, found)} "
                    f"{'says that it is an array' if bounded else 'does not overflow'}")
         yield unit.finding(RULE, allocation.call, message, severity=Severity.NOTE if bounded else Severity.WARNING)
@@ -40,8 +40,8 @@ def _advice(unit: Unit, allocation: Allocation, found: Product) -> str:
     count, element = found.counts[0], found.element
     for factor in found.counts[1:]:
         element = ir.Binary("*", element, factor)
-    defined = unit.program.defined
-    if known is None or (allocation.name in defined and known.name not in defined):
+    declared = unit.program.types.returns
+    if known is None or (allocation.name in declared and known.name not in declared):
         return f"array_size({show(count)}, {show(element)})"
     return f"{known.name}({', '.join(_argument(allocation, name, count, element) for name in known.params)})"
 

@@ -24,7 +24,7 @@ def check(unit: Unit) -> Iterator[Finding]:
     """Report each allocation whose size is a header plus a variable number of its flexible array's elements."""
     for allocation in unit.allocations:
         for size in arguments(unit, allocation):
-            advice = _offset_of_element(unit, size) or _sum(unit, size)
+            advice = _offset_of_element(unit, size) or _sum(unit, size, allocation.call.target)
             if advice:
                 message = f"{allocation.name}() is given a sum for a struct and its flexible array; {advice} does not overflow"
                 yield unit.finding(RULE, allocation.call, message)
@@ -39,7 +39,7 @@ def _offset_of_element(unit: Unit, size: ir.Expr) -> str:
     return ""
 
 
-def _sum(unit: Unit, size: ir.Expr) -> str:
+def _sum(unit: Unit, size: ir.Expr, target: ir.Expr | None) -> str:
     """Read `sizeof(header) + n * sizeof(element)` in any order."""
     terms = list(terms_of_sum(size))
     if len(terms) != 2:
@@ -53,6 +53,8 @@ def _sum(unit: Unit, size: ir.Expr) -> str:
         if member:
             counts = " * ".join(show(count) if len(repeated.counts) == 1 else f"({show(count)})" for count in repeated.counts)
             pointer = header.operand.base if isinstance(header, ir.SizeOf) and isinstance(header.operand, ir.Deref) else None
+            if pointer is None and target is not None and tag_of(unit.typing.expanded(target)) == tag_of(owner):
+                pointer = target
             if pointer is not None:
                 return f"struct_size({show(pointer)}, {member}, {counts})"
             return f"struct_size_t({owner}, {member}, {counts})"

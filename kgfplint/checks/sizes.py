@@ -113,6 +113,11 @@ def is_bounded(unit: Unit, expr: ir.Expr) -> bool:
     return False
 
 
+def is_byte(unit: Unit, element: ir.Expr) -> bool:
+    """Tell whether an element is a byte, so that its size multiplies nothing."""
+    return isinstance(element, ir.SizeOf) and type_of(unit, element) in _BYTE
+
+
 _TYPE = re.compile(r"(?:struct|union|enum)\s+\w+|\w+")
 
 

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from kgfplint.checks import Rule
 from kgfplint.checks.unit import Unit
 from kgfplint.checks.wrong_failure_test import wrong_tests
+from kgfplint.facts.terms import atom, show
 from kgfplint.findings import Finding, Severity
 from kgfplint.gfp import Mask
 from kgfplint.ownership.ops import Site
+from kgfplint.ownership.paths import Incident
 
 RULE = Rule(
     code="KGF301",
@@ -26,10 +28,10 @@ def check(unit: Unit) -> Iterator[Finding]:
     told = set(wrong_tests(unit.paths))
     for incident in unit.paths.incidents.values():
         site = incident.origin.site
-        if incident.kind != "unchecked" or site is None or site.number in told or site.alloc.out is not None:
+        if incident.kind not in ("unchecked", "null-use") or site is None or site.number in told or site.alloc.out is not None:
             continue
         mask = masks.get(id(site.call), Mask.unknown())
-        if not _may_fail(unit, site, mask):
+        if not _may_fail(unit, site, mask) or (incident.kind == "null-use" and not _at_once(unit, incident)):
             continue
         told.add(site.number)
         failure = "an error pointer" if site.alloc.fails == "err_ptr" else "NULL"
@@ -38,6 +40,29 @@ def check(unit: Unit) -> Iterator[Finding]:
         trace = (unit.step(site.call.line, f"{site.alloc.name}() may fail"),
                  unit.step(incident.line, f"{incident.lvalue} is used without a test"))
         yield unit.finding(RULE, site.call, message, trace, Severity.WARNING if "__init" in unit.row.annotations else None)
+
+
+def _at_once(unit: Unit, incident: Incident) -> bool:
+    """Tell whether a pointer that was found to be NULL is used with no other decision in between.
+
+    Behind another condition, that condition may well depend on the pointer.
+    """
+    blocks = unit.body.blocks
+    for block in blocks:
+        for edge in block.edges:
+            subject, good = atom(edge.condition, edge.truth) if edge.condition is not None else (None, True)
+            if subject is None or good or show(subject) != incident.lvalue:
+                continue
+            seen: set[int] = set()
+            at = edge.to
+            while at not in seen:
+                seen.add(at)
+                if any(event is incident.event for event in blocks[at].events):
+                    return True
+                if len(blocks[at].edges) != 1:
+                    break
+                at = blocks[at].edges[0].to
+    return False
 
 
 def _may_fail(unit: Unit, site: Site, mask: Mask) -> bool:
