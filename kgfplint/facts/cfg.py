@@ -17,6 +17,8 @@ class OpenBlock:
 
 Scope = list[ir.Event]
 """What runs when a scope is left, in order of registration (it runs backwards)."""
+Place = list[tuple[Scope, int]]
+"""The scopes around a label or goto, outermost first, each with how much it had registered there."""
 
 
 class Builder:
@@ -31,8 +33,8 @@ class Builder:
         self.entry = self.current = OpenBlock()
         self.scopes: list[Scope] = []
         self.loops: list[tuple[OpenBlock | None, OpenBlock, int]] = []
-        self.labels: dict[str, tuple[OpenBlock, list[Scope]]] = {}
-        self.gotos: list[tuple[OpenBlock, str, list[Scope]]] = []
+        self.labels: dict[str, tuple[OpenBlock, Place]] = {}
+        self.gotos: list[tuple[OpenBlock, str, Place]] = []
 
     def emit(self, event: ir.Event) -> None:
         """Append an event to the current block."""
@@ -94,20 +96,22 @@ class Builder:
         """Place a label here."""
         block = OpenBlock()
         self.go(block)
-        self.labels[name] = block, [list(scope) for scope in self.scopes]
+        self.labels[name] = block, self._place()
 
     def goto(self, name: str) -> None:
         """Jump to a label, known or yet to come."""
-        self.gotos.append((self.current, name, [list(scope) for scope in self.scopes]))
+        self.gotos.append((self.current, name, self._place()))
         self.stop()
+
+    def _place(self) -> Place:
+        return [(scope, len(scope)) for scope in self.scopes]
 
     def finish(self) -> tuple[ir.Block, ...]:
         """Resolve gotos, skip empty blocks, and return what the entry reaches, in reverse post-order."""
-        for block, name, scopes in self.gotos:
+        for block, name, place in self.gotos:
             if name in self.labels:
                 target, kept = self.labels[name]
-                for scope in reversed(scopes[len(kept) :]):
-                    block.events.extend(reversed(scope))
+                block.events.extend(_exits(place, kept))
                 block.edges.append((target, None, True))
         _thread_jumps(self.entry)
         order = _reverse_post_order(self.entry)
@@ -120,6 +124,16 @@ class Builder:
             )
             for block in order
         )
+
+
+def _exits(left: Place, reached: Place) -> list[ir.Event]:
+    """What a jump runs: the exits of the scopes it leaves, and in a shared scope those registered behind the label."""
+    exits: list[ir.Event] = []
+    for depth in reversed(range(len(left))):
+        scope, count = left[depth]
+        shared = depth < len(reached) and reached[depth][0] is scope
+        exits.extend(reversed(scope[reached[depth][1] if shared else 0 : count]))
+    return exits
 
 
 def _thread_jumps(entry: OpenBlock) -> None:

@@ -22,6 +22,7 @@ class Marks:
         self.types: dict[int, str] = {}
         self.annotations: list[Note] = []
         self._functions: list[Note] = []
+        self.ranges: set[int] = set()
         for note in notes:
             if note.kind == "block_macro":
                 self._macros.append(note)
@@ -31,6 +32,8 @@ class Marks:
                 self.types[note.end] = note.text
             elif note.kind == "annotation":
                 self.annotations.append(note)
+            elif note.kind == "case_range":
+                self.ranges.add(note.end)
             elif note.kind == "macro_function":
                 self._functions.append(note)
         self._starts = [note.start for note in self._macros]
@@ -263,6 +266,7 @@ class Statements(Expressions):
         dispatch.line = self.line(node)
         self.flow.stop()
         self.flow.loops.append((None, after, len(self.flow.scopes)))
+        self.flow.enter_scope()
         defaulted = False
         for child in _cases(body):
             if child.type == "case_statement":
@@ -270,13 +274,15 @@ class Statements(Expressions):
                 self.flow.go(block)
                 value = child.child_by_field_name("value")
                 defaulted = defaulted or value is None
-                condition_of = None if value is None else ir.Binary("==", subject, self.expr(value))
-                dispatch.edges.append((block, condition_of, True))
+                ranged = any(part.type == ":" and part.start_byte in self.marks.ranges for part in child.children)
+                one = None if value is None or ranged else ir.Binary("==", subject, self.expr(value))
+                dispatch.edges.append((block, one, True))
                 for inner in child.named_children:
                     if value is None or inner.id != value.id:
                         self.statement(inner)
             else:
                 self.statement(child)
+        self.flow.leave_scope()
         self.flow.loops.pop()
         self.flow.link(after)
         if not defaulted:
