@@ -8,7 +8,7 @@ from tree_sitter import Node
 
 from kgfplint.facts import ir
 from kgfplint.facts.cfg import Builder, OpenBlock
-from kgfplint.facts.types import declared, descriptor, text_of
+from kgfplint.facts.types import descriptor, text_of
 
 TRANSPARENT = frozenset({"likely", "unlikely", "READ_ONCE", "ACCESS_ONCE", "data_race", "__builtin_expect"})
 """Macros whose value is their first argument (linux/compiler.h)."""
@@ -19,6 +19,7 @@ FATAL = frozenset({"BUG_ON", "VM_BUG_ON", "VM_BUG_ON_PAGE", "VM_BUG_ON_FOLIO"})
 NORETURN = frozenset({"BUG", "panic", "do_exit", "unreachable", "__builtin_unreachable", "make_task_dead", "die"})
 """Functions and macros that never return."""
 
+_PLAIN = ("assignment_expression", "update_expression", "comma_expression")
 _INTEGER = re.compile(r"(0[xX][0-9a-fA-F]+|0[bB][01]+|\d+)[uUlL]*$")
 
 
@@ -45,6 +46,7 @@ class Expressions:
         """Start with an empty control flow graph."""
         self.data = data
         self.types = types
+        self._names: dict[bytes, ir.Name] = {}
         self.line_base = line_base
         self.flow = Builder()
         self._kinds: dict[str, Callable[[Node], ir.Expr]] = {
@@ -89,19 +91,25 @@ class Expressions:
     def evaluate(self, node: Node) -> None:
         """Lower an expression whose value is not used."""
         value = self.expr(node)
-        if isinstance(value, ir.CallResult) or node.type in ("assignment_expression", "update_expression", "comma_expression"):
-            return
-        self.flow.emit(ir.Evaluate(value, *self.place(node)))
+        if not isinstance(value, ir.CallResult | ir.Number) and node.type not in _PLAIN:
+            self.flow.emit(ir.Evaluate(value, *self.place(node)))
 
-    def assign(self, target: ir.Expr, value: Node, line: int, column: int) -> None:
-        """Emit `target = value`, as a Call with a target when the value is one call."""
+    def assign(self, target: ir.Expr, value: Node, line: int, column: int) -> ir.Expr:
+        """Emit `target = value`, as a Call with a target when the value is one call; return the target."""
         value = _bare(value)
-        if value.type == "call_expression" and self._plain_call(value, target):
-            return
-        if value.type == "conditional_expression":
+        while value.type == "comma_expression":
+            left, _, right = _operands(value)
+            if left is None or right is None:
+                break
+            self.evaluate(left)
+            value = _bare(right)
+        if value.type == "call_expression":
+            self._plain_call(value, target)
+        elif value.type == "conditional_expression":
             self._diamond(value, lambda arm: self.assign(target, arm, line, column))
-            return
-        self.flow.emit(ir.Assign(target, self.expr(value), "", line, column))
+        else:
+            self.flow.emit(ir.Assign(target, self.expr(value), "", line, column))
+        return target
 
     def condition(self, node: Node, then: OpenBlock, other: OpenBlock) -> None:
         """Branch on an expression, splitting `&&`, `||` and `!` into edges of single conditions."""
@@ -128,9 +136,13 @@ class Expressions:
         self.flow.branch(value, self.line(node), then, other)
 
     def _identifier(self, node: Node) -> ir.Expr:
-        if node.end_byte in self.types:
+        if self.types and node.end_byte in self.types:
             return ir.TypeName(self.types[node.end_byte])
-        return ir.Name(sys.intern(self.data[node.start_byte : node.end_byte].decode("utf-8", "replace")))
+        word = self.data[node.start_byte : node.end_byte]
+        name = self._names.get(word)
+        if name is None:
+            name = self._names[word] = ir.Name(sys.intern(word.decode("utf-8", "replace")))
+        return name
 
     def _type_name(self, node: Node) -> ir.Expr:
         return ir.TypeName(self.text(node))
@@ -158,17 +170,16 @@ class Expressions:
 
     def _parenthesized(self, node: Node) -> ir.Expr:
         inner = node.named_children
-        inner = [child for child in inner if child.type != "comment"]
         return self.expr(inner[0]) if inner else ir.Unknown("()")
 
     def _field(self, node: Node) -> ir.Expr:
-        member = node.child_by_field_name("field")
-        operator = node.child_by_field_name("operator")
-        base = self.expr(node.child_by_field_name("argument"))
-        name = sys.intern(self.text(member)) if member else ""
-        if isinstance(base, ir.AddressOf) and operator is not None and operator.type == "->":
+        parts = node.children
+        base, member = self.expr(parts[0]), parts[-1]
+        name = sys.intern(self.data[member.start_byte : member.end_byte].decode("utf-8", "replace"))
+        arrow = parts[1].type == "->"
+        if arrow and isinstance(base, ir.AddressOf):
             return ir.Field(base.base, name, False)
-        return ir.Field(base, name, operator is not None and operator.type == "->")
+        return ir.Field(base, name, arrow)
 
     def _pointer(self, node: Node) -> ir.Expr:
         base = self.expr(node.child_by_field_name("argument"))
@@ -210,7 +221,7 @@ class Expressions:
 
     def _binary(self, node: Node) -> ir.Expr:
         left, op, right = _operands(node)
-        word = op.type if op else "?"
+        word = sys.intern(op.type) if op else "?"
         if word in ("&&", "||") and right is not None and self._calls(right):
             first = self.expr(left)
             then, after = OpenBlock(), OpenBlock()
@@ -222,30 +233,32 @@ class Expressions:
         return ir.Binary(word, self.expr(left), self.expr(right))
 
     def _conditional(self, node: Node) -> ir.Expr:
-        then, other = node.child_by_field_name("consequence"), node.child_by_field_name("alternative")
-        values: list[ir.Expr] = []
         if self._calls(node):
-            condition = self._diamond(node, lambda arm: values.append(self.expr(arm)))
-            if len(values) == 2:
-                return ir.Conditional(condition, values[0], values[1])
-            return ir.Unknown(self.text(node)[:80])
+            return self._diamond(node, self.expr)
+        then, other = node.child_by_field_name("consequence"), node.child_by_field_name("alternative")
         condition = self.expr(node.child_by_field_name("condition"))
         return ir.Conditional(condition, self.expr(then) if then else condition, self.expr(other))
 
-    def _diamond(self, node: Node, arm: Callable[[Node], None]) -> ir.Expr:
-        """Lower `c ? a : b` as two paths, each arm by the given function; return the condition."""
+    def _diamond(self, node: Node, arm: Callable[[Node], ir.Expr]) -> ir.Expr:
+        """Lower `c ? a : b` as two paths, each arm by the given function; return the whole. In `c ?: b` c runs once."""
         condition = node.child_by_field_name("condition")
         then, other = node.child_by_field_name("consequence"), node.child_by_field_name("alternative")
         first, second, after = OpenBlock(), OpenBlock(), OpenBlock()
-        if condition:
+        tested: ir.Expr = ir.Unknown(self.text(condition)[:80] if condition else "")
+        values: list[ir.Expr] = []
+        if condition and then:
             self.condition(condition, first, second)
-        for block, side in ((first, then or condition), (second, other)):
+        elif condition:
+            tested = arm(condition)
+            values.append(tested)
+            self.flow.branch(tested, self.line(condition), first, second)
+        for block, side in ((first, then), (second, other)):
             self.flow.current = block
             if side:
-                arm(side)
+                values.append(arm(side))
             self.flow.link(after)
         self.flow.current = after
-        return ir.Unknown(self.text(condition)[:80] if condition else "")
+        return ir.Conditional(tested, values[0], values[-1]) if values else tested
 
     def _assignment(self, node: Node) -> ir.Expr:
         left, op, right = _operands(node)
@@ -309,22 +322,19 @@ class Expressions:
         return b"(" in text or b"=" in text or b"++" in text
 
     def _callee_word(self, node: Node) -> str:
-        function = node.child_by_field_name("function")
-        return self.text(function) if function is not None and function.type == "identifier" else ""
+        function = node.children[0]
+        return self.text(function) if function.type == "identifier" else ""
 
     def _arguments(self, node: Node) -> list[Node]:
-        arguments = node.child_by_field_name("arguments")
-        return [child for child in arguments.named_children if child.type != "comment"] if arguments else []
+        return node.children[-1].named_children
 
-    def _plain_call(self, node: Node, target: ir.Expr) -> bool:
-        """Emit a call whose value goes to `target`; False when the call is one that is looked through."""
-        if self._callee_word(node) in TRANSPARENT:
-            arguments = self._arguments(node)
-            if arguments:
-                self.assign(target, arguments[0], *self.place(node))
-                return True
-        self._emit_call(node, target)
-        return True
+    def _plain_call(self, node: Node, target: ir.Expr) -> None:
+        """Emit a call whose value goes to `target`, looking through macros whose value is their argument."""
+        arguments = self._arguments(node) if self._callee_word(node) in TRANSPARENT else []
+        if arguments:
+            self.assign(target, arguments[0], *self.place(node))
+        else:
+            self._emit_call(node, target)
 
     def _call(self, node: Node) -> ir.Expr:
         word = self._callee_word(node)
@@ -342,9 +352,9 @@ class Expressions:
         return self._emit_call(node, None)
 
     def _emit_call(self, node: Node, target: ir.Expr | None) -> ir.Expr:
-        function = node.child_by_field_name("function")
-        callee = self.expr(function) if function else ir.Unknown("")
-        args = tuple([self.expr(argument) for argument in self._arguments(node)])
+        parts = node.children
+        callee = self.expr(parts[0])
+        args = tuple([self.expr(argument) for argument in parts[-1].named_children])
         line, column = self.place(node)
         if isinstance(callee, ir.CallResult) and isinstance(callee.callee, ir.Name) and callee.callee.id in ("guard", "CLASS"):
             self._guard(callee, args, line, column)
@@ -367,6 +377,9 @@ class Expressions:
 
 def _operands(node: Node) -> tuple[Node | None, Node | None, Node | None]:
     """The left side, operator and right side of a binary expression or assignment."""
+    parts = node.children
+    if len(parts) == 3:
+        return parts[0], parts[1], parts[2]
     return node.child_by_field_name("left"), node.child_by_field_name("operator"), node.child_by_field_name("right")
 
 
@@ -374,7 +387,7 @@ def _bare(node: Node, casts: bool = True) -> Node:
     """Strip parentheses (and casts) around an expression; statement expressions stay."""
     while True:
         if node.type == "parenthesized_expression":
-            inner = [child for child in node.named_children if child.type != "comment"]
+            inner = node.named_children
             if len(inner) != 1 or inner[0].type == "compound_statement":
                 return node
             node = inner[0]
@@ -385,6 +398,3 @@ def _bare(node: Node, casts: bool = True) -> Node:
             node = value
         else:
             return node
-
-
-__all__ = ["Expressions", "declared", "integer"]
