@@ -11,7 +11,8 @@ from kgfplint.facts.outline import summarise
 from kgfplint.facts.statements import Marks, Statements
 from kgfplint.source.syntax import parse
 
-_DEFINE = re.compile(rb"^[ \t]*#[ \t]*define[ \t]+(\w+)\(([^()\n]*)\)((?:[^\n\\]|\\\n|\\(?!\n))*)", re.M)
+_DEFINE = re.compile(rb"^[ \t]*#[ \t]*define[ \t]+(\w+)\(([^()\n]*)\)((?:[^\n\\]|\\\r?\n|\\(?!\r?\n))*)", re.M)
+_SPLICE = re.compile(rb"\\(\r?\n)")
 _CALL = re.compile(rb"[A-Za-z_]\w*[ \t]*\(")
 _MOST = 6000
 """Bytes of the longest macro body that is lowered: longer ones generate code, they do not act as functions."""
@@ -43,7 +44,9 @@ class MacroFunctions:
                            match.group(2).decode("utf-8", "replace").split(",") if word.strip())
             lines = body.count(b"\n") + 1
             self._found[row] = _Macro(match.group(1).decode("utf-8", "replace"), params, line, lines)
-            pieces.append(b"void f(void) { " + body.replace(b"\\\n", b" \n").rstrip() + b"\n;}\n")
+            # The wrapper's head is as long as what stands before the body, so that columns stay true.
+            head = b"void f(){".ljust(match.start(3) - data.rfind(b"\n", 0, match.start()) - 1)
+            pieces.append(head + _SPLICE.sub(rb" \1", body).rstrip() + b"\n;}\n")
             row += pieces[-1].count(b"\n")
         self._text = b"".join(pieces)
 
