@@ -358,7 +358,7 @@ class Expressions:
         line, column = self.place(node)
         if isinstance(callee, ir.CallResult) and isinstance(callee.callee, ir.Name) and callee.callee.id in ("guard", "CLASS"):
             self._guard(callee, args, line, column)
-            return ir.Unknown("guard")
+            return ir.Number(0)
         self.flow.emit(ir.Call(callee, args, target, line, column, node.end_point[0] + self.line_base))
         if isinstance(callee, ir.Name) and callee.id in NORETURN:
             self.flow.stop()
