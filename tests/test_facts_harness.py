@@ -29,7 +29,7 @@ def bodies(text: str | bytes) -> dict[str, ir.Body]:
 
 def body_of(statements: str) -> ir.Body:
     """The body of a function of these statements; a, b, c and x are parameters."""
-    return bodies(f"int f(int a, int b, int c, struct s *x)\n{{\n{statements}\n}}\n")["f"]
+    return bodies(f"int f(int a, int b, int c, struct s *x)\n{{\n\t{statements}\n}}\n")["f"]
 
 
 def word(event: ir.Event) -> str:
