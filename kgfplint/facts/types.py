@@ -20,7 +20,8 @@ _DECLARATORS = frozenset({
 
 def text_of(node: Node, data: bytes) -> str:
     """Return the source text of a node on one line, single spaced."""
-    return _SPACE.sub(" ", data[node.start_byte : node.end_byte].decode("utf-8", "replace")).strip()
+    text = data[node.start_byte : node.end_byte].decode("utf-8", "replace")
+    return text if text.isalnum() else _SPACE.sub(" ", text).strip()
 
 
 def base_type(node: Node | None, data: bytes, synthetic: str = "") -> str:
