@@ -1,6 +1,7 @@
 """From files to facts: reads what the store does not know yet, in parallel, and follows includes."""
 
 import functools
+import gc
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -138,8 +139,16 @@ def _reader(path: Path) -> Store:
 
 
 def _read_chunk(root: Path, store: Path, paths: Sequence[str]) -> list[Outcome]:
-    """Read and lower some files in a worker process."""
-    return [_read(root, _reader(store), path) for path in paths]
+    """Read and lower some files in a worker process.
+
+    Flow graphs are cycles; the collector looks for them once a chunk, not every 700 objects (a sixth of the time).
+    """
+    gc.disable()
+    try:
+        return [_read(root, _reader(store), path) for path in paths]
+    finally:
+        gc.enable()
+        gc.collect()
 
 
 def _read(root: Path, store: Store, path: str) -> Outcome:

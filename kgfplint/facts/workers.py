@@ -4,6 +4,7 @@ py-tree-sitter holds the interpreter lock while it parses, so threads would not 
 """
 
 import concurrent.futures
+import gc
 import multiprocessing
 import os
 import signal
@@ -95,7 +96,8 @@ class Workers:
 
 
 def _begin() -> None:
-    """Leave interrupts to the parent, and leave when it is gone."""
+    """Leave interrupts to the parent, leave when it is gone, and let the collector skip what is shared with it."""
+    gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
