@@ -5,7 +5,7 @@ import re
 from kgfplint.source.canvas import Canvas
 from kgfplint.source.words import ARGS, ATTRIBUTE_CALLS, ATTRIBUTES, BUILTIN, MARKERS, STATEMENT, STORAGE, TAGS, TYPES
 
-_DUNDER = re.compile(rb"__[A-Za-z_]\w*+")
+_DUNDER = re.compile(rb"__[A-Za-z_]\w*")
 _CALL = re.compile(rb"\s{0,99}(" + ARGS + rb")")
 _BEFORE = re.compile(rb"(?:(\w+)\s+|([^\w\s])\s*)?(?:(\w+)|([^\w\s]))\Z")
 _NO_TYPE = STATEMENT | STORAGE | TAGS | {b"unsigned", b"signed"}

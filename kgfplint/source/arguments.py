@@ -7,33 +7,33 @@ from kgfplint.source.regions import Regions
 from kgfplint.source.words import ARGS, TAKES_TYPE
 
 _BUILTIN = (
-    rb"(?:(?:const|volatile)\s++)*+(?:unsigned|signed|long|short|int|char|void|float|double)\b"
-    rb"(?:\s++(?:unsigned|signed|long|short|int|char|double)\b)*+(?:\s++const\b|\s*+\*)*+"
+    rb"(?:(?:const|volatile)\s+)*(?:unsigned|signed|long|short|int|char|void|float|double)\b"
+    rb"(?:\s+(?:unsigned|signed|long|short|int|char|double)\b)*(?:\s+const\b|\s*\*)*"
 )
-_BUILTIN_ARGUMENT = re.compile(rb"([(,])\s*+(?:(" + _BUILTIN + rb")|(\d++[^\W\dxX]\w*+))\s*+(?=[,)])")
+_BUILTIN_ARGUMENT = re.compile(rb"([(,])\s*\b(?=[cvuslifd\d])(?:(" + _BUILTIN + rb")|(\d+[^\W\dxX]\w*)\b)\s*(?=[,)])")
 _NUMBER = re.compile(rb"\d+[uUlL]*|\d+[eE]\d+|0[bB][01]+[uUlL]*")
-_SIZE_OF_VALUE = re.compile(rb"__alignof__(?=\s*+(?:\(\s*+\*|[^\s(]|\([^()]*+[.>\[]))")
-_TYPEOF_CAST = re.compile(rb"typeof(?:__)?\s*+" + ARGS + rb"[\s*]*+\)(?=\s*+[\w~(*&-])")
+_SIZE_OF_VALUE = re.compile(rb"__alignof__(?=\s*(?:\(\s*\*|[^\s(]))")
+_TYPEOF_CAST = re.compile(rb"typeof(?:__)?\s*" + ARGS + rb"[\s*]*\)(?=\s*[\w~(*&-])")
 _TAG_ARGUMENTS = tuple(
-    re.compile(word + rb"\s++\w++(?:\s++const\b|\s*+\*)*+(?=\s*+[,)])") for word in (b"struct", b"union", b"enum")
+    re.compile(word + rb"\s+\b\w+\b(?:\s+const\b|\s*\*)*(?=\s*[,)])") for word in (b"struct", b"union", b"enum")
 )
-_POINTER_ARGUMENT = re.compile(rb"\*\s*+(?=[,)])")
+_POINTER_ARGUMENT = re.compile(rb"\*\s*(?=[,)])")
 _POINTER = re.compile(rb"\s*([A-Za-z_]\w*(?:\s*\*)*)\s*")
 _QUALIFIERS = re.compile(rb"(?:\b(?:const|volatile)\s*)+\Z")
 _TAGGED = re.compile(rb"(.*?(?:struct|union|enum)\s+)(\w+)(.*)\Z", re.S)
 _CASE = re.compile(rb"\bcase\b[^:;{}]*\Z")
-_OFFSETOF = re.compile(rb"offsetof\s*+\(([^(),]*+(?:\([^()]*+\))?\s*+),([^()]*+(?:\([^()]*+\)[^()]*+)*+)\)")
-_ASM = re.compile(rb"asm(?:__|_inline)?\b[\s\w]*+(" + ARGS + rb")")
+_OFFSETOF = re.compile(rb"offsetof\s*\(([^(),]*(?:\([^()]*\)\s*)?),([^()]*(?:\([^()]*\)[^()]*)*)\)")
+_ASM = re.compile(rb"asm(?:__|_inline)?\b[\s\w]{0,200}(" + ARGS + rb")")
 _ASM_BEFORE = re.compile(rb"(?:\A|\W)__\Z")
 _OPERAND = re.compile(rb'(?:\[\s*\w+\s*\]\s*)?"\s*"\s*' + ARGS + rb'|"\s*"')
 _REGISTER = re.compile(rb"(?:\w\s*[\s*])(?!else\b|do\b|volatile\b|inline\b)\w+\Z|\*\w+\Z")
 _GOTO_LABELS = re.compile(rb":\s*\w+(?:\s*,\s*\w+)*\s*\Z")
-_GLUED_AFTER = re.compile(rb'"\s*+([A-Za-z_]\w*+\s*+' + ARGS + rb")")
+_GLUED_AFTER = re.compile(rb'"\s*([A-Za-z_]\w*\s*' + ARGS + rb")")
 _GLUED_BEFORE = re.compile(rb"[A-Za-z_]\w*\s*" + ARGS + rb"\Z")
 _TWO_BEFORE = re.compile(rb"[(,=]\s*((?:[A-Za-z_]\w*\s+)+)[A-Za-z_]\w*\Z")
-_TWO_AFTER = re.compile(rb'"\s*+[A-Za-z_]\w*+((?:\s++[A-Za-z_]\w*+)++)')
-_LAST_LABEL = re.compile(rb":\s*+\}")
-_LOCAL_LABEL = re.compile(rb"\b__label__\b[^;{}]*+;")
+_TWO_AFTER = re.compile(rb'"\s*[A-Za-z_]\w*((?:\s+[A-Za-z_]\w*)+)')
+_LAST_LABEL = re.compile(rb":\s*\}")
+_LOCAL_LABEL = re.compile(rb"\b__label__\b[^;{}]*;")
 
 
 def rewrite_arguments(canvas: Canvas, regions: Regions) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _LITERAL = re.compile(
-    rb"""/\*(?:[^*]++|\*(?!/))*+(?:\*/)?|//[^\n\\]*+(?:\\[\s\S][^\n\\]*+)*+"""
-    rb"""|"[^"\\\n]*+(?:\\[\s\S][^"\\\n]*+)*+"?|'(?:[^'\\\n]|\\[^\n]){1,10}'"""
+    rb"""/\*[^*]*(?:\*(?!/)[^*]*)*(?:\*/)?|//[^\n\\]*(?:\\[\s\S][^\n\\]*)*"""
+    rb"""|"[^"\\\n]*(?:\\[\s\S][^"\\\n]*)*"?|'(?:[^'\\\n]|\\[^\n]){1,10}'"""
 )
-_DIRECTIVE = re.compile(rb"#[ \t]*+(\w*+)[^\n\\]*+(?:\\(?:\r\n|[\s\S]|\Z)[^\n\\]*+)*+")
+_DIRECTIVE = re.compile(rb"#[ \t]*(\w*)[^\n\\]*(?:\\(?:\r\n|[\s\S]|\Z)[^\n\\]*)*")
 _BLANK = bytes(c if c in b"\n\r" else 0x20 for c in range(256))
 _UNSPLICED = re.compile(rb"[^\\\r\n]|\\(?!\r?\n)")
 _WORDS = bytes(c if (c < 128 and chr(c).isalnum()) or c == 0x5F else 0x20 for c in range(256))

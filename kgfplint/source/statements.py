@@ -6,16 +6,18 @@ from kgfplint.source.canvas import Canvas
 from kgfplint.source.regions import Regions
 from kgfplint.source.words import ARGS, BUILTIN, STATEMENT, STORAGE, TAGS
 
-_LAST_SEMICOLON = re.compile(rb";(\s*+)\)")
-_ODD_ARGUMENT = re.compile(rb",\s*+(?:(?=[,)])|(return|goto|break|continue)\b\s*+([,)]?)|([=!]=|[<>]=?|[-+&|^])\s*+(?=,))")
-_UNNAMED_BITS = re.compile(rb" : (?=\d++\s*;)")
+_LAST_SEMICOLON = re.compile(rb";\s*\)")
+_ODD_ARGUMENT = re.compile(
+    rb",\s*(?=[,)rgbc=!<>+&|^-])(?:(?=[,)])|(return|goto|break|continue)\b\s*([,)]?)|([=!]=|[<>]=?|[-+&|^])\s*(?=,))"
+)
+_UNNAMED_BITS = re.compile(rb" : (?=\d+\s*;)")
 _BITS_TYPE = re.compile(rb"\n[ \t]*(?:unsigned\s+|signed\s+)?(?!case\b|default\b)\w+[ \t]*\Z")
-_ALONE = re.compile(rb"\n[ \t]++([A-Za-z_]\w*+)[ \t]*+(?=\r?\n)")
+_ALONE = re.compile(rb"\n[ \t]+\b([A-Za-z_]\w*)\b[ \t]*(?=\r?\n)")
 _NOT_ALONE = BUILTIN | STORAGE | STATEMENT | TAGS
-_BRACED = re.compile(rb"=\s*+\{")
+_BRACED = re.compile(rb"=\s*\{")
 _DECLARES = re.compile(rb"([A-Z]\w*)\s*(\()\s*\w+\s*(,)[^(){};]*(\))\s*\Z")
-_PAIR = re.compile(rb"\(([A-Z][A-Z0-9_]++)\s++[A-Z][A-Z0-9_]++\s*+[,)]")
-_LOCAL = re.compile(rb"static\s++([A-Za-z_]\w*+)\s*+(" + ARGS + rb")\s*+[;=]")
+_PAIR = re.compile(rb"\(([A-Z][A-Z0-9_]+)\b\s+[A-Z][A-Z0-9_]+\s*[,)]")
+_LOCAL = re.compile(rb"static\s+([A-Za-z_]\w*)\s*(" + ARGS + rb")\s*[;=]")
 _REACH = 2000
 
 

@@ -6,16 +6,19 @@ from kgfplint.source.canvas import Canvas
 from kgfplint.source.regions import Region, Regions
 from kgfplint.source.words import ARGS, ATTRIBUTES, BUILTIN, STORAGE, TAGS, TYPES, syntax_rules
 
-_CALL_THEN_WORD = re.compile(rb"\s*+((?:static\s++)?+(?!typeof|__typeof)[A-Za-z_]\w*+)[ \t]*+" + ARGS + rb"(\s++)(?=[A-Za-z_])")
-_WORD_BEFORE_WORD = re.compile(rb"\s*+(__[a-z]\w*+)\s++(?=__[a-z]|static\b|void\b|int\b|long\b|SEC\()")
-_MACRO_HEAD = re.compile(rb"\s*+((?:(?:static|inline|extern)\s++)*+)([A-Za-z_]\w*+)\s*+(" + ARGS + rb")\s*+\Z")
+_CALL_THEN_WORD = re.compile(rb"((?:static\s+)?(?!static\s|typeof|__typeof)[A-Za-z_]\w*)\b[ \t]*" + ARGS + rb"(\s+)(?=[A-Za-z_])")
+_WORD_BEFORE_WORD = re.compile(rb"(__[a-z]\w*)\b\s+(?=__[a-z]|static\b|void\b|int\b|long\b|SEC\()")
+_MACRO_HEAD = re.compile(
+    rb"((?:(?:static|inline|extern)\s+)*)(?!(?:static|inline|extern)\s)([A-Za-z_]\w*)\b\s*(" + ARGS + rb")\s*\Z"
+)
 _DEFINES = re.compile(
-    rb"\s*+((?:(?:static|extern|const)\s++)++)([A-Za-z_]\w*+)\s*+(\([^()]*+,[^()]*+(?:\([^()]*+\)[^()]*+)*+\))\s*+(?:=\s*+)?\Z"
+    rb"((?:(?:static|extern|const)\s+)+)([A-Za-z_]\w*)\b\s*(\((?!)[^(),]*,[^()]*(?:\([^()]*\)[^()]*)*\))\s*(?:=\s*)?\Z"
 )
 _TYPED = re.compile(rb"\(\s*((?:struct|union|enum)\s+\w+[\s*]*|[a-z]\w*[\s*]+)\s*(,)\s*(\w+)\s*\)")
-_HEAD = re.compile(rb"\s*+((?:[A-Za-z_]\w*+[\s*]*+)+?)\(")
+_SPACE = re.compile(rb"\s*")
+_HEAD = re.compile(rb"([A-Za-z_]\w*\b(?:[\s*]+[A-Za-z_]\w*\b)*[\s*]*)\(")
 _WORD = re.compile(rb"[A-Za-z_]\w*")
-_TRAILING = re.compile(rb"\)\s*+([A-Za-z_]\w*+(?:\s*+" + ARGS + rb")?)\s*+\Z")
+_TRAILING = re.compile(rb"\)\s*([A-Za-z_]\w*(?:\s*" + ARGS + rb")?)\s*\Z")
 _MACROS: dict[bytes, dict[str, object]] = {name.encode(): rule for name, rule in syntax_rules()["macro_functions"].items()}
 
 
@@ -56,9 +59,12 @@ def _segment(canvas: Canvas, start: int, end: int, region: Region | None) -> Non
 
 
 def _item(canvas: Canvas, start: int, end: int) -> int:
-    """Blank the macro calls without a semicolon that begin an item; return where the rest of it begins."""
+    """Blank the macro calls without a semicolon that begin an item; return where the first word of the rest is."""
+    text = canvas.text
     while True:
-        call = _CALL_THEN_WORD.match(canvas.text, start, end)
+        space = _SPACE.match(text, start, end)
+        start = space.end() if space else start
+        call = _CALL_THEN_WORD.match(text, start, end)
         if not call:
             word = _WORD_BEFORE_WORD.match(canvas.text, start, end)
             if not word or bytes(word[1]) in TYPES:

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _VERSION = re.compile(rb"^(VERSION|PATCHLEVEL)[ \t]*:?=[ \t]*(\d+)[ \t]*\r?$", re.M)
-_COMMENT = rb"/\*(?:[^*]++|\*(?!/))*+(?:\*/|\Z)|//[^\n\\]*+(?:\\[\s\S][^\n\\]*+)*+"
-_STRING = rb'"[^"\\\n]*+(?:\\[\s\S][^"\\\n]*+)*+"?'
+_COMMENT = rb"/\*[^*]*(?:\*(?!/)[^*]*)*(?:\*/)?|//[^\n\\]*(?:\\[\s\S][^\n\\]*)*"
+_STRING = rb'"[^"\\\n]*(?:\\[\s\S][^"\\\n]*)*"?'
 _NO_CODE = re.compile(
-    rb"(?:\s++|" + _COMMENT + rb"|\#[ \t]*+(?!define[ \t]++\w++\()"
-    rb"(?:[^\n\\/\"]++|\\(?:\r\n|[\s\S]|\Z)|" + _COMMENT + rb"|" + _STRING + rb"|/)*+)*+"
+    rb"(?:\s+|" + _COMMENT + rb"|\#(?![ \t]*define[ \t]+\w+\()"
+    rb"(?:[^\n\\/\"]+|\\(?:\r\n|[\s\S]|\Z)|" + _COMMENT + rb"|" + _STRING + rb"|/)*){1,200}"
 )
+"""Up to 200 pieces that are no code: each run is short, for the engine remembers where it could turn back."""
 
 
 def _makefile_version(folder: Path) -> dict[bytes, int]:
@@ -83,5 +84,10 @@ def _files(path: Path) -> Iterator[str]:
 
 def has_code(data: bytes) -> bool:
     """Tell whether `data` holds anything but comments, object-like macros and other directives."""
-    found = _NO_CODE.match(data)
-    return found is None or found.end() < len(data)
+    position = 0
+    while position < len(data):
+        found = _NO_CODE.match(data, position)
+        if found is None:
+            return True
+        position = found.end()
+    return False
