@@ -5,7 +5,7 @@ caller chose stays unknown: rules judge a mask by the bits that the function its
 """
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from kgfplint.catalogue import Alloc
@@ -88,6 +88,19 @@ def from_slab(meaning: Meaning, alloc: Alloc) -> bool:
     """Tell whether an allocator, of the catalogue or inferred, takes its memory from slab."""
     family = meaning.catalogue.families.get(alloc.family)
     return alloc.slab_backed or (family is not None and family.slab_backed)
+
+
+def every_taker(unit: Unit, name: str, fits: Callable[[Alloc], bool]) -> bool:
+    """Tell whether all that a wrapper may hand its mask to are allocators that fit, so that a bit is for them."""
+    meaning, program = unit.meaning, unit.program
+    for target in program.resolve(unit.file, name):
+        file = program.rows[target].file
+        for callee, _ in program.calls(target):
+            alloc = meaning.alloc(file, callee)
+            takes = alloc is not None or meaning.gfp_argument(file, callee) is not None
+            if takes and (alloc is None or not fits(alloc)):
+                return False
+    return True
 
 
 def mask_text(unit: Unit, choice: Choice) -> str:

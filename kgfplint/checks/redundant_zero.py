@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from kgfplint.checks import Rule
-from kgfplint.checks.chosen import choices, mask_text
+from kgfplint.checks.chosen import Choice, choices, every_taker, mask_text
 from kgfplint.checks.unit import Allocation, Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, is_zero, names, root, show
@@ -26,7 +26,7 @@ def check(unit: Unit) -> Iterator[Finding]:
     """Report zeroing allocators given __GFP_ZERO, and allocations followed by memset() of all they gave."""
     told: set[int] = set()
     for choice in choices(unit):
-        if choice.alloc is not None and choice.alloc.zeroes and choice.sets("__GFP_ZERO"):
+        if choice.sets("__GFP_ZERO") and _zeroes_anyway(unit, choice):
             told.add(id(choice.call))
             message = f"{choice.name}() is given {mask_text(unit, choice)}, but it zeroes in any case: drop __GFP_ZERO"
             yield unit.finding(RULE, choice.call, message)
@@ -36,6 +36,13 @@ def check(unit: Unit) -> Iterator[Finding]:
     for allocation in unit.allocations:
         if id(allocation.call) not in told and (wiped := _wiped(unit, allocation)) is not None:
             yield _finding(unit, allocation, wiped, allocation.alloc.zeroes or id(allocation.call) in zeroed)
+
+
+def _zeroes_anyway(unit: Unit, choice: Choice) -> bool:
+    """Tell whether an allocator zeroes whatever its mask says; a wrapper, all that it allocates."""
+    if choice.alloc is None or not choice.alloc.zeroes:
+        return False
+    return choice.name in unit.meaning.catalogue.allocs or every_taker(unit, choice.name, lambda alloc: alloc.zeroes)
 
 
 def _finding(unit: Unit, allocation: Allocation, wiped: ir.Call, zeroed: bool) -> Finding:

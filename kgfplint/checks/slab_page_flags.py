@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from kgfplint.checks import Rule
-from kgfplint.checks.chosen import choices, from_slab, mask_text
+from kgfplint.checks.chosen import choices, every_taker, from_slab, mask_text
 from kgfplint.checks.unit import Unit
 from kgfplint.findings import Finding, Severity
 
@@ -31,22 +31,8 @@ def check(unit: Unit) -> Iterator[Finding]:
             continue
         severity, why = _WRONG[flag]
         if choice.name not in unit.meaning.catalogue.allocs:
-            if not _for_slab_only(unit, choice.name):
+            if not every_taker(unit, choice.name, lambda alloc: from_slab(unit.meaning, alloc)):
                 continue
             severity, why = Severity.WARNING, f"if {choice.name}() hands it on, {why}"
         message = f"{choice.name}() is given {mask_text(unit, arm)}, but {flag} is for pages: {why}"
         yield unit.finding(RULE, choice.call, message, severity=severity)
-
-
-def _for_slab_only(unit: Unit, name: str) -> bool:
-    """Tell whether a wrapper can only hand its mask to slab: nothing else that it calls takes one."""
-    meaning, program = unit.meaning, unit.program
-    for target in program.resolve(unit.file, name):
-        file = program.rows[target].file
-        for callee, _ in program.calls(target):
-            alloc = meaning.alloc(file, callee)
-            if alloc is not None and not from_slab(meaning, alloc):
-                return False
-            if alloc is None and meaning.gfp_argument(file, callee) is not None:
-                return False
-    return True
