@@ -14,6 +14,7 @@ TRANSPARENT = frozenset({"likely", "unlikely", "READ_ONCE", "ACCESS_ONCE", "data
 """Macros whose value is their first argument (linux/compiler.h)."""
 WARNINGS = frozenset({"WARN_ON", "WARN_ON_ONCE", "WARN", "WARN_ONCE", "WARN_TAINT", "VM_WARN_ON", "VM_WARN_ON_ONCE"})
 """Macros whose value is the truth of their first argument (asm-generic/bug.h)."""
+LOOKED_THROUGH = TRANSPARENT | WARNINGS
 FATAL = frozenset({"BUG_ON", "VM_BUG_ON", "VM_BUG_ON_PAGE", "VM_BUG_ON_FOLIO"})
 """Macros that do not return when their first argument is true (asm-generic/bug.h)."""
 NORETURN = frozenset({"BUG", "panic", "do_exit", "unreachable", "__builtin_unreachable", "make_task_dead", "die"})
@@ -128,10 +129,11 @@ class Expressions:
                 self.condition(argument, other, then)
                 return
         elif node.type == "call_expression":
-            arguments = self._arguments(node)
-            if arguments and self._callee_word(node) in TRANSPARENT | WARNINGS:
-                self.condition(arguments[0], then, other)
-                return
+            if self._callee_word(node) in LOOKED_THROUGH:
+                arguments = self._arguments(node)
+                if arguments:
+                    self.condition(arguments[0], then, other)
+                    return
         value = self.expr(node)
         self.flow.branch(value, self.line(node), then, other)
 
@@ -322,8 +324,10 @@ class Expressions:
         return b"(" in text or b"=" in text or b"++" in text
 
     def _callee_word(self, node: Node) -> str:
-        function = node.children[0]
-        return self.text(function) if function.type == "identifier" else ""
+        function = node.child(0)
+        if function is None or function.type != "identifier":
+            return ""
+        return self.data[function.start_byte : function.end_byte].decode("utf-8", "replace")
 
     def _arguments(self, node: Node) -> list[Node]:
         return node.children[-1].named_children
@@ -338,7 +342,7 @@ class Expressions:
 
     def _call(self, node: Node) -> ir.Expr:
         word = self._callee_word(node)
-        if word in TRANSPARENT or word in WARNINGS:
+        if word in LOOKED_THROUGH:
             arguments = self._arguments(node)
             if arguments:
                 return self.expr(arguments[0])
