@@ -6,7 +6,7 @@ from kgfplint.catalogue import Alloc, Free
 from kgfplint.checks import Rule
 from kgfplint.checks.unit import Allocation, Unit
 from kgfplint.facts import ir
-from kgfplint.facts.terms import bare, show
+from kgfplint.facts.terms import bare, show, walk
 from kgfplint.findings import Finding, Severity
 from kgfplint.ownership.ops import Release
 from kgfplint.program.constants import constants_of
@@ -29,8 +29,10 @@ def check(unit: Unit) -> Iterator[Finding]:
         event = release.event
         if release.number in told or not isinstance(event, ir.Call):
             continue
-        allocated = _order(unit, alloc, call.args)
+        allocated, severity = _order(unit, alloc, call.args), RULE.severity
         freed = _order(unit, release.free, event.args)
+        if allocated is None and release.free.fixed_order == 0:
+            allocated, severity = _variable(unit, alloc, call), Severity.WARNING
         if allocated is None or freed is None or allocated[0] == freed[0]:
             continue
         told.add(release.number)
@@ -38,7 +40,7 @@ def check(unit: Unit) -> Iterator[Finding]:
                    f"but {release.free.name}() frees order {freed[1]}")
         trace = (unit.step(call.line, f"{alloc.name}() allocates order {allocated[1]}"),
                  unit.step(event.line, f"{release.free.name}() frees order {freed[1]}"))
-        yield unit.finding(RULE, event, message, trace)
+        yield unit.finding(RULE, event, message, trace, severity)
 
 
 def _pairs(unit: Unit) -> Iterator[tuple[Release, Alloc, ir.Call]]:
@@ -53,6 +55,18 @@ def _pairs(unit: Unit) -> Iterator[tuple[Release, Alloc, ir.Call]]:
                 found = allocations.get(unit.value_of(bare(page)))
                 if found is not None:
                     yield release, found.alloc, found.call
+
+
+def _variable(unit: Unit, alloc: Alloc, call: ir.Call) -> tuple[int, str] | None:
+    """Return an order that is calculated as (-1, how it is written), None where the function knows that it may be 0."""
+    if alloc.order is None or alloc.order >= len(call.args):
+        return None
+    given = bare(call.args[alloc.order])
+    conditions = [edge.condition for block in unit.body.blocks for edge in block.edges if edge.condition is not None]
+    tested = show(given).isupper() or any(given in walk(condition) for condition in conditions)
+    values = unit.values.get(given.id, []) if isinstance(given, ir.Name) else []
+    chosen = any(value is None or not isinstance(bare(value), ir.CallResult | ir.Name | ir.Field) for value in values)
+    return None if tested or chosen else (-1, show(given))
 
 
 def _order(unit: Unit, how: Alloc | Free, args: tuple[ir.Expr, ...]) -> tuple[int, str] | None:

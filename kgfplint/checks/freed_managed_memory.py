@@ -23,7 +23,7 @@ def check(unit: Unit) -> Iterator[Finding]:
     told: set[int] = set()
     for incident in unit.paths.incidents.values():
         site, release = incident.origin.site, incident.free
-        if incident.kind != "free" or release is None or site is None or release.number in told:
+        if incident.kind not in ("free", "double-free") or release is None or site is None or release.number in told:
             continue
         if not site.alloc.managed or site.alloc.family in release.free.accepts:
             continue

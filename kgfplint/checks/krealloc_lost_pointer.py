@@ -38,7 +38,10 @@ def _kept(unit: Unit, allocation: Allocation, old: ir.Expr) -> bool:
     """Tell whether another variable holds the old pointer, or the pointer was only a copy of one."""
     for event in unit.events():
         if isinstance(event, ir.Assign) and not event.op and event.line <= allocation.call.line:
-            if bare(event.value) == old and bare(event.target) != old:
+            # A copy that moves on, as a cursor does, keeps nothing.
+            holder = bare(event.target)
+            stays = not isinstance(holder, ir.Name) or len(unit.values.get(holder.id, ())) == 1
+            if bare(event.value) == old and holder != old and stays:
                 return True
             if isinstance(old, ir.Name) and event.target == old and isinstance(bare(event.value), ir.Field | ir.Deref | ir.Index):
                 return True
