@@ -12,7 +12,7 @@ from kgfplint.facts import ir
 from kgfplint.facts.macros import MacroFunctions
 from kgfplint.facts.outline import summarise
 from kgfplint.facts.records import bindings, enumerators, function_declarator, parameters, records
-from kgfplint.facts.statements import Marks, Statements
+from kgfplint.facts.statements import Marks, Shallow, Statements
 from kgfplint.facts.types import base_type, declarators, declared, text_of
 from kgfplint.source.syntax import Syntax, parse
 from kgfplint.source.tree import has_code
@@ -20,6 +20,9 @@ from kgfplint.source.tree import has_code
 FACTS_VERSION = 1
 """Part of every store key; raise it when the meaning of facts changes (the code's digest covers the rest)."""
 
+_FRAMES, _MOST_FRAMES = 400, 8000
+"""Python frames for one function: expressions take two a level, so that none is nested deeper than 200
+levels and every analysis can recurse over it; where that does not do, Shallow may take more."""
 _NOT_FUNCTIONS = frozenset({"if", "else", "for", "while", "switch", "do", "return", "sizeof"})
 _EXPORT = re.compile(rb"^EXPORT_(?:SYMBOL|TRACEPOINT_SYMBOL|STATIC_CALL)\w*\(\s*(\w+)", re.M)
 _DEFINE = re.compile(rb"^[ \t]*#[ \t]*define[ \t]+(\w+)[ \t]+(\S[^\n]*?)[ \t]*$", re.M)
@@ -53,19 +56,24 @@ class _File:
 
     def top_level(self, node: Node, condition: str) -> None:
         for child in node.named_children:
-            kind = child.type
-            if kind == "function_definition":
-                self.function(child, condition)
-            elif kind == "declaration":
-                self.declaration(child, condition)
-            elif kind == "type_definition":
-                self.typedef(child, condition)
-            elif kind in ("struct_specifier", "union_specifier"):
-                self.records.extend(records(child, self.data, condition))
-            elif kind == "enum_specifier":
-                self.enumerators.extend(enumerators(child, self.data))
-            elif kind in _TRANSPARENT:
-                self.top_level(child, _under(child, condition, self.data))
+            # What is nested deeper than any real code must not cost the rest of the file.
+            with contextlib.suppress(RecursionError):
+                self.defined(child, condition)
+
+    def defined(self, child: Node, condition: str) -> None:
+        kind = child.type
+        if kind == "function_definition":
+            self.function(child, condition)
+        elif kind == "declaration":
+            self.declaration(child, condition)
+        elif kind == "type_definition":
+            self.typedef(child, condition)
+        elif kind in ("struct_specifier", "union_specifier"):
+            self.records.extend(records(child, self.data, condition))
+        elif kind == "enum_specifier":
+            self.enumerators.extend(enumerators(child, self.data))
+        elif kind in _TRANSPARENT:
+            self.top_level(child, _under(child, condition, self.data))
 
     def specifier(self, node: Node, condition: str, synthetic: str = "") -> str:
         """Record what a type specifier defines on the way; return the base type."""
@@ -127,16 +135,39 @@ class _File:
         flags = _linkage(node, self.data) | (ir.VARIADIC if variadic else 0) | (ir.DAMAGED if node.has_error else 0)
         notes = self.marks.attributes(node, body)
         line, last = target.start_point[0] + 1, body.end_point[0] + 1
-        lowering = Statements(self.data, self.marks)
         try:
-            lowered = lowering.body(body, last)
+            lowered = Statements(self.data, self.marks).body(body, last)
         except RecursionError:
-            lowered, flags = ir.Body((ir.Block((ir.Return(None, last, 1),), ()),), ()), flags | ir.DAMAGED
+            lowered, whole = _deep(self.data, self.marks, body, last)
+            flags |= 0 if whole else ir.DAMAGED
         returns = f"{base} {stars}" if stars else base
         outline, stored = summarise(name, line, last, flags, returns, params, condition, notes, lowered)
         self.functions.append(outline)
         self.bodies.append(lowered)
         self.bindings.extend(stored)
+
+
+def _deep(data: bytes, marks: Marks, body: Node, last: int) -> tuple[ir.Body, bool]:
+    """Lower what is nested deeper than hands write; (a mere return, False) where even that fails."""
+    try:
+        with _room(_MOST_FRAMES):
+            return Shallow(data, marks).body(body, last), True
+    except RecursionError:
+        return ir.Body((ir.Block((ir.Return(None, last, 1),), ()),), ()), False
+
+
+@contextlib.contextmanager
+def _room(frames: int) -> Iterator[None]:
+    """Let calls nest by this many more frames than they do now."""
+    depth, frame = 0, sys._getframe()
+    while frame.f_back is not None:
+        depth, frame = depth + 1, frame.f_back
+    former = sys.getrecursionlimit()
+    sys.setrecursionlimit(depth + frames)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(former)
 
 
 def _linkage(node: Node, data: bytes) -> int:
@@ -172,7 +203,6 @@ def lower(data: bytes) -> Lowered:
 
     A file without code (register lists) yields its includes only, with `code` False.
     """
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), 8000))
     lines = data.count(b"\n") + (not data.endswith(b"\n") and bool(data))
     includes = tuple(dict.fromkeys(m.decode("utf-8", "replace") for m in _INCLUDE.findall(data)))
     if not has_code(data):
@@ -180,11 +210,11 @@ def lower(data: bytes) -> Lowered:
         return Lowered(ir.FileFacts((), (), (), (), few, (), (), includes, (), (), (), lines, False), ())
     syntax = parse(data)
     file = _File(syntax)
-    with contextlib.suppress(RecursionError):
+    with _room(_FRAMES):
         file.top_level(syntax.tree.root_node, "")
-    for function, body in MacroFunctions(data).lowered():
-        file.functions.append(function)
-        file.bodies.append(body)
+        for function, body in MacroFunctions(data).lowered():
+            file.functions.append(function)
+            file.bodies.append(body)
     exports = tuple(m.decode("utf-8", "replace") for m in _EXPORT.findall(data))
     noreturn = tuple(m.decode("utf-8", "replace") for m in _NORETURN.findall(data))
     facts = ir.FileFacts(

@@ -1,5 +1,6 @@
 """Function-like macros as small functions: their bodies are wrapped, parsed together and lowered."""
 
+import contextlib
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -63,7 +64,8 @@ class MacroFunctions:
                 if body is not None:
                     base = macro.line - node.start_point[0]
                     lowering = Statements(syntax.text, marks, base)
-                    yield _lower(macro, body, lowering)
+                    with contextlib.suppress(RecursionError):
+                        yield _lower(macro, body, lowering)
 
 
 def _lower(macro: _Macro, body: Node, lowering: Statements) -> tuple[ir.Function, ir.Body]:

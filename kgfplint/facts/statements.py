@@ -329,6 +329,23 @@ class Statements(Expressions):
         self.flow.go(after)
 
 
+class Shallow(Statements):
+    """Lowers bodies nested without measure: expressions deeper than DEEPEST levels are unknown."""
+
+    DEEPEST = 100
+    _depth = 0
+
+    def expr(self, node: Node | None) -> ir.Expr:
+        """Lower one expression down to that depth."""
+        if node is None or self._depth >= self.DEEPEST:
+            return ir.Unknown("" if node is None else self.text(node)[:40])
+        self._depth += 1
+        try:
+            return super().expr(node)
+        finally:
+            self._depth -= 1
+
+
 def _directive(node: Node, lowering: Expressions) -> ir.Expr:
     """The condition of a `#if`, as an expression over `defined(X)`."""
     name = node.child_by_field_name("name")
