@@ -19,9 +19,12 @@ SCOPES = {
                {"+mutex; +rcu; -rcu; -mutex; return", "+mutex; +rcu; p(); -rcu; q(); -mutex"}),
     "goto out of the scope": ("{ guard(mutex)(&l); if (a) goto out; p(); } q(); out: r();",
                               {"+mutex; -mutex; r()", "+mutex; p(); -mutex; q(); r()"}),
-    "goto inside the scope": ("guard(mutex)(&l); if (a) goto out; p(); out: r();", {"+mutex; r(); -mutex", "+mutex; p(); r(); -mutex"}),
-    "goto back over it": ("again: guard(mutex)(&l); if (a) goto again; p();", {"+mutex; p(); -mutex", "+mutex; -mutex; +mutex; p(); -mutex"}),
-    "goto between siblings": ("if (a) { guard(mutex)(&l); goto in; } else { p(); in: q(); }", {"+mutex; -mutex; q()", "p(); q()"}),
+    "goto inside the scope": (
+        "guard(mutex)(&l); if (a) goto out; p(); out: r();", {"+mutex; r(); -mutex", "+mutex; p(); r(); -mutex"}),
+    "goto back over it": (
+        "again: guard(mutex)(&l); if (a) goto again; p();", {"+mutex; p(); -mutex", "+mutex; -mutex; +mutex; p(); -mutex"}),
+    "goto between siblings": (
+        "if (a) { guard(mutex)(&l); goto in; } else { p(); in: q(); }", {"+mutex; -mutex; q()", "p(); q()"}),
     "break": ("while (a) { guard(mutex)(&l); if (b) break; p(); } q();",
               {"q()", "+mutex; -mutex; q()", "+mutex; p(); -mutex; q()", "+mutex; p(); -mutex; +mutex; -mutex; q()"}),
     "continue": ("for (; a; n()) { guard(mutex)(&l); if (b) continue; p(); }",
@@ -61,7 +64,8 @@ leaves = st.sampled_from(["p();", "if (a) return;", "if (b) goto out;", "if (c) 
 blocks = st.recursive(
     leaves,
     lambda inner: st.tuples(
-        st.sampled_from(["{ %s }", "while (a) { %s }", "\n\tscoped_guard(s, &l) { %s }", "if (b) { %s } else { guard(e)(&l); p(); }",
+        st.sampled_from(["{ %s }", "while (a) { %s }", "\n\tscoped_guard(s, &l) { %s }",
+                         "if (b) { %s } else { guard(e)(&l); p(); }",
                          "do { %s } while (0);", "again%d: if (a) { %s goto again%d; }"]),
         st.lists(inner, max_size=3),
     ),
