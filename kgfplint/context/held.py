@@ -4,12 +4,13 @@ At a join the smaller held set is right (a miss is better than a false alarm). A
 acquire of one's own drops what the caller holds and becomes part of the function's summary.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kgfplint.facts import ir
-from kgfplint.facts.terms import atom, substitute
+from kgfplint.facts.terms import atom, root, substitute
 from kgfplint.program.meaning import LockChange, Meaning
 
 _ROUNDS = 12
@@ -33,11 +34,14 @@ class Pending(Struct, frozen=True, array_like=True):
 
 
 class State(Struct, frozen=True, array_like=True):
-    """What is held, what depends on a result not tested yet, and what of the caller's was released."""
+    """What is held, what depends on a result not tested yet, what of the caller's was released, and what
+    some path (but not every one) has taken: dropping that takes nothing from the caller.
+    """
 
     held: tuple[Held, ...] = ()
     pending: tuple[Pending, ...] = ()
     released: frozenset[LockChange] = frozenset()
+    perhaps: frozenset[LockChange] = frozenset()
 
 
 def _join(left: State, right: State) -> State:
@@ -50,7 +54,8 @@ def _join(left: State, right: State) -> State:
             rest.remove((entry.kind, entry.lock))
             held.append(entry)
     pending = tuple(p for p in left.pending if p in right.pending)
-    return State(tuple(held), pending, left.released | right.released)
+    taken = frozenset(LockChange(h.kind, h.lock) for h in left.held + right.held if h not in held)
+    return State(tuple(held), pending, left.released | right.released, left.perhaps | right.perhaps | taken)
 
 
 class HeldLocks:
@@ -93,6 +98,11 @@ class HeldLocks:
                 self._entry[edge.to] = joined
                 waiting.add(edge.to)
 
+    @property
+    def atomic_kinds(self) -> frozenset[str]:
+        """The kinds of held state that forbid to sleep."""
+        return frozenset(kind.name for kind in self._meaning.catalogue.kinds.values() if kind.atomic)
+
     def states(self) -> Iterator[tuple[ir.Event, State]]:
         """Yield every reachable event with the state before it."""
         for block, state in zip(self._body.blocks, self._entry, strict=True):
@@ -116,7 +126,7 @@ class HeldLocks:
         if isinstance(event, ir.Assign | ir.Declare) and state.pending:
             target = ir.Name(event.name) if isinstance(event, ir.Declare) else event.target
             kept = tuple(p for p in state.pending if p.value != target)
-            return State(state.held, kept, state.released)
+            return replace(state, pending=kept)
         return state
 
     def _guard(self, state: State, event: ir.Guard) -> State:
@@ -160,7 +170,7 @@ class HeldLocks:
             return None if change.lock is None else substitute(change.lock, values)
 
         for change in summary.releases:
-            state = _release(state, change.kind, given(change))
+            state = _release(state, change.kind, given(change), own=change.when != "always")
         for when in dict.fromkeys(change.when for change in summary.acquires):
             held = tuple(Held(c.kind, given(c), name, event.line) for c in summary.acquires if c.when == when)
             state = _conditional(state, event, held, when)
@@ -173,7 +183,7 @@ def _lock(kind: str, lock: ir.Expr | None) -> ir.Expr | None:
 
 
 def _acquired(state: State, held: tuple[Held, ...]) -> State:
-    return State(state.held + held, state.pending, state.released)
+    return replace(state, held=state.held + held)
 
 
 def _conditional(state: State, event: ir.Call, held: tuple[Held, ...], when: str) -> State:
@@ -181,7 +191,7 @@ def _conditional(state: State, event: ir.Call, held: tuple[Held, ...], when: str
         return _acquired(state, held)
     truth = when in ("nonzero", "nonnull")
     value = event.target if event.target is not None else ir.CallResult(event.callee, event.args)
-    return State(state.held, (*state.pending, Pending(value, truth, held)), state.released)
+    return replace(state, pending=(*state.pending, Pending(value, truth, held)))
 
 
 def _release(state: State, kind: str, lock: ir.Expr | None, own: bool = False) -> State:
@@ -190,9 +200,11 @@ def _release(state: State, kind: str, lock: ir.Expr | None, own: bool = False) -
     fitting = [h for h in held if h.kind == kind and h.lock == lock] or [h for h in held if h.kind == kind]
     if fitting:
         held.remove(fitting[-1])
-        return State(tuple(held), state.pending, state.released)
-    released = state.released if own else state.released | {LockChange(kind, lock)}
-    return State(state.held, state.pending, released)
+        return replace(state, held=tuple(held))
+    change = LockChange(kind, lock)
+    if own or change in state.perhaps:
+        return replace(state, perhaps=state.perhaps - {change})
+    return replace(state, released=state.released | {change})
 
 
 def _unknown(state: State, event: ir.Call, name: str) -> State:
@@ -200,9 +212,9 @@ def _unknown(state: State, event: ir.Call, name: str) -> State:
     if not state.held:
         return state
     if "unlock" in name or "release" in name or "enable" in name:
-        return State((), state.pending, state.released)
+        return replace(state, held=())
     kept = tuple(h for h in state.held if h.lock is None or h.lock not in event.args)
-    return State(kept, state.pending, state.released) if len(kept) < len(state.held) else state
+    return replace(state, held=kept) if len(kept) < len(state.held) else state
 
 
 def _refined(state: State, edge: ir.Edge) -> State:
@@ -221,18 +233,20 @@ def _refined(state: State, edge: ir.Edge) -> State:
             pending.append(entry)
         else:
             pending.append(entry)
-    return State(held, tuple(pending), state.released)
+    return replace(state, held=held, pending=tuple(pending))
 
 
-def lock_changes(locks: HeldLocks) -> tuple[tuple[LockChange, ...], tuple[LockChange, ...]]:
-    """Return (acquires, releases) of a function from its exits.
+def lock_changes(locks: HeldLocks, own: Collection[str]) -> tuple[tuple[LockChange, ...], tuple[LockChange, ...]]:
+    """Return (acquires, releases) of a function from its exits, of the kinds that forbid to sleep.
 
-    Acquired is what every return holds, or exactly the zero (or exactly the nonzero) ones.
+    Acquired is what every return holds, or exactly the zero (or exactly the nonzero) ones; released
+    "always" or only "sometimes". What is dropped and taken again is neither. A lock that a local names
+    has no name for callers.
     """
     exits = locks.exits()
     if not exits:
         return (), ()
-    releases = frozenset[LockChange]().union(*(state.released for _, state in exits))
+    released = frozenset[LockChange]().union(*(state.released for _, state in exits))
     always = _common([state for _, state in exits])
     acquires = [LockChange(h.kind, h.lock) for h in always]
     for when, wanted in (("zero", False), ("nonzero", True)):
@@ -240,7 +254,15 @@ def lock_changes(locks: HeldLocks) -> tuple[tuple[LockChange, ...], tuple[LockCh
         other = [s for r, s in exits if _truth(r.value) is (not wanted)]
         if fitting and other and len(fitting) + len(other) == len(exits) and not _common(other):
             acquires += [LockChange(h.kind, h.lock, when) for h in _common(fitting)]
-    return tuple(acquires), tuple(sorted(releases, key=str))
+    surely = frozenset[LockChange].intersection(*(state.released for _, state in exits))
+    releases = [change if change in surely else replace(change, when="sometimes") for change in sorted(released, key=str)]
+    again = {(a.kind, a.lock) for a in acquires} & {(r.kind, r.lock) for r in releases}
+    return tuple(tuple(_told(c, own) for c in changes if c.kind in locks.atomic_kinds and (c.kind, c.lock) not in again)
+                 for changes in (acquires, releases))  # type: ignore[return-value]
+
+
+def _told(change: LockChange, own: Collection[str]) -> LockChange:
+    return replace(change, lock=None) if change.lock is not None and root(change.lock) in own else change
 
 
 def _common(states: list[State]) -> tuple[Held, ...]:

@@ -80,7 +80,7 @@ def _comes_back(body: ir.Body, file: int, meaning: Meaning) -> bool:
 def _locks(body: ir.Body, row: Row, meaning: Meaning) -> tuple[tuple[LockChange, ...], ...]:
     if not _touches_locks(body, row.file, meaning):
         return (), ()
-    return lock_changes(HeldLocks(body, row.file, meaning))
+    return lock_changes(HeldLocks(body, row.file, meaning), {local.name for local in body.locals})
 
 
 def _touches_locks(body: ir.Body, file: int, meaning: Meaning) -> bool:

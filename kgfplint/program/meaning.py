@@ -20,7 +20,7 @@ GFP_TYPES = frozenset({"gfp_t", "const gfp_t"})
 class LockChange(Struct, frozen=True, array_like=True):
     """One kind of held state that a function changes; `lock` is an expression over its parameters.
 
-    `when` is the return value for which it holds: "always", "zero", "nonzero".
+    `when` is the return value for which it holds: "always", "zero", "nonzero"; "sometimes": on some paths.
     """
 
     kind: str
