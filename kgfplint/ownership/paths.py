@@ -49,7 +49,7 @@ class Incident(NamedTuple):
 
 
 class Exit(NamedTuple):
-    """A return: what the value is (origin and state), the parameters that were freed or NULL, lvalues freed, and what lvalues hold."""
+    """A return: what the value is (origin and state), which parameters were freed or NULL, which lvalues, what those hold."""
 
     event: ir.Return
     origin: Origin | None
@@ -307,7 +307,8 @@ class Paths:
             self.exits.append(Exit(op.event, None, UNKNOWN, freed, null, lvalues, stored))
         else:
             thing = state.objects[number]
-            self.exits.append(Exit(op.event, self._origins[number], VALID if thing.freed else thing.state, freed, null, lvalues, stored))
+            state_of = VALID if thing.freed else thing.state
+            self.exits.append(Exit(op.event, self._origins[number], state_of, freed, null, lvalues, stored))
 
     def _refined(self, state: State, branch: ops.Branch, line: int) -> State | None:
         """Return the state on an edge, None when it cannot be taken."""

@@ -34,7 +34,8 @@ from kgfplint.ownership.ops import (
 )
 from kgfplint.program.meaning import Meaning
 
-QUESTION = re.compile(r"(?:^|_)(?:is|has|can|are|same|should|uses?|needs?|supports?|supported|capable|enabled|valid|allowed)(?:_|$)")
+QUESTION = re.compile(
+    r"(?:^|_)(?:is|has|can|are|same|should|uses?|needs?|supports?|supported|capable|enabled|valid|allowed)(?:_|$)")
 """Names of functions that tell the same again while what they are asked about does not change."""
 _HOLDS = re.compile(r"(?:^|_)(?:get|hold|ref|grab|clone)(?:_|$)")
 _UNEVALUATED = frozenset({"typeof", "__typeof__", "struct_size", "flex_array_size", "sizeof_field", "offsetof"})
@@ -59,7 +60,8 @@ class Reducer:
         for name in params:
             self._track(ir.Name(name))
         self._frees: dict[int, list[tuple[Free, ir.Expr]]] = {}
-        self._tested = {reading(edge.condition, True).subject for block in body.blocks for edge in block.edges if edge.condition is not None}
+        self._tested = {reading(edge.condition, True).subject for block in body.blocks for edge in block.edges
+                        if edge.condition is not None}
         self._allocs: dict[int, Alloc] = {}
         self._collect()
         self._collect_facts()
@@ -133,7 +135,8 @@ class Reducer:
                 tested[subject] = tested.get(subject, 0) + 1
         fixed = {bare(e.target) for e in self._events() if isinstance(e, ir.Assign) and constant(e.value) is not None}
         for subject, count in tested.items():
-            if subject not in self.lvalues and (count > 1 or subject in fixed or isinstance(subject, ir.CallResult)) and _stable(subject):
+            worth = count > 1 or subject in fixed or isinstance(subject, ir.CallResult)
+            if worth and subject not in self.lvalues and _stable(subject):
                 self.facts[subject] = len(self.facts)
 
     def _events(self) -> Iterator[ir.Event]:
@@ -294,11 +297,12 @@ class Reducer:
     def _changed(self, target: ir.Expr, but: int = -1) -> Forget:
         """Everything that mentions an assigned variable changes with it; a stored field changes what is below it."""
         if isinstance(target, ir.Name):
-            return Forget(tuple(n for n in self._by_name.get(target.id, ()) if n != but), tuple(self._facts_by_name.get(target.id, ())))
+            lvalues = tuple(n for n in self._by_name.get(target.id, ()) if n != but)
+            return Forget(lvalues, tuple(self._facts_by_name.get(target.id, ())))
         variable = root(target)
-        lvalues, facts = self._lvalue_list, self._fact_list
+        facts = self._fact_list
         return Forget(
-            tuple(n for n in self._by_name.get(variable, ()) if n != but and target in walk(lvalues[n])),
+            tuple(n for n in self._by_name.get(variable, ()) if n != but and target in walk(self._lvalue_list[n])),
             tuple(n for n in self._facts_by_name.get(variable, ()) if target in walk(facts[n])),
         )
 

@@ -229,12 +229,11 @@ def _frees(body: ir.Body, row: Row, paths: Paths, meaning: Meaning) -> tuple[Fre
         place = names.get(root(subject))
         if place is None or len({free.accepts for free in frees}) != 1:
             continue
-        if isinstance(subject, ir.Name):
-            always = all(place in leave.freed or place in leave.null_params for leave in paths.exits)
-        else:
-            number = paths.number(subject)
-            always = not any(term in changed for term in walk(subject)) and all(number in leave.freed_lvalues or place in leave.null_params for leave in paths.exits)
-        if always:
+        number = paths.number(subject)
+        whole = isinstance(subject, ir.Name)
+        unchanged = whole or not any(term in changed for term in walk(subject))
+        if unchanged and all(place in leave.null_params or (place in leave.freed if whole else number in leave.freed_lvalues)
+                             for leave in paths.exits):
             first = min(frees, key=lambda free: free.name)
             screened = first.accepts_err_ptr or place in paths.screened
             found.append(Freed(msgspec.structs.replace(first, name=row.name, ptr=place, accepts_err_ptr=screened), subject))
