@@ -128,12 +128,9 @@ class Expressions:
             if argument:
                 self.condition(argument, other, then)
                 return
-        elif node.type == "call_expression":
-            if self._callee_word(node) in LOOKED_THROUGH:
-                arguments = self._arguments(node)
-                if arguments:
-                    self.condition(arguments[0], then, other)
-                    return
+        elif node.type == "call_expression" and self._callee_word(node) in LOOKED_THROUGH and self._arguments(node):
+            self.condition(self._arguments(node)[0], then, other)
+            return
         value = self.expr(node)
         self.flow.branch(value, self.line(node), then, other)
 
