@@ -75,18 +75,18 @@ def _infer(functions: Sequence[int]) -> list[tuple[int, Summary | None]]:
     return [(unit.number, infer(unit.number, unit.body, meaning)) for unit in _units(functions, meaning)]
 
 
-def _check(functions: Sequence[int]) -> tuple[list[Finding], list[str]]:
-    """Run the checks over functions; a check that fails on one is told of, not fatal."""
+def _check(functions: Sequence[int]) -> tuple[list[Finding], list[tuple[str, str]]]:
+    """Run the checks over functions; where one fails, return its code and the place and reason: it is not fatal."""
     assert _job is not None
     found: list[Finding] = []
-    failures: list[str] = []
+    failures: list[tuple[str, str]] = []
     meaning = _job.meaning()
     for unit in _units(functions, meaning):
         for check in _job.checks:
             try:
                 found.extend(check.check(unit))
             except (RecursionError, LookupError, ValueError, TypeError, AttributeError) as error:
-                failures.append(f"{unit.path}:{unit.row.line}: {check.RULE.code} failed in {unit.name}: {error!r}")
+                failures.append((check.RULE.code, f"{unit.path}:{unit.row.line}: in {unit.name}: {error!r}"))
     return found, failures
 
 
@@ -163,6 +163,7 @@ class Analysis:
         functions = [f for file, path in enumerate(program.paths) if path in wanted for f in program.functions_of(file)
                      if any(telling[program.call_names[at]] for at in range(program.call_start[f], program.call_start[f + 1]))]
         found: list[Finding] = []
+        failures: dict[str, list[str]] = {}
         chunks = _chunks(functions)
         with Workers(self._jobs, self._before_fork) as workers:
             for done, (chunk, result) in enumerate(workers.map(_check, chunks), 1):
@@ -171,6 +172,8 @@ class Analysis:
                     self._lost(chunk)
                     continue
                 found.extend(result[0])
-                for failure in result[1]:
-                    log.warning("%s", failure)
+                for code, failure in result[1]:
+                    failures.setdefault(code, []).append(failure)
+        for code, places in sorted(failures.items()):
+            log.warning("%s failed in %d functions, first at %s", code, len(places), min(places))
         return found
