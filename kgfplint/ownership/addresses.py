@@ -43,6 +43,14 @@ class Addresses:
             return expr.id not in self._params and self._typing.of(expr).endswith("]")
         return isinstance(expr, ir.Field) and self._typing.of(expr).endswith("]")
 
+    def is_start(self, thing: ir.Expr) -> bool:
+        """Tell whether an addressed member is known to be at the start of the object: its address is the pointer's value."""
+        while isinstance(thing, ir.Field) and self._leads(thing):
+            if thing.arrow:
+                return True
+            thing = bare(thing.base)
+        return False
+
     def _place(self, thing: ir.Expr) -> str:
         """Where a variable or member lies that is addressed."""
         inner = False

@@ -320,9 +320,11 @@ class Reducer:
         if isinstance(expr, ir.AddressOf):
             inner = expr.base
             if not callee or callee in ("offsetof", "container_of") or callee.isupper():
-                inner = inner.base if isinstance(inner, ir.Field | ir.Index) else inner
                 while isinstance(inner, ir.Field) and not inner.arrow:
                     inner = inner.base
+                inner = inner.base if isinstance(inner, ir.Field | ir.Index) else inner
+            elif self._addresses.is_start(inner):
+                return
             yield from self._accessed(inner)
             return
         base = expr.base if isinstance(expr, ir.Deref | ir.Index) or (isinstance(expr, ir.Field) and expr.arrow) else None

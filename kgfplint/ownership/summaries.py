@@ -163,7 +163,10 @@ def _allocates(body: ir.Body, row: Row, paths: Paths, meaning: Meaning) -> Alloc
         name=row.name, family=first.alloc.family, params=tuple(p.name for p in row.params), fails=failing,  # type: ignore[arg-type]
         zeroes=all(site.alloc.zeroes for site in sites), sleeps=sleeps, mask=mask, gfp=gfp, managed=first.alloc.managed,
     )
-    return msgspec.structs.replace(made_by, **_roles(sites, row, meaning))
+    roles = _roles(sites, row, meaning)
+    if any(bare(release.argument) in [ir.Name(param.name) for param in row.params] for release in paths.releases):
+        roles["ptr"] = None  # what was to be resized is freed here when that fails
+    return msgspec.structs.replace(made_by, **roles)
 
 
 def _never_fails(site: Site, body: ir.Body, row: Row, meaning: Meaning) -> bool:
