@@ -47,7 +47,8 @@ def check(unit: Unit) -> Iterator[Finding]:
         if _concerns(unit, free.free, what):
             told.add(free.number)
             # Where allocated memory is freed as well, a condition that we do not understand may tell them apart.
-            severity = Severity.WARNING if free.number in others and what != "err_ptr" else None
+            assigned = unit.values.get(incident.lvalue, ())
+            severity = Severity.WARNING if what != "err_ptr" and (free.number in others or len(assigned) > 1) else None
             yield _on_path(unit, incident, what, free.free.name, severity)
 
 

@@ -7,7 +7,7 @@ from kgfplint.checks import Rule
 from kgfplint.checks.sizes import arguments, factors, type_of
 from kgfplint.checks.unit import Allocation, Unit
 from kgfplint.facts import ir
-from kgfplint.facts.terms import bare, show, walk
+from kgfplint.facts.terms import bare, root, show, walk
 from kgfplint.facts.types import is_pointer, pointee, tag_of
 from kgfplint.findings import Finding, Severity
 from kgfplint.program.types import Types
@@ -34,12 +34,24 @@ def check(unit: Unit) -> Iterator[Finding]:
     """Report each allocation sized by a sizeof that does not fit its pointer."""
     for allocation in unit.allocations:
         target = bare(allocation.call.target) if allocation.call.target is not None else None
-        if target is None or allocation.alloc.out is not None:
+        if target is None or not _is_raw(unit, allocation) or _is_shadowed(unit, root(target)):
             continue
         wrong = next(_wrong(unit, allocation, target), None)
         if wrong is not None:
             message = f"{wrong.what}; {allocation.name}() for {show(target)} needs {wrong.advice}"
             yield unit.finding(RULE, allocation.call, message, severity=wrong.severity)
+
+
+def _is_raw(unit: Unit, allocation: Allocation) -> bool:
+    """Tell whether the result is the memory of the given size, rather than an object that holds it."""
+    family = unit.meaning.catalogue.families.get(allocation.alloc.family)
+    returned = unit.program.types.returns.get(allocation.name, "")
+    return allocation.alloc.out is None and returned in ("", "void *") and family is not None and not family.object
+
+
+def _is_shadowed(unit: Unit, name: str) -> bool:
+    """Tell whether several variables of different types have this name in the function."""
+    return len({local.ctype for local in unit.body.locals if local.name == name}) > 1
 
 
 def _wrong(unit: Unit, allocation: Allocation, target: ir.Expr) -> Iterator[Wrong]:
@@ -54,7 +66,7 @@ def _wrong(unit: Unit, allocation: Allocation, target: ir.Expr) -> Iterator[Wron
                     if found is not None:
                         yield found
         sizes = [factor for factor in factors(size) if isinstance(factor, ir.SizeOf)]
-        if len(sizes) == 1:
+        if len(sizes) == 1 and allocation.alloc.handle is None:
             found = _of_other(unit, sizes[0], target)
             if found is not None:
                 yield found
@@ -85,6 +97,9 @@ def _of_other(unit: Unit, term: ir.SizeOf, target: ir.Expr) -> Wrong | None:
     if item in _RAW or not sized or "[" in sized + item or "(" in sized + item:
         return None
     advice = f"sizeof(*{show(target)})"
+    record = types.record(unit.file, tag_of(item))
+    if record is not None and record.union:
+        return None
     if is_pointer(sized) or is_pointer(item):
         if is_pointer(sized) and is_pointer(item):
             return None
