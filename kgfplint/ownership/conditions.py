@@ -61,11 +61,14 @@ def reading(condition: ir.Expr, truth: bool) -> Test:
     """Return the normal form of a condition."""
     subject, truth = atom(condition, truth)
     if isinstance(subject, ir.Binary) and subject.op in ("==", "<", "<="):
-        known = constant(subject.right)
+        left, right = subject.left, subject.right
+        if subject.op == "==" and constant(right) is None:
+            left, right = right, left
+        known = constant(right)
         if known is not None and known.lo == known.hi:
-            return Test(bare(subject.left), subject.op, known.lo, truth)
+            return Test(bare(left), subject.op, known.lo, truth)
         if known is not None and known.token and subject.op == "==":
-            return Test(bare(subject.left), "==", known.token, truth)
+            return Test(bare(left), "==", known.token, truth)
     return Test(subject, "", 0, truth)
 
 
