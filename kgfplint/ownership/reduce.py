@@ -374,7 +374,8 @@ class Reducer:
         fact = self.facts.get(test.subject, -1)
         if mentioned and not uses:
             asked = isinstance(test.subject, ir.CallResult) and bool(QUESTION.search(show(test.subject.callee)))
-            return Branch(mentioned[0], "asked" if asked else "mention", test.truth, fact, test, uses)
+            about = next((n for n in mentioned if root(self._lvalue_list[n]) not in self.params), mentioned[0])
+            return Branch(about, "asked" if asked else "mention", test.truth, fact, test, uses)
         return Branch(-1, "", test.truth, fact, test, uses) if fact >= 0 or uses else None
 
 
