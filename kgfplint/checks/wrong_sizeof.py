@@ -34,7 +34,7 @@ def check(unit: Unit) -> Iterator[Finding]:
     """Report each allocation sized by a sizeof that does not fit its pointer."""
     for allocation in unit.allocations:
         target = bare(allocation.call.target) if allocation.call.target is not None else None
-        if target is None or not _is_raw(unit, allocation) or _is_shadowed(unit, root(target)):
+        if target is None or not _is_raw(unit, allocation) or _is_shadowed(unit, allocation, root(target)):
             continue
         wrong = next(_wrong(unit, allocation, target), None)
         if wrong is not None:
@@ -49,9 +49,10 @@ def _is_raw(unit: Unit, allocation: Allocation) -> bool:
     return allocation.alloc.out is None and returned in ("", "void *") and family is not None and not family.object
 
 
-def _is_shadowed(unit: Unit, name: str) -> bool:
-    """Tell whether several variables of different types have this name in the function."""
-    return len({local.ctype for local in unit.body.locals if local.name == name}) > 1
+def _is_shadowed(unit: Unit, allocation: Allocation, name: str) -> bool:
+    """Tell whether what is known of a variable is the type of a later one of the same name."""
+    local = unit.locals.get(name)
+    return local is not None and local.line > allocation.call.line
 
 
 def _wrong(unit: Unit, allocation: Allocation, target: ir.Expr) -> Iterator[Wrong]:
