@@ -120,13 +120,11 @@ class HeldLocks:
     def after(self, state: State, event: ir.Event) -> State:
         """Return the state after an event."""
         if isinstance(event, ir.Call):
-            return self._call(state, event)
+            return self._call(_overwritten(state, event.target, ir.CallResult(event.callee, event.args)), event)
         if isinstance(event, ir.Guard):
             return self._guard(state, event)
-        if isinstance(event, ir.Assign | ir.Declare) and state.pending:
-            target = ir.Name(event.name) if isinstance(event, ir.Declare) else event.target
-            kept = tuple(p for p in state.pending if p.value != target)
-            return replace(state, pending=kept)
+        if isinstance(event, ir.Assign | ir.Declare):
+            return _overwritten(state, ir.Name(event.name) if isinstance(event, ir.Declare) else event.target)
         return state
 
     def _guard(self, state: State, event: ir.Guard) -> State:
@@ -184,6 +182,12 @@ def _lock(kind: str, lock: ir.Expr | None) -> ir.Expr | None:
 
 def _acquired(state: State, held: tuple[Held, ...]) -> State:
     return replace(state, held=state.held + held)
+
+
+def _overwritten(state: State, *values: ir.Expr | None) -> State:
+    """Drop the conditional acquires that one of these values decided: it is another one now."""
+    kept = tuple(p for p in state.pending if p.value not in values)
+    return state if len(kept) == len(state.pending) else replace(state, pending=kept)
 
 
 def _conditional(state: State, event: ir.Call, held: tuple[Held, ...], when: str) -> State:
