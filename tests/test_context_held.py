@@ -59,7 +59,8 @@ HELD = {
     "trylock, the result lost": ("ret = spin_trylock(&x->l); ret = g(); if (ret) p();", {"g": "", "p": ""}),
     "trylock, the result overwritten": ("ret = spin_trylock(&x->l); ret = 1; if (ret) p();", {"p": ""}),
     "trylock, the result counted on": ("ret = spin_trylock(&x->l); ret++; if (ret) p();", {"p": ""}),
-    "trylock twice": ("if (!spin_trylock(&x->l)) return 0; spin_unlock(&x->l); if (spin_trylock(&x->l)) { p(); spin_unlock(&x->l); q(); }",
+    "trylock twice": (
+        "if (!spin_trylock(&x->l)) return 0; spin_unlock(&x->l); if (spin_trylock(&x->l)) { p(); spin_unlock(&x->l); q(); }",
                       {"p": "spin:&x->l", "q": ""}),
     "interruptible": ("if (mutex_lock_interruptible(&x->m)) { q(); return 0; } p();", {"q": "", "p": "mutex:&x->m"}),
     "interruptible, tested later": ("ret = mutex_lock_interruptible(&x->m); if (ret < 0) { q(); return 0; } if (!ret) p();",
