@@ -47,7 +47,7 @@ class Reducer:
     """Builds the operations of one body."""
 
     def __init__(self, body: ir.Body, file: int, meaning: Meaning, params: Iterable[str], types: Mapping[str, str]) -> None:
-        """`params` (a sequence) are tracked from the start; `types` of locals and parameters tell locals from globals."""
+        """Pointers among `params` (a sequence) are tracked from the start; `types` of locals and parameters tell them from globals."""
         self.body = body
         self.file = file
         self.meaning = meaning
@@ -58,7 +58,9 @@ class Reducer:
         self.params = frozenset(params)
         self._addresses = Addresses(body, self.params, file, meaning.program.types, types)
         for name in params:
-            self._track(ir.Name(name))
+            # A number is worth remembering for what it is compared with; one that is freed is met below.
+            if not types.get(name) or types[name].endswith(("*", "]")):
+                self._track(ir.Name(name))
         self._frees: dict[int, list[tuple[Free, ir.Expr]]] = {}
         self._tested = {reading(edge.condition, True).subject for block in body.blocks for edge in block.edges
                         if edge.condition is not None}
