@@ -47,7 +47,7 @@ class Reducer:
     """Builds the operations of one body."""
 
     def __init__(self, body: ir.Body, file: int, meaning: Meaning, params: Iterable[str], types: Mapping[str, str]) -> None:
-        """Pointers among `params` (a sequence) are tracked from the start; `types` of locals and parameters tell them from globals."""
+        """Pointers among `params` (a sequence) are tracked from the start; `types` tell locals and parameters from globals."""
         self.body = body
         self.file = file
         self.meaning = meaning
