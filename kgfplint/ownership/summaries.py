@@ -22,6 +22,9 @@ from kgfplint.program.meaning import EMPTY, Freed, LockChange, Meaning, Summary,
 
 ROUNDS = 8
 """More wrappers than this around a primitive are not followed."""
+_MOST_TERMS = 4
+"""What is freed further below a parameter than `p->a->b->c` is not told: a function that frees a list by
+calling itself would never come to an end, one that frees a tree would name all of its paths."""
 
 
 def candidates(program: Program, primitives: Iterable[str]) -> set[int]:
@@ -230,7 +233,7 @@ def _frees(body: ir.Body, row: Row, paths: Paths, meaning: Meaning) -> tuple[Fre
     found: list[Freed] = []
     for subject, frees in releases.items():
         place = names.get(root(subject))
-        if place is None or len({free.accepts for free in frees}) != 1:
+        if place is None or len({free.accepts for free in frees}) != 1 or len(list(walk(subject))) > _MOST_TERMS:
             continue
         number = paths.number(subject)
         whole = isinstance(subject, ir.Name)
