@@ -312,7 +312,8 @@ class Reducer:
         accessed = {n for expr in exprs for n in self._accessed(expr, callee)}
         verdict = self.meaning.catalogue.verdicts.get(callee) if callee else None
         if verdict is not None and verdict.action == "use" and verdict.ptr < len(exprs):
-            accessed.add(self.lvalues.get(bare(exprs[verdict.ptr]), -1))
+            given = bare(exprs[verdict.ptr])
+            accessed.update(self._accessed(given.base) if isinstance(given, ir.AddressOf) else {self.lvalues.get(given, -1)})
         found = tuple(sorted(accessed - {-1}))
         if found:
             yield Use(found, event, line)
