@@ -182,8 +182,11 @@ def _linkage(node: Node, data: bytes) -> int:
 
 
 def _under(node: Node, condition: str, data: bytes) -> str:
-    """Extend the `#if` condition that code stands under."""
-    if node.type not in ("preproc_if", "preproc_ifdef", "preproc_elif"):
+    """Extend the `#if` condition that code stands under; in an `#else` arm the last condition does not hold."""
+    if node.type in ("preproc_else", "preproc_elif", "preproc_elifdef"):
+        outer, _, last = condition.rpartition("; ")
+        condition = f"{outer}; else {last}" if outer else f"else {last}"
+    if node.type not in ("preproc_if", "preproc_ifdef", "preproc_elif", "preproc_elifdef"):
         return condition
     head = node.child_by_field_name("name") or node.child_by_field_name("condition")
     text = text_of(head, data) if head else ""
