@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from kgfplint.checks import Rule
-from kgfplint.checks.sizes import arguments, is_constant, product, terms_of_sum, type_of
+from kgfplint.checks.sizes import arguments, is_bounded, product, terms_of_sum, type_of
 from kgfplint.checks.unit import Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import root, show
@@ -26,24 +26,26 @@ def check(unit: Unit) -> Iterator[Finding]:
         for size in arguments(unit, allocation):
             advice = _offset_of_element(unit, size) or _sum(unit, size, allocation.call.target)
             if advice:
-                message = f"{allocation.name}() is given a sum for a struct and its flexible array; {advice} does not overflow"
-                yield unit.finding(RULE, allocation.call, message)
+                text, bounded = advice
+                message = (f"{allocation.name}() is given a sum for a struct and its flexible array; {text} "
+                           f"{'says so' if bounded else 'does not overflow'}")
+                yield unit.finding(RULE, allocation.call, message, severity=Severity.NOTE if bounded else Severity.WARNING)
                 break
 
 
-def _offset_of_element(unit: Unit, size: ir.Expr) -> str:
-    """Read `offsetof(struct s, items[n])`."""
+def _offset_of_element(unit: Unit, size: ir.Expr) -> tuple[str, bool] | None:
+    """Read `offsetof(struct s, items[n])`; return what to write instead, and whether the count is plainly small."""
     match size:
         case ir.CallResult(ir.Name(name), (of, ir.Index(ir.Name(member), count))) if name in _OFFSETOF:
-            return "" if is_constant(unit, count) else f"struct_size_t({_typed(show(of))}, {member}, {show(count)})"
-    return ""
+            return f"struct_size_t({_typed(show(of))}, {member}, {show(count)})", is_bounded(unit, count)
+    return None
 
 
-def _sum(unit: Unit, size: ir.Expr, target: ir.Expr | None) -> str:
-    """Read `sizeof(header) + n * sizeof(element)` in any order."""
+def _sum(unit: Unit, size: ir.Expr, target: ir.Expr | None) -> tuple[str, bool] | None:
+    """Read `sizeof(header) + n * sizeof(element)` in any order, like the above."""
     terms = list(terms_of_sum(size))
     if len(terms) != 2:
-        return ""
+        return None
     for header, rest in (terms, reversed(terms)):
         repeated = product(unit, rest)
         owner = _header(unit, header)
@@ -55,10 +57,11 @@ def _sum(unit: Unit, size: ir.Expr, target: ir.Expr | None) -> str:
             pointer = header.operand.base if isinstance(header, ir.SizeOf) and isinstance(header.operand, ir.Deref) else None
             if pointer is None and target is not None and tag_of(unit.typing.expanded(target)) == tag_of(owner):
                 pointer = target
+            bounded = all(is_bounded(unit, count) for count in repeated.counts)
             if pointer is not None:
-                return f"struct_size({show(pointer)}, {member}, {counts})"
-            return f"struct_size_t({owner}, {member}, {counts})"
-    return ""
+                return f"struct_size({show(pointer)}, {member}, {counts})", bounded
+            return f"struct_size_t({owner}, {member}, {counts})", bounded
+    return None
 
 
 def _typed(text: str) -> str:

@@ -70,10 +70,13 @@ def terms_of_sum(expr: ir.Expr) -> Iterator[ir.Expr]:
 
 
 def product(unit: Unit, expr: ir.Expr) -> Product | None:
-    """Return the product of a variable count and the size of an element, None for anything else."""
+    """Return the product of a count and the size of an element, None for anything else.
+
+    Where a factor varies, the constant ones are part of the element's size.
+    """
     parts = list(factors(expr))
     sized = [part for part in parts if any(isinstance(term, ir.SizeOf) for term in walk(part)) and is_constant(unit, part)]
-    counts = tuple(part for part in parts if not is_constant(unit, part))
+    counts = tuple(part for part in parts if not is_constant(unit, part)) or tuple(part for part in parts if part not in sized)
     return Product(counts, sized[0]) if sized and counts else None
 
 
@@ -100,6 +103,8 @@ def _constant_name(unit: Unit, name: str) -> bool:
 
 def is_bounded(unit: Unit, expr: ir.Expr) -> bool:
     """Tell whether a count is plainly small: of a byte's type, masked, or limited by a constant."""
+    if is_constant(unit, expr):
+        return True
     for value in {expr, unit.value_of(expr)}:
         if unit.typing.of(value) in _BYTE:
             return True
