@@ -82,7 +82,7 @@ def check(ctx: click.Context, /, paths: Sequence[str], stats: bool, output: str 
     """Lint the C files below each PATH of a kernel tree or of an out-of-tree module."""
     settings = _settings(paths, options)
     with _progress() as progress:
-        report = engine.run([Path(path) for path in paths], settings, progress)
+        report = engine.run([Path(path) for path in paths], settings, progress, measure=stats)
     colour = settings.color == "always" or (settings.color == "auto" and not output and _is_terminal(sys.stdout))
     _write(render(settings.format, report, colour), output)
     if stats:
@@ -194,6 +194,9 @@ def _print_stats(stats: Stats) -> None:
     ]
     for name, value in rows:
         print(f"{name:24} {value:>12}", file=sys.stderr)
+    if stats.fields is not None and stats.fields_resolved is not None:
+        share = 100 * stats.fields_resolved / stats.fields if stats.fields else 100
+        print(f"fields: {stats.fields}, resolved: {stats.fields_resolved} ({share:.1f} %)", file=sys.stderr)
 
 
 def main(args: Sequence[str] | None = None) -> int:

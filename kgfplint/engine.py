@@ -19,7 +19,7 @@ from kgfplint.facts.store import BodyReader, Store, StoreError, remove
 from kgfplint.facts.workers import available_cpus
 from kgfplint.findings import Finding, with_fingerprints
 from kgfplint.gfp import Masks
-from kgfplint.program import Program, link
+from kgfplint.program import Program, fields, link
 from kgfplint.report import Report, Stats
 from kgfplint.source.tree import discover, find_root, kernel_version
 
@@ -65,26 +65,29 @@ class Survey:
             yield path, facts
 
 
-def run(paths: Sequence[Path], settings: Settings, progress: Progress = lambda *_: None) -> Report:
-    """Lint the files below the paths and return the report.
+def run(paths: Sequence[Path], settings: Settings, progress: Progress = lambda *_: None, measure: bool = False) -> Report:
+    """Lint the files below the paths and return the report; `measure` has its stats tell how well types are known.
 
     Raises RunError, CatalogueError or UnknownRule, each with a one-line str, when the run cannot be made.
     """
     checks = select(settings.select, settings.ignore)
     try:
-        return _run(paths, settings, checks, progress)
+        return _run(paths, settings, checks, progress, measure)
     except StoreLost as error:
         log.warning("%s; building it anew", error)
-        return _run(paths, settings, checks, progress)
+        return _run(paths, settings, checks, progress, measure)
 
 
-def _run(paths: Sequence[Path], settings: Settings, checks: Sequence[CheckModule], progress: Progress) -> Report:
+def _run(paths: Sequence[Path], settings: Settings, checks: Sequence[CheckModule], progress: Progress,
+         measure: bool) -> Report:
     # First, so that a mistake in a rules file is told at once.
     catalogue = load([rules_directory(), *map(Path, settings.rules)], _version(_common_root(paths), settings))
     with survey(paths, settings, progress) as found:
         program = linked(found, progress)
         with _timed(found.stats, "checks"):
             findings = analyse(program, found, catalogue, checks, settings, progress)
+        if measure:
+            _count_fields(program, found, settings, progress)
     version = ".".join(map(str, found.version)) if found.version else ""
     # Workers answer in any order; of findings that differ only in their trace the same one must stay.
     ordered = with_fingerprints(sorted(findings, key=repr))
@@ -101,6 +104,12 @@ def analyse(program: Program, found: Survey, catalogue: Catalogue, checks: Seque
     with _timed(found.stats, "summaries"):
         analysis.infer()
     return analysis.check(found.targets)
+
+
+def _count_fields(program: Program, found: Survey, settings: Settings, progress: Progress) -> None:
+    with _timed(found.stats, "fields"):
+        tally = fields.measure(program, found.targets, found.store, found.index.keys, settings.jobs or available_cpus(), progress)
+    found.stats.fields, found.stats.fields_resolved = tally
 
 
 def linked(found: Survey, progress: Progress = lambda *_: None) -> Program:

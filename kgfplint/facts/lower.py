@@ -11,7 +11,7 @@ from tree_sitter import Node
 from kgfplint.facts import ir
 from kgfplint.facts.macros import MacroFunctions
 from kgfplint.facts.outline import summarise
-from kgfplint.facts.records import bindings, enumerators, function_declarator, parameters, records
+from kgfplint.facts.records import bindings, enumerators, function_declarator, local_records, parameters, records
 from kgfplint.facts.statements import Marks, Shallow, Statements
 from kgfplint.facts.types import base_type, declarators, declared, text_of
 from kgfplint.source.syntax import Syntax, parse
@@ -142,6 +142,7 @@ class _File:
             flags |= 0 if whole else ir.DAMAGED
         returns = f"{base} {stars}" if stars else base
         outline, stored = summarise(name, line, last, flags, returns, params, condition, notes, lowered)
+        self.records.extend(local_records(body, self.data, condition))
         self.functions.append(outline)
         self.bodies.append(lowered)
         self.bindings.extend(stored)

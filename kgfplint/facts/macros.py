@@ -14,7 +14,7 @@ from kgfplint.source.syntax import parse
 
 _DEFINE = re.compile(rb"^[ \t]*#[ \t]*define[ \t]+(\w+)\(([^()\n]*)\)((?:[^\n\\]|\\\r?\n|\\(?!\r?\n))*)", re.M)
 _SPLICE = re.compile(rb"\\(\r?\n)")
-_CALL = re.compile(rb"[A-Za-z_]\w*[ \t]*\(")
+_CALL = re.compile(rb"[A-Za-z_]\w*[ \t]*\(|->|\*[ \t]*\)|\bstruct\b")
 _MOST = 6000
 """Bytes of the longest macro body that is lowered: longer ones generate code, they do not act as functions."""
 

@@ -1,8 +1,15 @@
 """From a lowered body to the outline of its function: calls, indirect calls, callbacks handed over, names stored."""
 
+import re
 from collections.abc import Iterator, Mapping
 
 from kgfplint.facts import ir
+from kgfplint.facts.terms import show
+
+_TYPED = (ir.Field, ir.Deref, ir.AddressOf, ir.Index, ir.CallResult, ir.Conditional, ir.Initialiser)
+_WORD = re.compile(r"(?<![\w.>])[A-Za-z_]\w*")
+_LONGEST = 200
+"""Characters of the longest type of a macro's value that is kept."""
 
 
 def root_path(expr: ir.Expr, types: Mapping[str, str]) -> tuple[str, str] | None:
@@ -77,6 +84,9 @@ def summarise(
                     stored.append(ir.Binding(place[0], place[1], value, event.line, name))
             elif isinstance(event.value, ir.Initialiser):
                 _note_initialiser(event, types, name, stored)
+    if flags & ir.MACRO:
+        returns = macro_type(params, body) if flags & ir.EXPRESSION else ""
+        params = declaring(params, body)
     outline = ir.Function(
         name, line, end_line, flags if comes_back else flags | ir.NORETURN, returns, params, condition, annotations,
         tuple(calls.items()),
@@ -84,6 +94,36 @@ def summarise(
         tuple((callee, place, function, at) for (callee, place, function), at in handed.items()),
     )
     return outline, stored
+
+
+def macro_type(params: tuple[ir.Param, ...], body: ir.Body) -> str:
+    """Return the type of the value of a macro: C text, or `typeof(...)` in which `$0` is the first argument; "" if unknown."""
+    values = [event.value for event in _events(body) if isinstance(event, ir.Return) and event.value is not None]
+    value = values[0] if len(values) == 1 else None
+    if isinstance(value, ir.Cast):
+        ctype = value.ctype
+    elif isinstance(value, ir.Name):
+        ctype = next((local.ctype for local in body.locals if local.name == value.id), f"typeof({value.id})")
+    elif isinstance(value, _TYPED):
+        ctype = f"typeof({show(value)})"
+    else:
+        return ""
+    return _placed(ctype, params)
+
+
+def declaring(params: tuple[ir.Param, ...], body: ir.Body) -> tuple[ir.Param, ...]:
+    """Return the parameters of a macro, with a type where the macro declares a variable of that name."""
+    names = {param.name for param in params}
+    types = {local.name: _placed(local.ctype, params) for local in body.locals if local.name in names}
+    return tuple(ir.Param(param.name, types.get(param.name, "")) for param in params) if types else params
+
+
+def _placed(ctype: str, params: tuple[ir.Param, ...]) -> str:
+    """Write `$0`, `$1`, ... for the parameters of a macro in a type; "" for a type that is too long."""
+    if len(ctype) > _LONGEST or "..." in ctype:
+        return ""
+    places = {param.name: f"${place}" for place, param in enumerate(params)}
+    return _WORD.sub(lambda match: places.get(match[0], match[0]), ctype)
 
 
 def _events(body: ir.Body) -> Iterator[ir.Event]:

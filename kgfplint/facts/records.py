@@ -6,9 +6,12 @@ from collections.abc import Iterable, Iterator
 from tree_sitter import Node
 
 from kgfplint.facts import ir
-from kgfplint.facts.types import base_type, declarators, declared, tag_of, text_of
+from kgfplint.facts.types import base_type, declarators, declared, tag_of, text_of, unnamed
 
 _LOWER = re.compile(rb"(?<!\w)[a-z_]\w{2,}")
+_DIGITS = re.compile(r"\d+")
+_DEFINES = re.compile(rb"\b(?:struct|union)\s+(?:\w+\s*)?\{")
+_NO_DEFINITION = ("expression_statement", "return_statement", "init_declarator")
 _RECORDS = ("struct_specifier", "union_specifier")
 
 
@@ -18,7 +21,7 @@ def records(node: Node, data: bytes, condition: str, outer: str = "") -> Iterato
     if fields is None:
         return
     name = node.child_by_field_name("name")
-    tag = text_of(name, data) if name else outer
+    tag = text_of(name, data) if name else outer or unnamed(node)
     nested: list[ir.Record] = []
     members = tuple(_members(fields, data, condition, tag, nested))
     yield ir.Record(node.type.partition("_")[0], tag, members, node.start_point[0] + 1, condition)
@@ -28,7 +31,7 @@ def records(node: Node, data: bytes, condition: str, outer: str = "") -> Iterato
 def _members(fields: Node, data: bytes, condition: str, tag: str, nested: list[ir.Record]) -> Iterator[tuple[str, str, int]]:
     """Yield (name, type, bits or -1) of each member, looking into unnamed structs and `#if` arms."""
     for child in fields.named_children:
-        if child.type.startswith("preproc_"):
+        if child.type == "ERROR" or child.type.startswith("preproc_"):
             yield from _members(child, data, condition, tag, nested)
         elif child.type == "field_declaration":
             yield from _member(child, data, condition, tag, nested)
@@ -40,20 +43,51 @@ def _member(child: Node, data: bytes, condition: str, tag: str, nested: list[ir.
     body = specifier.child_by_field_name("body") if specifier is not None and specifier.type in _RECORDS else None
     synthetic = ""
     if specifier is not None and body is not None:
-        if not names and specifier.child_by_field_name("name") is None:
-            yield from _members(body, data, condition, tag, nested)
+        named = specifier.child_by_field_name("name")
+        if not names and (named is None or b"$" in data[named.start_byte : named.end_byte]):
+            members = tuple(_members(body, data, condition, tag, nested))
+            yield from members
+            if named is not None:
+                yield _group(text_of(named, data), tag, members, child, condition, nested)
             return
         if names:
             first = declared(names[0], "", data)[0]
             synthetic = f"{tag}.{text_of(first, data)}" if first else tag
         nested.extend(records(specifier, data, condition, synthetic))
     base = base_type(specifier, data, synthetic)
-    width = next((c for c in child.named_children if c.type == "bitfield_clause"), None)
-    bits = int(digits[0]) if width is not None and (digits := re.findall(r"\d+", text_of(width, data))) else -1
     for declarator in names:
         name, ctype = declared(declarator, base, data)
-        if name is not None:
-            yield text_of(name, data), ctype, bits
+        if name is not None and name.end_byte > name.start_byte:
+            yield text_of(name, data), ctype, _bits(declarator, data)
+
+
+def _bits(declarator: Node, data: bytes) -> int:
+    """Return the width of a bit-field in bits as far as it is a number (the first in an expression), -1 for other members."""
+    width = declarator.next_named_sibling
+    digits = _DIGITS.search(text_of(width, data)) if width is not None and width.type == "bitfield_clause" else None
+    return int(digits[0]) if digits else -1
+
+
+def local_records(body: Node, data: bytes, condition: str) -> Iterator[ir.Record]:
+    """Yield the records defined inside a function body."""
+    if not _DEFINES.search(data, body.start_byte, body.end_byte):
+        return
+    stack = [body]
+    while stack:
+        node = stack.pop()
+        if node.type in _RECORDS:
+            yield from records(node, data, condition)
+        elif node.type not in _NO_DEFINITION:
+            stack.extend(reversed(node.named_children))
+
+
+def _group(name: str, outer: str, members: tuple[tuple[str, str, int], ...], child: Node, condition: str,
+           nested: list[ir.Record]) -> tuple[str, str, int]:
+    """Return the member that names a group of members (`tag$name` since normalising), its struct is noted."""
+    tag, _, member = name.partition("$")
+    tag = tag or f"{outer}.{member}"
+    nested.append(ir.Record("struct", tag, members, child.start_point[0] + 1, condition))
+    return member, f"struct {tag}", -1
 
 
 def enumerators(node: Node, data: bytes) -> Iterator[tuple[str, str]]:

@@ -24,6 +24,11 @@ def text_of(node: Node, data: bytes) -> str:
     return text if text.isalnum() else _SPACE.sub(" ", text).strip()
 
 
+def unnamed(node: Node) -> str:
+    """Return the tag given to an unnamed struct that no member or global names: its place in the file."""
+    return f"unnamed.{node.start_byte}"
+
+
 def base_type(node: Node | None, data: bytes, synthetic: str = "") -> str:
     """Return the normalised base of a type specifier; `synthetic` names an unnamed struct."""
     if node is None:
@@ -32,7 +37,7 @@ def base_type(node: Node | None, data: bytes, synthetic: str = "") -> str:
     if kind in ("struct_specifier", "union_specifier", "enum_specifier"):
         name = node.child_by_field_name("name")
         word = kind.partition("_")[0]
-        return f"{word} {text_of(name, data) if name else synthetic}"
+        return f"{word} {text_of(name, data) if name else synthetic or unnamed(node)}"
     return text_of(node, data)
 
 
@@ -85,7 +90,7 @@ def pointee(ctype: str) -> str | None:
     if ctype.endswith("*"):
         return ctype[:-1].rstrip()
     if ctype.endswith("]"):
-        return ctype[: ctype.index("[")] + ctype[ctype.index("]") + 1 :]
+        return ctype[: ctype.rindex("[")]
     return None
 
 

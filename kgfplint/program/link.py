@@ -52,7 +52,7 @@ class Program:
         self.names: dict[str, int] = {}
         self.name_list: list[str] = []
         self.defined: dict[str, list[int]] = {}
-        self.macros: dict[str, list[tuple[int, str]]] = {}
+        self.macros = self.types.macros
         self.enumerators: dict[str, str] = {}
         self.exports: set[str] = set()
         self.noreturn: set[str] = set()
@@ -206,7 +206,7 @@ def _add_types(program: Program, file: int, facts: ir.FileFacts) -> None:
         if not known or known[-1][1] != ctype:
             known.append((file, sys.intern(ctype)))
     for name, returns, _ in facts.prototypes:
-        types.returns.setdefault(name, sys.intern(returns))
+        types.add_result(file, name, sys.intern(returns))
     for name, value in facts.macros:
         program.macros.setdefault(name, []).append((file, value))
     program.enumerators.update(facts.enumerators)
@@ -224,8 +224,9 @@ def _add_function(
               _share(program, params), function.annotations)  # type: ignore[arg-type]
     program.rows.append(row)
     program.defined.setdefault(name, []).append(number)
-    if function.returns:
-        program.types.returns[name] = row.returns
+    program.types.add_result(file, name, row.returns)
+    if function.flags & ir.MACRO:
+        program.types.add_macro(file, name, row.params)
     for callee, line in function.calls:
         program.call_names.append(program.number(callee))
         program.call_lines.append(line)

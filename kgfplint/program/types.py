@@ -1,16 +1,28 @@
 """Types across files: struct members, typedefs, globals and results, and the type of an expression."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import TypeVar
 
 from kgfplint.facts import ir
+from kgfplint.facts.lower import lower
+from kgfplint.facts.terms import show, substitute
 from kgfplint.facts.types import pointee, tag_of
 from kgfplint.program.includes import Includes
+from kgfplint.source.words import SIZES, syntax_rules
 
-_TYPEOF = re.compile(r"(?:__)?(?:typeof|typeof__|auto_type)\w*\s*\((.*)\)(\W*)$")
-_PATH = re.compile(r"^[*&(\s]*\w+(?:(?:->|\.)\w+|\[\w*\])*\)?$")
-_ENTRY = ("container_of", "_entry", "_entry_or_null", "_entry_rcu", "container_of_const", "_entry_safe")
-_CHAR = ("char", "unsigned char")
+Choice = TypeVar("Choice")
+_PLACE = re.compile(r"\$(\d+)")
+_TYPEOF = re.compile(r"(?:__)?typeof(?:__)?\s*(?=\()")
+_TYPE = re.compile(r"(?:struct |union )?\w+(?: ?\*)*")
+_PATH = re.compile(r"\w+(?:\.\w+)*")
+_TAG = re.compile(r"[A-Za-z_]\w*")
+_DEPTH = 12
+"""Macros and typeofs that may stand for one another before a type counts as unknown."""
+_SCALARS = frozenset({*SIZES, "void", "unsigned", "signed", "unsigned int", "unsigned long", "unsigned char", "enum"})
+_VALUES: dict[str, str] = {name: shape for shape, names in syntax_rules()["macro_values"].items() for name in names}
+_ENTRY: tuple[str, ...] = tuple(syntax_rules()["macro_entries"]["suffixes"])
 
 
 class Members(dict[str, str]):
@@ -27,33 +39,57 @@ class Members(dict[str, str]):
 
 
 class Types:
-    """All named types of a program."""
+    """All named types of a program: structs, typedefs, globals, results, and the macros that stand for any of them."""
 
     def __init__(self) -> None:
         """Start empty; linking fills the tables."""
         self.records: dict[str, list[Members]] = {}
         self.typedefs: dict[str, list[tuple[int, str]]] = {}
         self.globals: dict[str, list[tuple[int, str]]] = {}
-        self.returns: dict[str, str] = {}
+        self.returns: dict[str, list[tuple[int, str]]] = {}
+        self.macros: dict[str, list[tuple[int, str]]] = {}
+        self.declaring: dict[str, list[tuple[int, tuple[str, ...]]]] = {}
         self.includes: Includes | None = None
 
+    def add_result(self, file: int, name: str, ctype: str) -> None:
+        """Note what a function or macro of `file` returns, unless it is nothing that has members."""
+        if ctype and ctype not in _SCALARS:
+            known = self.returns.setdefault(name, [])
+            if not known or known[-1] != (file, ctype):
+                known.append((file, ctype))
+
+    def add_macro(self, file: int, name: str, params: tuple[ir.Param, ...]) -> None:
+        """Note the types with which a function-like macro declares its parameters, if it does."""
+        if any(param.ctype for param in params):
+            self.declaring.setdefault(name, []).append((file, tuple(param.ctype for param in params)))
+
+    def ranked(self, file: int, choices: list[tuple[int, Choice]]) -> Iterator[Choice]:
+        """Yield the definitions that `file` may mean: its own, those of headers it includes, the others."""
+        if len(choices) == 1 or self.includes is None:
+            yield from (found for _, found in choices)
+            return
+        yield from (found for where, found in choices if where == file)
+        seen = [where != file and self.includes.sees(file, where) for where, _ in choices]
+        yield from (found for (_, found), sees in zip(choices, seen, strict=True) if sees)
+        yield from (found for (where, found), sees in zip(choices, seen, strict=True) if not sees and where != file)
+
     def _nearest(self, file: int, choices: list[tuple[int, str]]) -> str:
-        """Choose the definition of this file, else of a header it includes, else the first."""
-        if len(choices) > 1:
-            for where, ctype in choices:
-                if where == file:
-                    return ctype
-            if self.includes is not None:
-                for where, ctype in choices:
-                    if self.includes.sees(file, where):
-                        return ctype
-        return choices[0][1]
+        return next(self.ranked(file, choices))
+
+    def macro(self, file: int, name: str, shape: re.Pattern[str]) -> str:
+        """Return what an object-like macro stands for, "" if it is none or has not the given shape."""
+        choices = self.macros.get(name)
+        text = self._nearest(file, choices).strip("() ") if choices else ""
+        return text if text != name and shape.fullmatch(text) else ""
 
     def record(self, file: int, tag: str, member: str = "") -> Members | None:
         """Return the definition of a struct tag as `file` sees it; with `member`, one that has it."""
         found = self.records.get(tag)
         if not found:
-            return None
+            meant = self.macro(file, tag, _TAG)
+            found = self.records.get(meant)
+            if not found:
+                return None
         if len(found) > 1:
             having = [m for m in found if not member or member in m]
             for members in having:
@@ -72,9 +108,10 @@ class Types:
         for _ in range(6):
             base, rest = split(ctype)
             choices = self.typedefs.get(base)
-            if not choices:
+            meant = self._nearest(file, choices) if choices else self.macro(file, base, _TYPE)
+            if not meant:
                 return ctype
-            ctype = join(self._nearest(file, choices), rest)
+            ctype = join(meant, rest)
         return ctype
 
     def member_type(self, file: int, ctype: str, member: str) -> str:
@@ -86,7 +123,14 @@ class Types:
         if member.startswith("#"):
             place = int(member[1:])
             return members[members.order[place]] if place < len(members.order) else ""
-        return members.get(member, "")
+        return members.get(member) or self._macro_member(file, ctype, member)
+
+    def _macro_member(self, file: int, ctype: str, member: str) -> str:
+        """Return the type of a member whose name is a macro for a path of members (`sk_state`), "" for others."""
+        meant = self.macro(file, member, _PATH)
+        for step in meant.split(".") if meant else ():
+            ctype = self.member_type(file, ctype, step) if ctype else ""
+        return ctype if meant else ""
 
     def owner(self, file: int, root: str, path: str) -> tuple[str, str]:
         """Follow a root type and a dotted path; return (tag, member) of the last step, ("", member) if lost."""
@@ -108,7 +152,8 @@ class Types:
             choices = self.globals.get(root[1:])
             return self._nearest(file, choices) if choices else ""
         if root.startswith("()"):
-            return self.returns.get(root[2:], "")
+            choices = self.returns.get(root[2:])
+            return self._nearest(file, choices) if choices else ""
         if "struct " not in root and "union " not in root and root in self.records:
             return "struct " + root
         return root
@@ -116,8 +161,16 @@ class Types:
 
 def split(ctype: str) -> tuple[str, str]:
     """Split a type into its base and its derivations."""
-    for at, letter in enumerate(ctype):
-        if letter in "*[(" and not ctype.startswith("typeof"):
+    start = 0
+    if typeof := _TYPEOF.match(ctype):
+        depth = 0
+        for start in range(typeof.end(), len(ctype)):
+            depth += (ctype[start] == "(") - (ctype[start] == ")")
+            if depth == 0:
+                break
+        start += 1
+    for at in range(start, len(ctype)):
+        if ctype[at] in "*[(":
             return ctype[:at].rstrip(), ctype[at:]
     return ctype, ""
 
@@ -127,14 +180,46 @@ def join(base: str, rest: str) -> str:
     return f"{base} {rest}" if rest.startswith("*") and not base.endswith("*") else base + rest
 
 
+@lru_cache(maxsize=1 << 15)
+def expression(text: str) -> ir.Expr:
+    """Return C text as an expression, Unknown if it is none."""
+    bodies = lower(f"int f(void)\n{{\n\treturn {text};\n}}\n".encode()).bodies
+    blocks = bodies[0].blocks if bodies else ()
+    values = (event.value for block in blocks for event in block.events if isinstance(event, ir.Return))
+    return next(values, None) or ir.Unknown(text)
+
+
+def names_of(types: Types, file: int, params: tuple[ir.Param, ...], body: ir.Body) -> dict[str, str]:
+    """Return the types of what a function declares, by name: parameters, locals, and locals that a macro declares."""
+    names = {param.name: param.ctype for param in params}
+    names.update((local.name, local.ctype) for local in body.locals)
+    for block in body.blocks:
+        for event in block.events:
+            if isinstance(event, ir.Call) and isinstance(event.callee, ir.Name) and event.callee.id in types.declaring:
+                shapes = next(types.ranked(file, types.declaring[event.callee.id]))
+                for shape, argument in zip(shapes, event.args, strict=False):
+                    if shape and isinstance(argument, ir.Name):
+                        names.setdefault(argument.id, placed(shape, event.args))
+    return names
+
+
+def placed(shape: str, args: tuple[ir.Expr, ...]) -> str:
+    """Return a macro's type with the arguments at their places `$0`, `$1`, ..."""
+    if "$" not in shape:
+        return shape
+    words = [show(arg) if isinstance(arg, ir.Name | ir.TypeName) else f"({show(arg)})" for arg in args]
+    return _PLACE.sub(lambda match: words[int(match[1])] if int(match[1]) < len(words) else "", shape)
+
+
 class Typing:
     """The types of expressions inside one function."""
 
     def __init__(self, types: Types, file: int, names: Mapping[str, str]) -> None:
-        """`names` maps locals and parameters to their types."""
+        """`names` maps locals and parameters to their types (see names_of)."""
         self._types = types
         self._file = file
         self._names = names
+        self._depth = 0
 
     def of(self, expr: ir.Expr) -> str:
         """Return the normalised type of an expression, "" if unknown."""
@@ -152,14 +237,14 @@ class Typing:
                 return join(below, "*") if below else ""
             case ir.Cast(ctype, _):
                 return self._resolved(ctype)
-            case ir.CallResult(ir.Name(name), args):
-                return self._result(name, args)
+            case ir.CallResult(callee, args):
+                return self._result(callee.id, args) if isinstance(callee, ir.Name) else self._returned(self.of(callee))
             case ir.Conditional(_, then, other):
                 return self.of(then) or self.of(other)
             case ir.Binary(op, left, right) if op in ("+", "-"):
                 return self.of(left) or self.of(right)
-            case ir.Initialiser(ctype, _):
-                return ctype
+            case ir.Initialiser(ctype, _) | ir.TypeName(ctype):
+                return self._resolved(ctype)
         return ""
 
     def expanded(self, expr: ir.Expr) -> str:
@@ -173,34 +258,49 @@ class Typing:
 
     def _name(self, name: str) -> str:
         ctype = self._names.get(name)
-        return self._resolved(ctype) if ctype else self._types.root_type(self._file, "@" + name)
+        if ctype:
+            return self._resolved(ctype)
+        known = self._types.root_type(self._file, "@" + name)
+        if known:
+            return self._resolved(known)
+        return self._first(expression(text) for text in self._types.ranked(self._file, self._types.macros.get(name, [])))
 
-    def _resolved(self, ctype: str) -> str:
+    def _first(self, choices: Iterable[ir.Expr]) -> str:
+        """Return the first type among those of expressions that macros stand for."""
+        if self._depth >= _DEPTH:
+            return ""
+        self._depth += 1
+        found = next((ctype for choice in choices if (ctype := self.of(choice))), "")
+        self._depth -= 1
+        return found
+
+    def _resolved(self, ctype: str, args: tuple[ir.Expr, ...] = ()) -> str:
+        """Return the type that `typeof(...)` means, "" if unknown; `$0` is the first of the arguments of a macro."""
         match = _TYPEOF.match(ctype)
         if not match:
-            return ctype
-        inner, rest = match.group(1).strip(), match.group(2).strip()
-        if not _PATH.match(inner):
-            return inner + " " + rest if inner.startswith(("struct ", "union ")) else ""
-        stars = len(inner) - len(inner.lstrip("*( "))
-        words = re.split(r"->|\.", re.sub(r"\[\w*\]", "", inner.strip("*&() ")))
-        ctype = self._name(words[0]) if self._names.get(words[0], "") != ctype else ""
-        for word in words[1:]:
-            ctype = self._types.member_type(self._file, ctype, word)
-        for _ in range(inner[:stars].count("*")):
-            ctype = pointee(ctype) or ""
-        return join(ctype, rest) if rest and ctype else ctype
+            return placed(ctype, args)
+        base, rest = split(ctype)
+        inner = base[match.end() + 1 : -1]
+        if inner.startswith(("struct ", "union ")):
+            return join(inner, rest)
+        known = self._first([substitute(expression(inner), {f"${place}": arg for place, arg in enumerate(args)})])
+        return join(known, rest) if known else ""
+
+    def _returned(self, ctype: str) -> str:
+        """Return what a function, or a pointer to one, returns."""
+        ctype = self._types.expand(self._file, ctype).rstrip("* ")
+        return ctype.removesuffix("()").rstrip() if ctype.endswith("()") else ""
 
     def _result(self, name: str, args: tuple[ir.Expr, ...]) -> str:
+        shape = _VALUES.get(name)
+        if shape and (found := self._resolved(shape, args)):
+            return found
         for argument in args:
             if isinstance(argument, ir.TypeName):
                 return argument.ctype + " *" if not argument.ctype.endswith("*") or name.endswith(_ENTRY) else argument.ctype
         if len(args) == 3 and name.endswith(_ENTRY) and isinstance(args[1], ir.Name):
             return f"struct {args[1].id} *"
-        known = self._types.returns.get(name, "")
-        if known or not args:
-            return known
-        if name.startswith(("rcu_dereference", "srcu_dereference", "this_cpu_ptr", "per_cpu_ptr", "raw_cpu_ptr", "smp_load_acquire",
-                            "get_cpu_ptr", "rtnl_dereference", "rcu_access_pointer", "no_free_ptr")):
-            return self.of(args[0])
-        return ""
+        for shape in self._types.ranked(self._file, self._types.returns.get(name, [])):
+            if found := self._resolved(shape, args):
+                return found
+        return self._returned(self._names.get(name, "") or self._types.root_type(self._file, "@" + name))

@@ -12,12 +12,18 @@ from kgfplint.findings import Finding, Severity
 
 @dataclass
 class Stats:
-    """What a run read: counts, files left out by reason, and wall-clock seconds by stage."""
+    """What a run read: counts, files left out by reason, and wall-clock seconds by stage.
+
+    `fields` counts the expressions `x->field` and `x.field`, `fields_resolved` those of them whose struct is
+    known to have such a member; both None when they were not asked for.
+    """
 
     files: int = 0
     functions: int = 0
     functions_with_errors: int = 0
     lines: int = 0
+    fields: int | None = None
+    fields_resolved: int | None = None
     skipped: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 

@@ -14,7 +14,7 @@ SCHEMA = 1
 
 def render(report: Report, colour: bool) -> Iterator[str]:
     """Yield the JSON text; colour does not apply. Bytes of a path that are not UTF-8 are lone surrogates."""
-    stats = asdict(report.stats)
+    stats = {name: value for name, value in asdict(report.stats).items() if value is not None}
     stats["seconds"] = {stage: round(seconds, 3) for stage, seconds in report.stats.seconds.items()}
     document = {
         "schema": SCHEMA,

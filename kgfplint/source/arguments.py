@@ -14,6 +14,7 @@ _BUILTIN_ARGUMENT = re.compile(rb"([(,])\s*\b(?=[cvuslifd\d])(?:(" + _BUILTIN + 
 _NUMBER = re.compile(rb"\d+[uUlL]*|\d+[eE]\d+|0[bB][01]+[uUlL]*")
 _SIZE_OF_VALUE = re.compile(rb"__alignof__(?=\s*(?:\(\s*\*|[^\s(]))")
 _TYPEOF_CAST = re.compile(rb"typeof(?:__)?\s*" + ARGS + rb"[\s*]*\)(?=\s*[\w~(*&-])")
+_TYPEOF_NAME = re.compile(rb"(?:__)?typeof(?:__)?[ \t]*" + ARGS + rb"(?=[\s*]*[A-Za-z_])")
 _TAG_ARGUMENTS = tuple(
     re.compile(word + rb"\s+\b\w+\b(?:\s+const\b|\s*\*)*(?=\s*[,)])") for word in (b"struct", b"union", b"enum")
 )
@@ -37,7 +38,7 @@ _LOCAL_LABEL = re.compile(rb"\b__label__\b[^;{}]*;")
 
 
 def rewrite_arguments(canvas: Canvas, regions: Regions) -> None:
-    """Rewrite what stands inside expressions; notes "type_argument", "case_range", "offsetof", "asm", "glue"."""
+    """Rewrite what stands inside expressions; notes "type_argument", "case_range", "offsetof", "asm", "glue", "typeof"."""
     text = canvas.text
     if b"asm" in text:
         for match in _ASM.finditer(text):
@@ -63,6 +64,7 @@ def rewrite_arguments(canvas: Canvas, regions: Regions) -> None:
             canvas.put(match.start(), b"  sizeof   ")
     if b"typeof" in text:
         _typeof_casts(canvas)
+        _typeof_declarations(canvas)
     if b"..." in text:
         _case_ranges(canvas)
     _glued_strings(canvas)
@@ -164,6 +166,14 @@ def _typeof_casts(canvas: Canvas) -> None:
         if opening >= 0 and not text[opening + 1 : match.start()].strip(b" \t\n_") and not canvas.word_before(opening):
             canvas.note("cast", opening, match.end())
             canvas.blank(opening, match.end())
+
+
+def _typeof_declarations(canvas: Canvas) -> None:
+    """Let the type of an expression read as a name where it declares something."""
+    for match in _TYPEOF_NAME.finditer(canvas.text):
+        if b"\n" not in match[0] and not canvas.word_before(match.start()).endswith(b"_"):
+            canvas.note("typeof", match.start(), match.end())
+            canvas.put(match.start(), b"typeof".ljust(len(match[0]), b"_"))
 
 
 def _case_ranges(canvas: Canvas) -> None:

@@ -7,6 +7,7 @@ from kgfplint.source.arguments import rewrite_arguments
 from kgfplint.source.blocks import rewrite_blocks
 from kgfplint.source.canvas import Canvas, Note
 from kgfplint.source.conditionals import settle_conditionals
+from kgfplint.source.members import rewrite_members
 from kgfplint.source.regions import Regions
 from kgfplint.source.statements import rewrite_statements
 from kgfplint.source.toplevel import rewrite_toplevel
@@ -31,6 +32,7 @@ def normalise(data: bytes) -> Normalised:
         settle_conditionals(canvas)
     blank_annotations(canvas)
     regions = Regions(canvas)
+    rewrite_members(canvas, regions)
     rewrite_toplevel(canvas, regions)
     rewrite_statements(canvas, regions)
     rewrite_arguments(canvas, regions)

@@ -14,7 +14,10 @@ PARSER = Parser(LANGUAGE)
 
 
 class Syntax(NamedTuple):
-    """A parsed file: the original bytes, the normalised ones, what was taken out, and the tree of the latter."""
+    """A parsed file: the original bytes, the normalised ones, what was taken out, and the tree of the latter.
+
+    `typeof(x)` in a declaration was a single name when the tree was made; in `text` it stands as it was written.
+    """
 
     data: bytes
     text: bytes
@@ -25,4 +28,11 @@ class Syntax(NamedTuple):
 def parse(data: bytes) -> Syntax:
     """Return the syntax of one C file; never raises, whatever the bytes."""
     text, notes = normalise(data)
-    return Syntax(data, text, notes, PARSER.parse(text))
+    tree = PARSER.parse(text)
+    written = [note for note in notes if note.kind == "typeof"]
+    if written:
+        restored = bytearray(text)
+        for note in written:
+            restored[note.start : note.end] = data[note.start : note.end]
+        text = bytes(restored)
+    return Syntax(data, text, notes, tree)

@@ -11,14 +11,14 @@ _WORD_BEFORE_WORD = re.compile(rb"(__[a-z]\w*)\b\s+(?=__[a-z]|static\b|void\b|in
 _MACRO_HEAD = re.compile(
     rb"((?:(?:static|inline|extern)\s+)*)(?!(?:static|inline|extern)\s)([A-Za-z_]\w*)\b\s*(" + ARGS + rb")\s*\Z"
 )
-_DEFINES = re.compile(
-    rb"((?:(?:static|extern|const)\s+)+)([A-Za-z_]\w*)\b\s*(\((?!)[^(),]*,[^()]*(?:\([^()]*\)[^()]*)*\))\s*(?:=\s*)?\Z"
+_DECLARES = re.compile(
+    rb"(?:(?:static|extern|const)\s+)*(D(?:EFINE|ECLARE)_[A-Z_]+)\s*\(\s*([^(),]+?)\s*,\s*(\w+)\s*(?:,[^(),]*)?(\))\s*(?:=|\Z)"
 )
-_TYPED = re.compile(rb"\(\s*((?:struct|union|enum)\s+\w+[\s*]*|[a-z]\w*[\s*]+)\s*(,)\s*(\w+)\s*\)")
 _SPACE = re.compile(rb"\s*")
 _HEAD = re.compile(rb"([A-Za-z_]\w*\b(?:[\s*]+[A-Za-z_]\w*\b)*[\s*]*)\(")
 _WORD = re.compile(rb"[A-Za-z_]\w*")
 _TRAILING = re.compile(rb"\)\s*([A-Za-z_]\w*(?:\s*" + ARGS + rb")?)\s*\Z")
+_TYPED = frozenset(name.encode() for name in syntax_rules()["macro_declarations"]["typed"])
 _MACROS: dict[bytes, dict[str, object]] = {name.encode(): rule for name, rule in syntax_rules()["macro_functions"].items()}
 
 
@@ -80,22 +80,13 @@ def _item(canvas: Canvas, start: int, end: int) -> int:
         else:
             canvas.blank(call.start(1), stop)
         start = call.end()
-    defines = _DEFINES.match(canvas.text, start, end)
-    if defines:
-        _definition(canvas, defines)
+    declares = _DECLARES.match(text, start, end)
+    if declares and declares[1] in _TYPED:
+        canvas.note("macro_declaration", declares.start(1), declares.end(1))
+        canvas.blank(declares.start(1), declares.start(2))
+        canvas.blank(declares.end(2), declares.start(3))
+        canvas.blank(declares.end(3), declares.end(4))
     return start
-
-
-def _definition(canvas: Canvas, match: re.Match[bytes]) -> None:
-    """Let `static DEFINE_X(type, name)` read as a declaration of name, and others as a plain call."""
-    typed = _TYPED.match(canvas.text, match.start(3), match.end(3))
-    if typed:
-        canvas.note("macro_declaration", match.start(2), match.end(2))
-        canvas.blank(match.start(2), match.start(3) + 1)
-        canvas.blank(typed.start(2), typed.end(2))
-        canvas.blank(match.end(3) - 1, match.end(3))
-    else:
-        canvas.blank(match.start(1), match.end(1))
 
 
 def _function_head(canvas: Canvas, start: int, end: int) -> None:
