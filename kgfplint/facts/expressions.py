@@ -1,6 +1,5 @@
 """Lowering expressions: syntax nodes to IR expressions, with call and assignment events on the way."""
 
-import re
 import sys
 from collections.abc import Callable, Mapping
 
@@ -8,6 +7,7 @@ from tree_sitter import Node
 
 from kgfplint.facts import ir
 from kgfplint.facts.cfg import Builder, OpenBlock
+from kgfplint.facts.terms import integer
 from kgfplint.facts.types import descriptor, text_of
 
 TRANSPARENT = frozenset({"likely", "unlikely", "READ_ONCE", "ACCESS_ONCE", "data_race", "__builtin_expect"})
@@ -21,19 +21,6 @@ NORETURN = frozenset({"BUG", "panic", "do_exit", "unreachable", "__builtin_unrea
 """Functions and macros that never return."""
 
 _PLAIN = ("assignment_expression", "update_expression", "comma_expression")
-_INTEGER = re.compile(r"(0[xX][0-9a-fA-F]+|0[bB][01]+|\d+)[uUlL]*$")
-
-
-def integer(text: str) -> int | None:
-    """Return the value of a C integer literal, None for anything else."""
-    sign, text = (-1, text[1:].lstrip()) if text[:1] == "-" else (1, text)
-    match = _INTEGER.match(text)
-    if not match:
-        return None
-    digits = match.group(1)
-    if len(digits) > 1 and digits[0] == "0" and digits.isdigit():
-        return sign * int(digits, 8) if all(c < "8" for c in digits) else None
-    return sign * int(digits, 0)
 
 
 class Expressions:
@@ -310,9 +297,14 @@ class Expressions:
 
     def _unknown(self, node: Node) -> ir.Expr:
         if node.type == "ERROR" or node.type.startswith("gnu_asm") or node.type in ("extension_expression", "generic_expression"):
-            for child in node.named_children:
-                if child.type in self._kinds and child.type != "string_literal":
-                    self.expr(child)
+            operand = node.child_by_field_name("value")
+            for child in [operand] if operand else node.named_children:
+                if child.type.startswith("gnu_asm"):
+                    self._unknown(child)
+                elif child.type in self._kinds and child.type != "string_literal":
+                    value = self.expr(child)
+                    if node.type == "gnu_asm_output_operand":
+                        self.flow.emit(ir.Assign(value, ir.Unknown("asm"), "", *self.place(child)))
         return ir.Unknown(self.data[node.start_byte : min(node.end_byte, node.start_byte + 40)].decode("utf-8", "replace"))
 
     def _calls(self, node: Node) -> bool:

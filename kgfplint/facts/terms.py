@@ -1,13 +1,27 @@
-"""Working with expressions: printing them as C, walking, substituting, and normal forms of conditions."""
+"""Working with expressions: reading and printing them as C, walking, substituting, and normal forms of conditions."""
 
+import re
 from collections.abc import Iterator, Mapping
 
 from kgfplint.facts import ir
 
+_INTEGER = re.compile(r"(0[xX][0-9a-fA-F]+|0[bB][01]+|\d+)[uUlL]*$")
 _FLIPPED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 _MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "==": "==", "!=": "!="}
 ZERO = ir.Number(0)
 NULL = ir.Name("NULL")
+
+
+def integer(text: str) -> int | None:
+    """Return the value of a C integer literal, None for anything else."""
+    sign, text = (-1, text[1:].lstrip()) if text[:1] == "-" else (1, text)
+    match = _INTEGER.match(text)
+    if not match:
+        return None
+    digits = match.group(1)
+    if len(digits) > 1 and digits[0] == "0" and digits.isdigit():
+        return sign * int(digits, 8) if all(c < "8" for c in digits) else None
+    return sign * int(digits, 0)
 
 
 def show(expr: ir.Expr) -> str:
