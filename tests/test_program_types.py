@@ -25,14 +25,14 @@ TYPES = {
     "x->self->next": "struct s *", "x->y": "int", "x->box.n": "int", "(struct t *)x": "struct t *",
     "make(1)": "struct s *", "make(1)->at": "struct inner *", "one.next": "struct s *", "table[3]": "struct s *",
     "table[3]->buf": "u8[16]", "a ? x : NULL": "struct s *", "x + 1": "struct s *", "list[1].at": "struct inner *",
-    "container_of(p, struct s, in)": "struct s *", "again": "struct s *", "nobody": "", "x->nothing": "",
+    "container_of(p, struct s, in)": "struct s *", "again": "struct s *", "grid[1]": "u8[2]", "nobody": "", "x->nothing": "",
     "unknown(x)": "",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("expr", TYPES)
 def test_types_of_expressions(expr):
-    text = f'#include <t.h>\nvoid f(struct s *x, void *p, struct s list[4], int a)\n{{\n\ttypeof(x) again;\n\tg({expr});\n}}\n'
+    text = f'#include <t.h>\nvoid f(struct s *x, void *p, struct s list[4], u8 grid[4][2], int a)\n{{\n\ttypeof(x) again;\n\tg({expr});\n}}\n'
     unit = Tree({"include/t.h": HEADER, "a.c": text}).unit("f")
     [call] = [call for call in unit.calls if call.callee.id == "g"]
     assert unit.typing.of(call.args[0]) == TYPES[expr]
@@ -68,5 +68,5 @@ def test_a_pointer_leads_where_it_was_taken(ctype):
 
 
 def test_the_element_of_an_array():
-    assert [pointee(ctype) for ctype in ("u8[16]", "u8[4][2]", "struct s *[8]", "struct s **", "int")] == [
+    assert [pointee(ctype) for ctype in ("u8[16]", "u8[2][4]", "struct s *[8]", "struct s **", "int")] == [
         "u8", "u8[2]", "struct s *", "struct s *", None]
