@@ -32,7 +32,8 @@ TYPES = {
 
 @pytest.mark.parametrize("expr", TYPES)
 def test_types_of_expressions(expr):
-    text = f'#include <t.h>\nvoid f(struct s *x, void *p, struct s list[4], u8 grid[4][2], int a)\n{{\n\ttypeof(x) again;\n\tg({expr});\n}}\n'
+    params = "struct s *x, void *p, struct s list[4], u8 grid[4][2], int a"
+    text = f'#include <t.h>\nvoid f({params})\n{{\n\ttypeof(x) again;\n\tg({expr});\n}}\n'
     unit = Tree({"include/t.h": HEADER, "a.c": text}).unit("f")
     [call] = [call for call in unit.calls if call.callee.id == "g"]
     assert unit.typing.of(call.args[0]) == TYPES[expr]
