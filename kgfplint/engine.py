@@ -99,7 +99,7 @@ def analyse(program: Program, found: Survey, catalogue: Catalogue, checks: Seque
             settings: Settings, progress: Progress) -> list[Finding]:
     """Return the findings of the checks in the survey's target files, in any order."""
     masks = Masks.of_tree(found.root, found.version)
-    job = Job(program, catalogue, masks, found.store.path, found.index.keys, {}, checks)
+    job = Job(program, catalogue, masks, found.store.path, found.index.keys, {}, checks=checks)
     analysis = Analysis(job, settings.jobs or available_cpus(), found.store.release, progress)
     with _timed(found.stats, "summaries"):
         analysis.infer()

@@ -25,24 +25,28 @@ def check(unit: Unit) -> Iterator[Finding]:
         target = allocation.call.target
         if old is None or target is None or bare(old) != bare(target) or allocation.alloc.managed:
             continue
-        if is_zero(old) or unit.meaning.masks.has(allocation.mask, "__GFP_NOFAIL") or _kept(unit, allocation, bare(old)):
+        if is_zero(old) or unit.meaning.masks.has(allocation.mask, "__GFP_NOFAIL"):
+            continue
+        kept = _kept(unit, allocation, bare(old))
+        if kept == "saved":
             continue
         # The caller of a parameter still has its own copy, if it knows what to do with it.
-        severity = Severity.WARNING if root(old) in params and isinstance(bare(old), ir.Name) else RULE.severity
+        passed = root(old) in params and isinstance(bare(old), ir.Name)
+        severity = Severity.NOTE if kept else Severity.WARNING if passed else RULE.severity
         message = (f"when {allocation.name}() fails it returns NULL and leaves {show(old)} allocated, "
-                   f"but this overwrites {show(old)}; store the result elsewhere first")
+                   f"but this overwrites {show(old)}{' (a copy)' if kept else ''}; store the result elsewhere first")
         yield unit.finding(RULE, allocation.call, message, severity=severity)
 
 
-def _kept(unit: Unit, allocation: Allocation, old: ir.Expr) -> bool:
-    """Tell whether another variable holds the old pointer, or the pointer was only a copy of one."""
+def _kept(unit: Unit, allocation: Allocation, old: ir.Expr) -> str:
+    """Tell whether another variable "saved" the old pointer, or the pointer was only a "copy" of one; else ""."""
     for event in unit.events():
         if isinstance(event, ir.Assign) and not event.op and event.line <= allocation.call.line:
             # A copy that moves on, as a cursor does, keeps nothing.
             holder = bare(event.target)
             stays = not isinstance(holder, ir.Name) or len(unit.values.get(holder.id, ())) == 1
             if bare(event.value) == old and holder != old and stays:
-                return True
+                return "saved"
             if isinstance(old, ir.Name) and event.target == old and isinstance(bare(event.value), ir.Field | ir.Deref | ir.Index):
-                return True
-    return False
+                return "copy"
+    return ""

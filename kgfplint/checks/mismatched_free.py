@@ -6,9 +6,11 @@ from kgfplint.catalogue import Free
 from kgfplint.checks import Rule
 from kgfplint.checks.unit import Unit
 from kgfplint.facts import ir
-from kgfplint.findings import Finding, Severity
-from kgfplint.ownership.ops import Site
+from kgfplint.facts.terms import bare, show
+from kgfplint.findings import Finding, Severity, Step
+from kgfplint.ownership.ops import Release, Site
 from kgfplint.ownership.paths import Incident
+from kgfplint.ownership.provenance import key_of, of_local
 
 RULE = Rule(
     code="KGF401",
@@ -31,6 +33,41 @@ def check(unit: Unit) -> Iterator[Finding]:
         if site.alloc.family not in release.free.accepts and not _implements(unit, site, release.free):
             told.add(release.number)
             yield _finding(unit, incident, site, release.free)
+    known = {i.free.number for i in unit.paths.incidents.values() if i.free is not None and i.origin.site is not None}
+    for release in unit.paths.releases:
+        if release.number not in known | told and isinstance(release.event, ir.Call):
+            told.add(release.number)
+            yield from _by_provenance(unit, release, release.event)
+
+
+def _by_provenance(unit: Unit, release: Release, event: ir.Call) -> Iterator[Finding]:
+    """Judge memory that no path of this function shows the origin of by where all memory of its kind comes from."""
+    subject, free = bare(release.argument), release.free
+    catalogue = unit.meaning.catalogue
+    assigned = unit.values.get(subject.id) if isinstance(subject, ir.Name) else None
+    local = of_local(assigned, unit.meaning, unit.file) if assigned else None
+    key = key_of(subject, unit.typing, unit.path, unit.types)
+    made = unit.provenance.get(key, ())
+    families = local or {source.family for source in made}
+    if not families or families & set(free.accepts) or free.flavour in ("put", "callback"):
+        return
+    if any(catalogue.families[f].object for f in (*families, *free.accepts) if f in catalogue.families):
+        return
+    family = min(families)
+    title = catalogue.families[family].title if family in catalogue.families else family
+    fitting = catalogue.frees_of.get(family, ())
+    trace = [Step(source.path, source.line, source.function, f"{source.alloc}() allocates {what_of(key)}") for source in made[:1]]
+    near = local is None and any(source.path == unit.path for source in made) and key.startswith("struct ")
+    what = f"every {what_of(key)}" if local is None else show(subject)
+    message = (f"{what} of this program is {title}, but {free.name}() frees {show(subject)}"
+               f"{f'; use {fitting[0]}()' if fitting else ''}")
+    yield unit.finding(RULE, event, message, (*trace, unit.step(event.line, f"{free.name}() frees it")),
+                       None if near else Severity.WARNING)
+
+
+def what_of(key: str) -> str:
+    """Return a key of the provenance as messages name it."""
+    return key.rpartition(":")[2]
 
 
 def _implements(unit: Unit, site: Site, free: Free) -> bool:

@@ -7,7 +7,7 @@ the store of facts for itself and reads the bodies it needs.
 import gc
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kgfplint.catalogue import Catalogue
@@ -17,6 +17,7 @@ from kgfplint.facts.store import BodyReader, Store
 from kgfplint.facts.workers import Workers
 from kgfplint.findings import Finding
 from kgfplint.gfp import Masks
+from kgfplint.ownership.provenance import Source, Sources, gathered, sources
 from kgfplint.ownership.summaries import ROUNDS, callers, candidates, infer
 from kgfplint.program.link import Program
 from kgfplint.program.meaning import GFP_TYPES, Meaning, Summary
@@ -38,6 +39,8 @@ class Job:
     store: Path
     keys: Mapping[str, bytes]
     summaries: dict[int, Summary]
+    sources: dict[int, Sources] = field(default_factory=dict)
+    provenance: Mapping[str, tuple[Source, ...]] = field(default_factory=dict)
     checks: Sequence[CheckModule] = ()
 
     def meaning(self) -> Meaning:
@@ -66,13 +69,14 @@ def _units(functions: Sequence[int], meaning: Meaning) -> Iterable[Unit]:
         row = program.rows[number]
         if row.file != file or bodies is None:
             file, bodies = row.file, _bodies(program.paths[row.file])
-        yield Unit(number, bodies.body(number - program.first[file]), meaning)
+        yield Unit(number, bodies.body(number - program.first[file]), meaning, _job.provenance if _job else {})
 
 
-def _infer(functions: Sequence[int]) -> list[tuple[int, Summary | None]]:
+def _infer(functions: Sequence[int]) -> list[tuple[int, Summary | None, Sources]]:
     assert _job is not None
     meaning = _job.meaning()
-    return [(unit.number, infer(unit.number, unit.body, meaning)) for unit in _units(functions, meaning)]
+    return [(unit.number, infer(unit.number, unit.body, meaning), sources(unit.body, unit.row, meaning))
+            for unit in _units(functions, meaning)]
 
 
 def _check(functions: Sequence[int]) -> tuple[list[Finding], list[tuple[str, str]]]:
@@ -127,11 +131,13 @@ class Analysis:
             with Workers(self._jobs, self._before_fork) as workers:
                 for done, (chunk, result) in enumerate(workers.map(_infer, chunks), 1):
                     self._progress(f"summaries {turn + 1}", done, len(chunks))
-                    for number, summary in result or self._lost(chunk):
+                    for number, summary, made in result or self._lost(chunk):
+                        job.sources[number] = made
                         if summary != job.summaries.get(number):
                             changed.add(number)
                             self._keep(number, summary)
             waiting = callers(job.program, changed)
+        job.provenance = gathered(job.sources)
 
     def _keep(self, number: int, summary: Summary | None) -> None:
         if summary is None:
@@ -139,7 +145,7 @@ class Analysis:
         else:
             self._job.summaries[number] = summary
 
-    def _lost(self, chunk: Sequence[int]) -> list[tuple[int, Summary | None]]:
+    def _lost(self, chunk: Sequence[int]) -> list[tuple[int, Summary | None, Sources]]:
         for number in chunk:
             log.warning("%s: the analysis of %s died", self._job.program.file_of(number), self._job.program.rows[number].name)
         return []

@@ -1,7 +1,8 @@
 """One function as the rules see it: its outline, body, types, held locks, allocations and paths of ownership."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import NamedTuple
 
 from kgfplint.catalogue import Alloc
@@ -12,6 +13,7 @@ from kgfplint.facts.terms import bare, show
 from kgfplint.findings import Finding, Severity, Step
 from kgfplint.gfp import Mask
 from kgfplint.ownership.paths import Paths
+from kgfplint.ownership.provenance import Source
 from kgfplint.ownership.reduce import Reducer
 from kgfplint.program.link import Row
 from kgfplint.program.meaning import Meaning
@@ -39,8 +41,11 @@ class Allocation(NamedTuple):
 class Unit:
     """A function with its analyses, each made when first asked for."""
 
-    def __init__(self, number: int, body: ir.Body, meaning: Meaning) -> None:
-        """`number` is the function's number in the program."""
+    def __init__(
+        self, number: int, body: ir.Body, meaning: Meaning, provenance: Mapping[str, tuple[Source, ...]] = MappingProxyType({}),
+    ) -> None:
+        """`number` is the function's number in the program; `provenance` tells where memory of a type comes from."""
+        self.provenance = provenance
         self.number = number
         self.body = body
         self.meaning = meaning
