@@ -208,7 +208,7 @@ def test_half_edited_kernel_code(pieces: list[str], start: int, length: int) -> 
         "for_each", "for_each(", "struct ", "(struct a *", ",struct a,", "\\\n", "#define a \\\n", "=", "={",
         "\n\tA\n", "static ",
         "static A(b,", ":", ":}", "offsetof(", " ", "\t\n", "\n", "a ", "A(b) ", "x:\n", "1base", "/", "//", "\r",
-        "(A B,", "{\n#if 1\n", "{ }\n",
+        "(A B,", "{\n#if 1\n", "{ }\n", "struct a {A(", "{A(b,", "{A(b;)", "{AB AB ", "typeof(x) ", "DEFINE_PER_CPU( ", "a: ,",
     ],
 )  # fmt: skip
 def test_hostile_repetition_ends(piece: str) -> None:

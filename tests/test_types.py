@@ -32,6 +32,10 @@ MEMBERS = {
     "macro without semicolon": ("KABI_EXTEND(x)\n\tint m;", {"m": "int"}),
     "macro of members": ("SELFTEST_DECLARE(struct { int x; } m;)", {"m": "struct a.m"}),
     "bare macro": ("EXTRA_MEMBERS\n\tint m;", {"m": "int"}),
+    "bare macro before a member": ("EXTRA u8 m[3];\n\tMORE TWO_MORE(int) struct foo *n;", {"m": "u8[3]", "n": "struct foo *"}),
+    "fields in a macro": ("__BITFIELD(int m : 6,\n\t__BITFIELD(int n : 26,\n\t;))", {"m": "int", "n": "int"}),
+    "unknown attribute": ("struct foo *m __protected_by(local);", {"m": "struct foo *"}),
+    "pointers to arrays": ("u32 (*m)[16][4];", {"m": "u32[4][16] *"}),
     "both arms": ("#ifdef X\n\tint m;\n#else\n\tlong n;\n#endif", {"m": "int", "n": "long"}),
     "unnamed": ("struct { int m; union { int n; struct { int x; } o; }; };", {"m": "int", "n": "int", "o": "struct a.o"}),
     "counted": ("struct foo m[] __counted_by(n);", {"m": "struct foo[]"}),
@@ -70,6 +74,7 @@ KERNEL = """
 #define last(x) ({ typeof(x) __l = (x); __l; })
 #define get_deref(p) rcu_dereference_check(p, 1)
 #define here (look_up(0))
+#define current look_up(0)
 #define DEFINE_WALK(name, x) struct walk name = { .e = (x) }
 struct common { struct entry *flags; };
 struct entry { int n; struct entry *next; struct { struct common c; } sub; union { int u; struct cb *v; }; };
@@ -112,6 +117,7 @@ EXPRESSIONS = {
     "part->next": "struct entry *",
     "unnamed.e->next": "struct entry *",
     "walk.e->next": "struct entry *",
+    "current->next": "struct entry *",
     "(x ? x : 0)->head.first": "struct entry *",
     "(x + 1)->head.first": "struct entry *",
     "(*&x)->head.first": "struct entry *",
@@ -127,7 +133,7 @@ def test_types_of_expressions(text: str) -> None:
     )
     source = f"{KERNEL}\nvoid f(struct gadget *x, void *y)\n{body}\n"
     lowered = lower(source.encode())
-    program = link([("a.c", lowered.facts)])
+    program = link([("a.c", lowered.facts), ("b.c", lower(b"struct menu { int x; } *current;\n").facts)])
     (number,) = program.defined["f"]
     typing = typing_of(program, number, lowered.bodies[number])
     assert typing.of(expression(text)) == EXPRESSIONS[text]

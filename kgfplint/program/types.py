@@ -16,7 +16,8 @@ Choice = TypeVar("Choice")
 _PLACE = re.compile(r"\$(\d+)")
 _TYPEOF = re.compile(r"(?:__)?typeof(?:__)?\s*(?=\()")
 _TYPE = re.compile(r"(?:struct |union )?\w+(?: ?\*)*")
-_PATH = re.compile(r"\w+(?:\.\w+)*")
+_PATH = re.compile(r"\w+(?:(?:\.|->)\w+)*")
+_STEP = re.compile(r"\.|->")
 _TAG = re.compile(r"[A-Za-z_]\w*")
 _DEPTH = 12
 """Macros and typeofs that may stand for one another before a type counts as unknown."""
@@ -63,24 +64,31 @@ class Types:
         if any(param.ctype for param in params):
             self.declaring.setdefault(name, []).append((file, tuple(param.ctype for param in params)))
 
+    def sees(self, file: int, where: int) -> bool:
+        """Tell whether what stands in file `where` is known in `file`: it is the same or includes the other."""
+        return file == where or (self.includes is not None and self.includes.sees(file, where))
+
     def ranked(self, file: int, choices: list[tuple[int, Choice]]) -> Iterator[Choice]:
         """Yield the definitions that `file` may mean: its own, those of headers it includes, the others."""
         if len(choices) == 1 or self.includes is None:
             yield from (found for _, found in choices)
             return
         yield from (found for where, found in choices if where == file)
-        seen = [where != file and self.includes.sees(file, where) for where, _ in choices]
-        yield from (found for (_, found), sees in zip(choices, seen, strict=True) if sees)
-        yield from (found for (where, found), sees in zip(choices, seen, strict=True) if not sees and where != file)
+        others = []
+        for where, found in choices:
+            if where != file and self.includes.sees(file, where):
+                yield found
+            elif where != file:
+                others.append(found)
+        yield from others
 
     def _nearest(self, file: int, choices: list[tuple[int, str]]) -> str:
         return next(self.ranked(file, choices))
 
     def macro(self, file: int, name: str, shape: re.Pattern[str]) -> str:
         """Return what an object-like macro stands for, "" if it is none or has not the given shape."""
-        choices = self.macros.get(name)
-        text = self._nearest(file, choices).strip("() ") if choices else ""
-        return text if text != name and shape.fullmatch(text) else ""
+        texts = (text.strip("() ") for text in self.ranked(file, self.macros.get(name, [])))
+        return next((text for text in texts if text != name and shape.fullmatch(text)), "")
 
     def record(self, file: int, tag: str, member: str = "") -> Members | None:
         """Return the definition of a struct tag as `file` sees it; with `member`, one that has it."""
@@ -128,7 +136,7 @@ class Types:
     def _macro_member(self, file: int, ctype: str, member: str) -> str:
         """Return the type of a member whose name is a macro for a path of members (`sk_state`), "" for others."""
         meant = self.macro(file, member, _PATH)
-        for step in meant.split(".") if meant else ():
+        for step in _STEP.split(meant) if meant else ():
             ctype = self.member_type(file, ctype, step) if ctype else ""
         return ctype if meant else ""
 
@@ -260,10 +268,13 @@ class Typing:
         ctype = self._names.get(name)
         if ctype:
             return self._resolved(ctype)
+        variables, macros = self._types.globals.get(name, []), self._types.macros.get(name, [])
+        if macros and not any(self._types.sees(self._file, where) for where, _ in variables):
+            meant = self._first(expression(text) for text in self._types.ranked(self._file, macros))
+            if meant:
+                return meant
         known = self._types.root_type(self._file, "@" + name)
-        if known:
-            return self._resolved(known)
-        return self._first(expression(text) for text in self._types.ranked(self._file, self._types.macros.get(name, [])))
+        return self._resolved(known) if known else ""
 
     def _first(self, choices: Iterable[ir.Expr]) -> str:
         """Return the first type among those of expressions that macros stand for."""

@@ -1,18 +1,25 @@
 """Members that macros declare: groups become unnamed structs, known macros the member they stand for, others go."""
 
 import re
-from collections.abc import Iterator
 
 from kgfplint.source.canvas import Canvas
 from kgfplint.source.regions import Region, Regions
 from kgfplint.source.words import ATTRIBUTES, BUILTIN, STORAGE, TAGS, syntax_rules
 
-_MEMBER = re.compile(rb"[;{}]\s*([A-Za-z_]\w*)\b\s*(?=\()")
+_MEMBER = re.compile(rb"[;{}]\s*([A-Za-z_]\w*)\b\s*(?=\((?!\s*\*))")
 _NEXT = re.compile(rb"\s*(;)?\s*(?:([A-Za-z_]\w*)\b[ \t]*(?=\())?")
-_ALONE = re.compile(rb"[;{}]\s*\b([A-Z][A-Z0-9_]+)\b[ \t]*\r?\n\s*(?=[A-Za-z_}])")
+_ALONE = re.compile(
+    rb"[;{}]\s*\b((?:_{0,2}[A-Z][A-Z0-9_]{3,}\s+)*_{0,2}[A-Z][A-Z0-9_]+)\b"
+    rb"(?:[ \t]*\r?\n\s*(?=[A-Za-z_])|\s*(?=\})|\s+(?!const|volatile)(?=[a-z]\w*\s+[\w*]|[A-Z]\w*\s*\())"
+)
+_ATTRIBUTE = re.compile(rb"[\w\]]\s+(__[a-z]\w*\s*\([^();]*\))\s*(?=;)")
+_BEGINS_MEMBER = re.compile(rb"\s*(?:;|\w+\s*\(|\w+[\s*]+\w)")
 _NO_NAME = re.compile(rb"[;{]\s*\b((?:(?:unsigned|signed)\s+(?:char|short|int|long)|\w+)\s*:\s*\w+\s*;)")
 _NO_NAME_MORE = re.compile(rb"\w\s*(,\s*:\s*\w+)\s*(?=[,;])")
-_SIGN = re.compile(rb"[(),]")
+_PARENTHESIS = re.compile(rb"[()]")
+_SIGN = re.compile(rb"[(,]")
+_REACH = 20_000
+"""How far into the arguments of a macro, in bytes, members are looked for."""
 _NO_MACRO = BUILTIN | STORAGE | TAGS | ATTRIBUTES
 _GROUPS: dict[bytes, dict[str, int]] = {name.encode(): rule for name, rule in syntax_rules()["member_groups"].items()}
 _DECLARE: dict[bytes, str] = {name.encode(): shape for name, shape in syntax_rules()["member_macros"].items()}
@@ -30,58 +37,72 @@ def rewrite_members(canvas: Canvas, regions: Regions) -> None:
 
 
 def _rewrite(canvas: Canvas, region: Region) -> None:
-    text = canvas.text
-    for match in _MEMBER.finditer(text, region.start, region.end):
-        _macros(canvas, match.start(1), match.end(1), region.end)
-    for pattern in (_ALONE, _NO_NAME, _NO_NAME_MORE):
-        for match in pattern.finditer(text, region.start, region.end):
-            if pattern is _NO_NAME and match[1].startswith((b"case", b"default")):
-                continue
-            canvas.note("member_macro", match.start(1), match.end(1))
-            canvas.blank(match.start(1), match.end(1))
+    _blank_all(canvas, region, _ALONE)
+    pairs: dict[int, int] | None = None
+    for match in _MEMBER.finditer(canvas.text, region.start, region.end):
+        if match[1] not in _NO_MACRO:
+            pairs = _pairs(canvas.text, region) if pairs is None else pairs
+            _macros(canvas, match.start(1), match.end(1), region.end, pairs)
+    for pattern in (_ATTRIBUTE, _NO_NAME, _NO_NAME_MORE):
+        _blank_all(canvas, region, pattern)
 
 
-def _macros(canvas: Canvas, start: int, end: int, limit: int) -> None:
+def _blank_all(canvas: Canvas, region: Region, pattern: re.Pattern[bytes]) -> None:
+    for match in pattern.finditer(canvas.text, region.start, region.end):
+        canvas.note("member_macro", match.start(1), match.end(1))
+        canvas.blank(match.start(1), match.end(1))
+
+
+def _macros(canvas: Canvas, start: int, end: int, limit: int, pairs: dict[int, int]) -> None:
     """Rewrite the macro call whose name is at `start`, and those that follow it without a semicolon."""
     while True:
         name = bytes(canvas.text[start:end])
-        arguments = [] if name in _NO_MACRO else list(_arguments(canvas.text, canvas.text.index(b"(", end), limit))
+        arguments = [] if name in _NO_MACRO else _arguments(canvas.text, canvas.text.index(b"(", end), pairs)
         if not arguments:
             return
         closing = arguments[-1][1]
         following = _NEXT.match(canvas.text, closing + 1, limit)
-        if following is None or (not following[2] and canvas.text.startswith((b"(", b":"), following.end())):
+        if following is None or (not following[2] and canvas.text.startswith((b"(", b":", b"["), following.end())):
             return
         canvas.note("member_macro", start, closing + 1)
         if name in _GROUPS:
             _group(canvas, start, arguments, _GROUPS[name])
             return
-        if canvas.text.find(b";", end, closing) >= 0:  # members handed to a macro that may leave them out
-            canvas.blank(start, canvas.text.index(b"(", end) + 1)
-            canvas.blank(closing, following.end(1) if following[1] else closing + 1)
-            return
         last = following.end(1) if following[1] else closing + 1
+        if canvas.text.find(b";", end, min(closing, end + _REACH)) >= 0:
+            _open(canvas, start, last, arguments)
+            return
         _declare(canvas, start, last, [bytes(canvas.text[a:b]).strip() for a, b in arguments], _DECLARE.get(name))
         if not following[2]:
             return
         start, end = following.span(2)
 
 
-def _arguments(text: bytearray, opening: int, limit: int) -> Iterator[tuple[int, int]]:
-    """Yield where the arguments of a call begin and end, the last one at the closing parenthesis; none if it stays open."""
-    found: list[tuple[int, int]] = []
-    depth, begin = 0, opening + 1
-    for match in _SIGN.finditer(text, opening, limit):
+def _pairs(text: bytearray, region: Region) -> dict[int, int]:
+    """Map each opening parenthesis of a region to the one that closes it."""
+    pairs: dict[int, int] = {}
+    waiting: list[int] = []
+    for match in _PARENTHESIS.finditer(text, region.start, region.end):
         if match[0] == b"(":
-            depth += 1
-        elif match[0] == b")":
-            depth -= 1
-            if depth == 0:
-                yield from (*found, (begin, match.start()))
-                return
-        elif depth == 1:
+            waiting.append(match.start())
+        elif waiting:
+            pairs[waiting.pop()] = match.start()
+    return pairs
+
+
+def _arguments(text: bytearray, opening: int, pairs: dict[int, int]) -> list[tuple[int, int]]:
+    """Return where the arguments of a call begin and end, the last one at the closing parenthesis; none if it stays open."""
+    closing = pairs.get(opening)
+    if closing is None:
+        return []
+    found, begin, at = [], opening + 1, opening + 1
+    while (match := _SIGN.search(text, at, closing)) is not None:
+        if match[0] == b"(":
+            at = pairs.get(match.start(), closing)
+        else:
             found.append((begin, match.start()))
-            begin = match.end()
+            begin = at = match.end()
+    return [*found, (begin, closing)]
 
 
 def _group(canvas: Canvas, start: int, arguments: list[tuple[int, int]], rule: dict[str, int]) -> None:
@@ -93,6 +114,16 @@ def _group(canvas: Canvas, start: int, arguments: list[tuple[int, int]], rule: d
     canvas.blank(start, first)
     canvas.put(closing, b"}")
     _write(canvas, start, first, b"struct " + tag + b"$" + name + b"{")
+
+
+def _open(canvas: Canvas, start: int, end: int, arguments: list[tuple[int, int]]) -> None:
+    """Let the members handed to a macro, which may leave them out, stand as members."""
+    closing = arguments[-1][1]
+    canvas.blank(start, arguments[0][0])
+    canvas.blank(closing, end)
+    for begin, _ in arguments[1:]:
+        if _BEGINS_MEMBER.match(canvas.text, begin, closing):
+            canvas.put(begin - 1, b";")
 
 
 def _declare(canvas: Canvas, start: int, end: int, arguments: list[bytes], shape: str | None) -> None:

@@ -12,7 +12,7 @@ _MACRO_HEAD = re.compile(
     rb"((?:(?:static|inline|extern)\s+)*)(?!(?:static|inline|extern)\s)([A-Za-z_]\w*)\b\s*(" + ARGS + rb")\s*\Z"
 )
 _DECLARES = re.compile(
-    rb"(?:(?:static|extern|const)\s+)*(D(?:EFINE|ECLARE)_[A-Z_]+)\s*\(\s*([^(),]+?)\s*,\s*(\w+)\s*(?:,[^(),]*)?(\))\s*(?:=|\Z)"
+    rb"(?:(?:static|extern|const)\s+)*(D(?:EFINE|ECLARE)_[A-Z_]+)\s*\(([^(),]+),\s*(\w+)\s*(?:,[^(),]*)?(\))\s*(?:=|\Z)"
 )
 _SPACE = re.compile(rb"\s*")
 _HEAD = re.compile(rb"([A-Za-z_]\w*\b(?:[\s*]+[A-Za-z_]\w*\b)*[\s*]*)\(")
