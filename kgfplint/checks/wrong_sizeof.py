@@ -45,7 +45,7 @@ def check(unit: Unit) -> Iterator[Finding]:
 def _is_raw(unit: Unit, allocation: Allocation) -> bool:
     """Tell whether the result is the memory of the given size, rather than an object that holds it."""
     family = unit.meaning.catalogue.families.get(allocation.alloc.family)
-    returned = unit.program.types.returns.get(allocation.name, "")
+    returned = unit.program.types.root_type(unit.file, "()" + allocation.name)
     return allocation.alloc.out is None and returned in ("", "void *") and family is not None and not family.object
 
 
