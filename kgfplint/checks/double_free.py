@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from kgfplint.checks import Rule
+from kgfplint.checks.incidents import finding_of
 from kgfplint.checks.unit import Unit
-from kgfplint.facts import ir
 from kgfplint.findings import Finding, Severity
 
 RULE = Rule(
@@ -26,7 +26,4 @@ def check(unit: Unit) -> Iterator[Finding]:
         free = incident.free.free.name
         message = f"{incident.lvalue} was freed at line {incident.earlier} already; {free}() frees it again"
         trace = (unit.step(incident.earlier, f"{incident.lvalue} is freed"), unit.step(incident.line, f"{free}() frees it again"))
-        if isinstance(incident.event, ir.Call):
-            yield unit.finding(RULE, incident.event, message, trace)
-        else:
-            yield unit.finding_at(RULE, incident.line, f"{free}({incident.lvalue})", message, trace)
+        yield finding_of(unit, RULE, incident, message, trace)

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from kgfplint.checks import Rule
+from kgfplint.checks.incidents import finding_of
 from kgfplint.checks.unit import Unit
-from kgfplint.facts import ir
 from kgfplint.findings import Finding, Severity
 
 RULE = Rule(
@@ -33,10 +33,7 @@ def check(unit: Unit) -> Iterator[Finding]:
                    f"{free}() frees it as well: leave it to the device{_own(unit, site.alloc.family)}")
         trace = (unit.step(site.call.line, f"{site.alloc.name}() allocates {incident.lvalue}"),
                  unit.step(incident.line, f"{free}() frees it"))
-        if isinstance(incident.event, ir.Call):
-            yield unit.finding(RULE, incident.event, message, trace)
-        else:
-            yield unit.finding_at(RULE, incident.line, f"{free}({incident.lvalue})", message, trace)
+        yield finding_of(unit, RULE, incident, message, trace)
 
 
 def _own(unit: Unit, family: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from kgfplint.catalogue import Free
 from kgfplint.checks import Rule
+from kgfplint.checks.incidents import finding_of
 from kgfplint.checks.unit import Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, show
@@ -97,6 +98,4 @@ def _finding(unit: Unit, incident: Incident, site: Site, free: Free) -> Finding:
     trace = (unit.step(site.call.line, f"{site.alloc.name}() allocates {incident.lvalue}"),
              unit.step(incident.line, f"{free.name}() frees it"))
     severity = Severity.NOTE if works else None
-    if isinstance(incident.event, ir.Call):
-        return unit.finding(RULE, incident.event, message, trace, severity)
-    return unit.finding_at(RULE, incident.line, f"{free.name}({incident.lvalue})", message, trace, severity)
+    return finding_of(unit, RULE, incident, message, trace, severity)
