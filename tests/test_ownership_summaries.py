@@ -77,7 +77,8 @@ FREE = {
     "a parameter that was replaced": ("void f(struct s *s) { s = s->next; kfree(s); }", set()),
     "a local": ("void f(int n) { void *p = kmalloc(n, GFP_KERNEL); kfree(p); }", set()),
     "a global": ("static void *g; void f(int n) { kfree(g); }", set()),
-    "in a loop": ("void f(struct s *s) { int i; for (i = 0; i < s->n; i++) kfree(s->a[i]); kfree(s); }", {"s"}),
+    "in a loop": ("void f(struct s *s) { int i; for (i = 0; i < s->n; i++) kfree(s->a[i]); kfree(s); }",
+               {"s", "s->l", "s->r"}),
     "behind container_of": ("void f(struct k *k) { kfree(container_of(k, struct s, k)); }", set()),
     "by a macro": ("#define f(p) kfree((p)->a)\n", {"p->a"}),
     "by one that never returns": ("void f(void *p, int n) { if (n) panic(\"n\"); kfree(p); }", {"p"}),
@@ -122,7 +123,8 @@ def test_what_never_returns():
 RECURSIVE = {
     "a list": ("void f(struct s *s) { if (!s) return; f(s->next); kfree(s); }",
                {"s", "s->next", "s->next->next", "s->next->next->next"}),
-    "a tree": ("void f(struct s *s) { if (s->l) f(s->l); if (s->r) f(s->r); kfree(s); }", {"s"}),
+    "a tree": ("void f(struct s *s) { if (s->l) f(s->l); if (s->r) f(s->r); kfree(s); }",
+               {"s", "s->l", "s->r"}),
     "a lock": ("void f(struct s *s, int n) { if (n) { f(s, n - 1); return; } spin_lock(&s->l); }", set()),
     "mutual": ("void f(void *p) { g(p); } void g(void *p) { f(p); kfree(p); }", {"p"}),
     "mutual, allocating": (

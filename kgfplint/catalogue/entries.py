@@ -24,14 +24,16 @@ Flavour = Literal["plain", "bulk", "rcu", "sensitive", "const", "put", "callback
 class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A kind of memory that has its own way to be freed; `title` is what messages call it.
 
-    `contiguous`: physically, so that it may go to DMA; `slab_backed`: highmem and movable masks are
-    wrong for it; `managed`: freed by its device; `object`: not plain memory but a counted object.
+    `contiguous`: physically, so that it may go to DMA; `slab_backed`: highmem and movable masks are wrong
+    for it; `heap`: of the guide's general allocators; `managed`: freed by its device; `object`: not plain
+    memory but a counted object.
     """
 
     name: str
     title: str
     contiguous: bool = False
     slab_backed: bool = False
+    heap: bool = False
     managed: bool = False
     object: bool = False
 

@@ -49,4 +49,11 @@ def _kept(unit: Unit, allocation: Allocation, old: ir.Expr) -> str:
                 return "saved"
             if isinstance(old, ir.Name) and event.target == old and isinstance(bare(event.value), ir.Field | ir.Deref | ir.Index):
                 return "copy"
+        fetched = isinstance(event, ir.Call) and event.target == old and event.line < allocation.call.line
+        if fetched and isinstance(old, ir.Name) and isinstance(event, ir.Call) and not _allocates(unit, event):
+            return "copy"
     return ""
+
+
+def _allocates(unit: Unit, call: ir.Call) -> bool:
+    return isinstance(call.callee, ir.Name) and unit.meaning.alloc(unit.file, call.callee.id) is not None

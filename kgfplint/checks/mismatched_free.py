@@ -1,6 +1,6 @@
 """KGF401: memory given to a deallocator of another allocator."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from kgfplint.catalogue import Free
 from kgfplint.checks import Rule
@@ -52,7 +52,7 @@ def _by_provenance(unit: Unit, release: Release, event: ir.Call) -> Iterator[Fin
     families = local or {source.family for source in made}
     if not families or families & set(free.accepts) or free.flavour in ("put", "callback"):
         return
-    if any(catalogue.families[f].object for f in (*families, *free.accepts) if f in catalogue.families):
+    if not _comparable(unit, families, free) or any(_made_by(unit, source.alloc) in free.accepts for source in made):
         return
     family = min(families)
     title = catalogue.families[family].title if family in catalogue.families else family
@@ -66,25 +66,41 @@ def _by_provenance(unit: Unit, release: Release, event: ir.Call) -> Iterator[Fin
                        None if near else Severity.WARNING)
 
 
+def _comparable(unit: Unit, families: Collection[str], free: Free) -> bool:
+    """Only the general allocators stand for all memory of a type; special memory often comes by ways that none sees."""
+    known = unit.meaning.catalogue.families
+    special = {family for family in families if not (family in known and known[family].heap)}
+    if families and all(family in known and known[family].managed for family in families):
+        return True
+    return not special and all(family in known and known[family].heap for family in free.accepts if family != "vmap")
+
+
+def _made_by(unit: Unit, alloc: str) -> str:
+    """Return the family that the tree's own code makes an allocator's memory with, "" if that is not known."""
+    made = unit.meaning.summary(unit.file, alloc).allocates
+    return made.family if made is not None else ""
+
+
 def what_of(key: str) -> str:
     """Return a key of the provenance as messages name it."""
     return key.rpartition(":")[2]
 
 
 def _implements(unit: Unit, site: Site, free: Free) -> bool:
-    """Plain memory given to the destructor of a counted object: a subsystem undoing what it builds, not a mistake."""
+    """A subsystem undoing what it builds: the file that defines the allocator, or the destructor of a counted object."""
     families = unit.meaning.catalogue.families
 
     def counted(name: str) -> bool:
         return name in families and families[name].object
 
-    return not counted(site.alloc.family) and all(map(counted, free.accepts))
+    own = any(unit.program.rows[f].file == unit.file for f in unit.program.resolve(unit.file, site.alloc.name))
+    known = site.alloc.name in unit.meaning.catalogue.allocs
+    return (known and own) or (not counted(site.alloc.family) and all(map(counted, free.accepts)))
 
 
 def _works(unit: Unit, site: Site, free: Free) -> bool:
     """An API mistake without harm: this kernel's allocator takes the memory from one that the free accepts."""
-    made = unit.meaning.summary(unit.file, site.alloc.name).allocates
-    return made is not None and made.family in free.accepts
+    return _made_by(unit, site.alloc.name) in free.accepts
 
 
 def _finding(unit: Unit, incident: Incident, site: Site, free: Free) -> Finding:

@@ -144,7 +144,9 @@ class Unit:
 
     @cached_property
     def touches_memory(self) -> bool:
-        """Whether any event allocates or frees."""
+        """Whether any event allocates or frees; a macro that is no expression is a piece of code, not a whole."""
+        if self.row.flags & ir.MACRO:
+            return False
         return any(isinstance(event, ir.Cleanup) for event in self.events()) or any(
             isinstance(call.callee, ir.Name)
             and (self.meaning.alloc(self.file, call.callee.id) or self.meaning.frees(self.file, call.callee.id))

@@ -66,7 +66,7 @@ class Addresses:
             return ""
         if thing.id in self._names:
             return "static" if thing.id in self._statics else "local"
-        return "static" if thing.id in self._types.globals else ""
+        return "static" if any(file == self._file for file, _ in self._types.globals.get(thing.id, ())) else ""
 
     def _leads(self, field: ir.Field) -> bool | None:
         """Tell whether a member is at the start of its struct, None if that is not known."""

@@ -26,13 +26,14 @@ class Allocate(NamedTuple):
 
 
 class Release(NamedTuple):
-    """Lvalue `subject` (-1: the argument is no lvalue) is freed by a call."""
+    """Lvalue `subject` (-1: the argument is no lvalue) is freed by a call; `soft`: by one that may unlink it."""
 
     subject: int
     argument: ir.Expr
     free: Free
     event: ir.Call | ir.Cleanup
     number: int
+    soft: bool = False
 
 
 class Copy(NamedTuple):

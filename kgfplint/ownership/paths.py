@@ -20,7 +20,7 @@ MAYBE, VALID, NULL, ERROR, UNKNOWN = range(5)
 _MOST_STATES = 40
 _MOST_STEPS = 6000
 _NULL_OBJECT, _ERROR_OBJECT, _HELD_OBJECT = -1, -2, -3
-_PARAM, _ADDRESS = -100, -100_000
+_PARAM, _ADDRESS, _TESTED = -100, -100_000, -200_000
 """Objects with these numbers and below: parameters, and addresses that lvalues were set to."""
 
 
@@ -61,7 +61,7 @@ class Exit(NamedTuple):
 
 
 class Object(NamedTuple):
-    """The state of one object on a path: its pointer's state and the line of its free (0: alive)."""
+    """The state of one object on a path: its pointer's state and the line of its free (0: alive; negative: softly)."""
 
     state: int
     freed: int = 0
@@ -246,13 +246,14 @@ class Paths:
     def _release(self, state: State, op: ops.Release) -> None:
         subject = op.subject
         line = op.event.line
+        freed = -line if op.soft else line
         number = state.values.get(subject)
         if number is None:
             if subject >= 0 and op.free.flavour not in ("put", "deferred"):
                 number = op.number
                 self._origins[number] = Origin(None, "freed")
                 state.values[subject] = number
-                state.objects[number] = Object(UNKNOWN, line)
+                state.objects[number] = Object(UNKNOWN, freed)
             return
         thing = state.objects[number]
         if thing.state == NULL or number == _HELD_OBJECT:
@@ -263,17 +264,20 @@ class Paths:
             self._report("freed-error", state, subject, op.event, line, op)
             return
         if thing.freed:
-            self._report("double-free", state, subject, op.event, line, op, thing.freed)
+            if thing.freed > 0:
+                self._report("double-free", state, subject, op.event, line, op, thing.freed)
             return
         self._report("free", state, subject, op.event, line, op)
         if op.free.flavour not in ("put", "deferred"):
-            state.objects[number] = Object(thing.state, line)
+            state.objects[number] = Object(thing.state, freed)
 
     def _used(self, state: State, targets: tuple[int, ...], event: ir.Event | None, line: int) -> None:
         for target in targets:
             number = state.values.get(target)
             thing = state.objects.get(number) if number is not None else None
             if number is None or thing is None:
+                continue
+            if thing.freed < 0:
                 continue
             if thing.freed:
                 self._report("use-after-free", state, target, event, line, None, thing.freed)
@@ -320,7 +324,7 @@ class Paths:
         number = state.values.get(branch.lvalue)
         if number is None:
             self.apt.add((line, branch.verdict))
-            return state
+            return self._remembered(state, branch) if branch.verdict == "null" else state
         thing, origin = state.objects[number], self._origins[number]
         if branch.verdict == "asked":
             return State({lv: n for lv, n in state.values.items() if n != number}, state.objects, state.facts)
@@ -335,6 +339,13 @@ class Paths:
         if outcome is None:
             return None
         return state if outcome == thing else State(state.values, {**state.objects, number: outcome}, state.facts)
+
+    def _remembered(self, state: State, branch: ops.Branch) -> State:
+        """A pointer of unknown origin was tested: the same test will have the same outcome."""
+        number = _TESTED - branch.lvalue
+        self._origins[number] = Origin(None, "tested")
+        values = {**state.values, branch.lvalue: number}
+        return State(values, {**state.objects, number: Object(VALID if branch.truth else NULL)}, state.facts)
 
     def _compared(self, state: State, branch: ops.Branch, number: int) -> State | None:
         """Two copies of one pointer are equal; an allocation is equal to no address of something else."""

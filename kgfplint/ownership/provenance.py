@@ -50,9 +50,9 @@ def sources(body: ir.Body, row: Row, meaning: Meaning) -> Sources:
     typing = Typing(meaning.program.types, row.file, types)
     path = meaning.program.paths[row.file]
     found: list[tuple[str, Source]] = []
-    for callee, line, target in _allocations(body):
+    for callee, line, target in _allocations(body, row, meaning):
         alloc = meaning.alloc(row.file, callee)
-        if alloc is None or alloc.ptr is not None or alloc.out is not None:
+        if alloc is None or alloc.ptr is not None:
             continue
         returned = meaning.program.types.expand(row.file, row.returns)
         key = key_of(target, typing, path, types) if target is not None else _struct(returned)
@@ -61,12 +61,17 @@ def sources(body: ir.Body, row: Row, meaning: Meaning) -> Sources:
     return tuple(found)
 
 
-def _allocations(body: ir.Body) -> Iterator[tuple[str, int, ir.Expr | None]]:
-    """Yield callee, line and target of each call whose value is stored or (target None) returned."""
+def _allocations(body: ir.Body, row: Row, meaning: Meaning) -> Iterator[tuple[str, int, ir.Expr | None]]:
+    """Yield callee, line and target of each call whose memory is stored or (target None) returned."""
     for block in body.blocks:
         for event in block.events:
-            if isinstance(event, ir.Call) and event.target is not None and isinstance(event.callee, ir.Name):
-                yield event.callee.id, event.line, event.target
+            if isinstance(event, ir.Call) and isinstance(event.callee, ir.Name):
+                alloc = meaning.alloc(row.file, event.callee.id)
+                if alloc is not None and alloc.out is not None and alloc.out < len(event.args):
+                    given = bare(event.args[alloc.out])
+                    yield event.callee.id, event.line, given.base if isinstance(given, ir.AddressOf) else ir.Deref(given)
+                elif event.target is not None:
+                    yield event.callee.id, event.line, event.target
             elif isinstance(event, ir.Return) and event.value is not None:
                 value = bare(event.value)
                 if isinstance(value, ir.CallResult) and isinstance(value.callee, ir.Name):

@@ -189,7 +189,8 @@ class Reducer:
             asserts = name.isupper() and name not in self.meaning.catalogue.verdicts
             yield Pass(passed, event, asserts, len(event.args) == 1 and bool(_HOLDS.search(name)))
         for free, argument in frees:
-            yield Release(self.lvalues.get(bare(argument), -1), argument, free, event, event.line * 1000 + event.column)
+            subject, soft = bare(argument), not isinstance(bare(argument), ir.Name) and self._unlinks(name)
+            yield Release(self.lvalues.get(subject, -1), argument, free, event, event.line * 1000 + event.column, soft)
         for place in self.meaning.summary(self.file, name).assigns if name else ():
             if place < len(event.args):
                 yield self._changed(bare(event.args[place]))
@@ -225,8 +226,18 @@ class Reducer:
                 yield Copy(target, number)
             yield Set(number, "null")
 
+    def _unlinks(self, name: str) -> bool:
+        """A function of the tree that frees an element may unlink it: where it hung is something else by then."""
+        rows = self.meaning.program.rows
+        macro = any(rows[f].flags & ir.MACRO for f in self.meaning.program.resolve(self.file, name))
+        return name not in self.meaning.catalogue.frees and not macro
+
     def _side_effects(self, event: ir.Call, name: str, freed: set[int]) -> Iterator[Op]:
-        """What a callee may change but for what it frees: what it is given the address of or can reach, globals."""
+        """What a callee may change but for what it frees: what it is given the address of or can reach, globals.
+
+        What was tested stays as it was unless its own address is given away: flags and modes seldom change
+        below a caller that asks twice, and where they do, a path is missed, not invented.
+        """
         if self._harmless(name) and not event.block_macro:
             return
         targets: set[int] = set()
@@ -242,10 +253,11 @@ class Reducer:
             if whole or (address and own):
                 keep = isinstance(arg, ir.AddressOf) and not isinstance(arg.base, ir.Name)
                 targets.update(n for n in lvalues if not keep or n in self._inside)
-                facts.update(n for n in known if not keep or not isinstance(self._fact_list[n], ir.Name))
+                facts.update(known if not keep else ())
             else:
                 targets.update(n for n in lvalues if self._below(self._lvalue_list[n], changed, address))
-                facts.update(n for n in known if self._below(self._fact_list[n], changed, address) and not self._question(n))
+            if address:
+                facts.update(n for n in known if changed in walk(self._fact_list[n]) and not self._question(n))
         if not event.block_macro:
             targets.update(self._shared)
         if targets - freed or facts:
