@@ -1,5 +1,6 @@
 """KGF401: memory given to a deallocator of another allocator."""
 
+import posixpath
 from collections.abc import Collection, Iterator
 
 from kgfplint.catalogue import Free
@@ -30,6 +31,8 @@ def check(unit: Unit) -> Iterator[Finding]:
     for incident in unit.paths.incidents.values():
         site, release = incident.origin.site, incident.free
         if incident.kind != "free" or release is None or site is None or site.alloc.managed or release.number in told:
+            continue
+        if release.free.flavour == "put":
             continue
         if site.alloc.family not in release.free.accepts and not _implements(unit, site, release.free):
             told.add(release.number)
@@ -87,15 +90,22 @@ def what_of(key: str) -> str:
 
 
 def _implements(unit: Unit, site: Site, free: Free) -> bool:
-    """A subsystem undoing what it builds: the file that defines the allocator, or the destructor of a counted object."""
+    """A subsystem undoing what it builds: the folder that defines the interface, or the destructor of a counted object."""
     families = unit.meaning.catalogue.families
 
     def counted(name: str) -> bool:
         return name in families and families[name].object
 
-    own = any(unit.program.rows[f].file == unit.file for f in unit.program.resolve(unit.file, site.alloc.name))
-    known = site.alloc.name in unit.meaning.catalogue.allocs
-    return (known and own) or (not counted(site.alloc.family) and all(map(counted, free.accepts)))
+    sides = ((site.alloc.name, (site.alloc.family,)), (free.name, free.accepts))
+    special = [name for name, own in sides if not any(family in families and families[family].heap for family in own)]
+    return any(_is_neighbour(unit, name) for name in special) or (
+        not counted(site.alloc.family) and all(map(counted, free.accepts)))
+
+
+def _is_neighbour(unit: Unit, name: str) -> bool:
+    """Tell whether the code that defines `name` stands in the folder of this function."""
+    folder = posixpath.dirname(unit.path)
+    return any(posixpath.dirname(unit.program.file_of(f)) == folder for f in unit.program.resolve(unit.file, name))
 
 
 def _works(unit: Unit, site: Site, free: Free) -> bool:
