@@ -73,9 +73,11 @@ def _comparable(unit: Unit, families: Collection[str], free: Free) -> bool:
     """Only the general allocators stand for all memory of a type; special memory often comes by ways that none sees."""
     known = unit.meaning.catalogue.families
     special = {family for family in families if not (family in known and known[family].heap)}
-    if families and all(family in known and known[family].managed for family in families):
-        return True
-    return not special and all(family in known and known[family].heap for family in free.accepts if family != "vmap")
+    if special:
+        # Managed memory of a special kind ("devm-dma") against the plain free of that kind ("dma-coherent").
+        kinds = {family.partition("-")[2] for family in families if family in known and known[family].managed}
+        return len(kinds) == 1 and all(family.startswith(f"{min(kinds) or '?'}-") for family in free.accepts)
+    return all(family in known and known[family].heap for family in free.accepts if family != "vmap")
 
 
 def _made_by(unit: Unit, alloc: str) -> str:
