@@ -17,7 +17,7 @@ from kgfplint.ownership.provenance import Source
 from kgfplint.ownership.reduce import Reducer
 from kgfplint.program.link import Row
 from kgfplint.program.meaning import Meaning
-from kgfplint.program.types import Typing
+from kgfplint.program.types import Typing, names_of
 
 
 class Allocation(NamedTuple):
@@ -57,10 +57,8 @@ class Unit:
 
     @cached_property
     def types(self) -> dict[str, str]:
-        """The types of parameters and locals by name."""
-        types = {param.name: param.ctype for param in self.row.params}
-        types.update((local.name, local.ctype) for local in self.body.locals)
-        return types
+        """The types of parameters and locals by name, also of locals that a macro declares."""
+        return names_of(self.program.types, self.file, self.row.params, self.body)
 
     @cached_property
     def typing(self) -> Typing:
