@@ -77,7 +77,8 @@ def _comparable(unit: Unit, families: Collection[str], free: Free) -> bool:
         # Managed memory of a special kind ("devm-dma") against the plain free of that kind ("dma-coherent").
         kinds = {family.partition("-")[2] for family in families if family in known and known[family].managed}
         return len(kinds) == 1 and all(family.startswith(f"{min(kinds) or '?'}-") for family in free.accepts)
-    return all(family in known and known[family].heap for family in free.accepts if family != "vmap")
+    plain = [family for family in free.accepts if family != "vmap"]
+    return bool(plain) and all(family in known and known[family].heap for family in plain)
 
 
 def _made_by(unit: Unit, alloc: str) -> str:

@@ -151,14 +151,18 @@ class Paths:
         for op in self._program.blocks[block]:
             if isinstance(op, ops.Stop):
                 return
+            if isinstance(op, ops.Use):
+                if not self._used(state, op.targets, op.event, op.line):
+                    return
+                continue
             self._apply(state, op)
         self._sweep(state)
         for to, branch in self._program.edges[block]:
             if branch is None:
                 yield to, state
                 continue
-            if branch.uses:
-                self._used(state, branch.uses, None, self._program.lines[block])
+            if branch.uses and not self._used(state, branch.uses, None, self._program.lines[block]):
+                return
             arriving = self._refined(state, branch, self._program.lines[block])
             if arriving is not None:
                 yield to, arriving
@@ -197,8 +201,6 @@ class Paths:
                     state.facts.pop(fact, None)
             case ops.Learn(fact, known):
                 state.facts[fact] = known
-            case ops.Use(targets, event, line):
-                self._used(state, targets, event, line)
             case ops.Pass():
                 self._passed(state, op)
             case ops.Leave():
@@ -271,7 +273,9 @@ class Paths:
         if op.free.flavour not in ("put", "deferred"):
             state.objects[number] = Object(thing.state, freed)
 
-    def _used(self, state: State, targets: tuple[int, ...], event: ir.Event | None, line: int) -> None:
+    def _used(self, state: State, targets: tuple[int, ...], event: ir.Event | None, line: int) -> bool:
+        """Note the use of what pointers lead to; False when one is NULL: nothing comes after that."""
+        alive = True
         for target in targets:
             number = state.values.get(target)
             thing = state.objects.get(number) if number is not None else None
@@ -284,9 +288,11 @@ class Paths:
                 del state.values[target]
             elif thing.state == NULL and self._origins[number].site is not None:
                 self._report("null-use", state, target, event, line)
+                alive = False
             elif thing.state == MAYBE:
                 self._report("unchecked", state, target, event, line)
                 state.objects[number] = Object(VALID)
+        return alive
 
     def _passed(self, state: State, op: ops.Pass) -> None:
         """An assertion macro may have tested what it was given; who takes a reference may keep it from dying."""
