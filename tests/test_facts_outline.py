@@ -219,3 +219,8 @@ EXPORT_SYMBOL(g);
 ])  # fmt: skip
 def test_noreturn(body, never):
     assert bool(outline(f"void f(int a)\n{{\n\t{body}\n}}\n").flags & ir.NORETURN) == never
+
+
+def test_a_qualified_macro_without_a_type_loses_nothing_after_it():
+    text = "static const TLV_RANGE(vol, 0, 912,\n\t\tTLV_ITEM(-10200, 1200));\nstatic SCALE(gain, 0, 1, 1);\nint f(void)\n{\n}\n"
+    assert [function.name for function in lowered(text).facts.functions] == ["f"]

@@ -14,6 +14,7 @@ _MACRO_HEAD = re.compile(
 _DECLARES = re.compile(
     rb"(?:(?:static|extern|const)\s+)*(D(?:EFINE|ECLARE)_[A-Z_]+)\s*\(([^(),]+),\s*(\w+)\s*(?:,[^(),]*)?(\))\s*(?:=|\Z)"
 )
+_CONST_CALL = re.compile(rb"((?:(?:static|extern)\s+)?const\s+(?:static\s+)?)[A-Z][A-Z0-9_]*\s*\(")
 _SPACE = re.compile(rb"\s*")
 _HEAD = re.compile(rb"([A-Za-z_]\w*\b(?:[\s*]+[A-Za-z_]\w*\b)*[\s*]*)\(")
 _WORD = re.compile(rb"[A-Za-z_]\w*")
@@ -86,6 +87,12 @@ def _item(canvas: Canvas, start: int, end: int) -> int:
         canvas.blank(declares.start(1), declares.start(2))
         canvas.blank(declares.end(2), declares.start(3))
         canvas.blank(declares.end(3), declares.end(4))
+    elif not declares:
+        # `static const MACRO(a, 0, 1);` names no type; without the qualifiers it is a call like others.
+        qualified = _CONST_CALL.match(text, start, end)
+        if qualified:
+            canvas.note("annotation", qualified.start(1), qualified.end(1))
+            canvas.blank(qualified.start(1), qualified.end(1))
     return start
 
 
