@@ -184,6 +184,8 @@ class Reducer:
         seen = event.args if alloc is None or alloc.type is None else event.args[:alloc.type] + event.args[alloc.type + 1:]
         if name not in _UNEVALUATED:
             yield from self._uses(event, seen, event.line, name)
+        if event.target is not None:
+            yield from self._uses(event, (event.target,), event.line)
         passed = tuple(self.lvalues[b] for arg in event.args if (b := bare(arg)) in self.lvalues)
         if passed and not frees:
             asserts = name.isupper() and name not in self.meaning.catalogue.verdicts
