@@ -11,7 +11,7 @@ from kgfplint.facts.terms import show
 from kgfplint.findings import Finding, Severity
 from kgfplint.ownership.addresses import Addresses
 from kgfplint.ownership.ops import Release
-from kgfplint.ownership.paths import Incident
+from kgfplint.ownership.states import Incident
 
 RULE = Rule(
     code="KGF409",

@@ -6,7 +6,7 @@ from kgfplint.checks import Rule
 from kgfplint.checks.unit import Unit
 from kgfplint.facts import ir
 from kgfplint.findings import Finding, Severity, Step
-from kgfplint.ownership.paths import Incident
+from kgfplint.ownership.states import Incident
 
 
 def finding_of(

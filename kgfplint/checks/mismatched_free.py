@@ -11,8 +11,8 @@ from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, show
 from kgfplint.findings import Finding, Severity, Step
 from kgfplint.ownership.ops import Release, Site
-from kgfplint.ownership.paths import Incident
 from kgfplint.ownership.provenance import key_of, of_local
+from kgfplint.ownership.states import Incident
 
 RULE = Rule(
     code="KGF401",

@@ -9,7 +9,7 @@ from kgfplint.facts.terms import atom, show
 from kgfplint.findings import Finding, Severity
 from kgfplint.gfp import Mask
 from kgfplint.ownership.ops import Site
-from kgfplint.ownership.paths import Incident
+from kgfplint.ownership.states import Incident
 
 RULE = Rule(
     code="KGF301",

@@ -6,7 +6,8 @@ from kgfplint.checks import Rule
 from kgfplint.checks.incidents import finding_of
 from kgfplint.checks.unit import Unit
 from kgfplint.findings import Finding, Severity
-from kgfplint.ownership.paths import Incident, Paths
+from kgfplint.ownership.paths import Paths
+from kgfplint.ownership.states import Incident
 
 RULE = Rule(
     code="KGF303",

@@ -4,11 +4,15 @@ Correlated conditions (`if (err) ...; if (!err) ...`) are the commonest reason w
 analysis sees does not exist.
 """
 
+import re
 from typing import NamedTuple
 
 from kgfplint.facts import ir
-from kgfplint.facts.terms import atom, bare
+from kgfplint.facts.terms import atom, bare, walk
 
+QUESTION = re.compile(
+    r"(?:^|_)(?:is|has|can|are|same|should|uses?|needs?|supports?|supported|capable|enabled|valid|allowed)(?:_|$)")
+"""Names of functions that tell the same again while what they are asked about does not change."""
 LEAST, MOST = -(1 << 64), 1 << 64
 
 
@@ -112,3 +116,12 @@ def join(left: Known, right: Known) -> Known:
 
 def _excludes(known: Known, value: str | int) -> bool:
     return value in known.excluded or (isinstance(value, int) and not known.lo <= value <= known.hi)
+
+
+def stable(subject: ir.Expr) -> bool:
+    """A subject that stays what it is until something it names is assigned."""
+    if isinstance(subject, ir.CallResult):
+        return isinstance(subject.callee, ir.Name) and (
+            subject.callee.id in ("defined", "IS_ENABLED") or bool(QUESTION.search(subject.callee.id)))
+    return not any(isinstance(term, ir.CallResult | ir.Unknown) for term in walk(subject)) or (
+        isinstance(subject, ir.Unknown) and subject.text.startswith("#if"))

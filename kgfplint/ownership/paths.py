@@ -6,77 +6,19 @@ states is cut short: a miss, never a guess.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from kgfplint.facts import ir
 from kgfplint.facts.terms import show
 from kgfplint.ownership import ops
 from kgfplint.ownership.addresses import ADDRESSES
-from kgfplint.ownership.conditions import ANY, Known, after, join
-
-MAYBE, VALID, NULL, ERROR, UNKNOWN = range(5)
-"""What is known of a pointer: untested result of an allocator, tested, NULL, error pointer, anything."""
+from kgfplint.ownership.conditions import ANY, after, join
+from kgfplint.ownership.states import ERROR, MAYBE, NULL, UNKNOWN, VALID, Exit, Incident, Object, Origin, State
 
 _MOST_STATES = 40
 _MOST_STEPS = 6000
 _NULL_OBJECT, _ERROR_OBJECT, _HELD_OBJECT = -1, -2, -3
 _PARAM, _ADDRESS, _TESTED = -100, -100_000, -200_000
-"""Objects with these numbers and below: parameters, and addresses that lvalues were set to."""
-
-
-class Origin(NamedTuple):
-    """Where an object comes from: an allocation site, or `what` else ("local", "string", "param", "freed")."""
-
-    site: ops.Site | None
-    what: str
-    param: int = -1
-
-
-class Incident(NamedTuple):
-    """Something that happened on some path; what it is worth is for a rule to say.
-
-    kind: "double-free", "free" (every free of a known origin), "unchecked", "null-use", "null-test", "error-test",
-    "use-after-free", "freed-error". `event` is where; `line` its line; `earlier` the line of the first free.
-    """
-
-    kind: str
-    origin: Origin
-    lvalue: str
-    event: ir.Event | None
-    line: int
-    free: ops.Release | None = None
-    earlier: int = 0
-
-
-class Exit(NamedTuple):
-    """A return: what the value is (origin and state), which parameters were freed or NULL, which lvalues, what those hold."""
-
-    event: ir.Return
-    origin: Origin | None
-    state: int
-    freed: frozenset[int]
-    null_params: frozenset[int]
-    freed_lvalues: frozenset[int]
-    stored: dict[int, Origin]
-
-
-class Object(NamedTuple):
-    """The state of one object on a path: its pointer's state and the line of its free (0: alive; negative: softly)."""
-
-    state: int
-    freed: int = 0
-
-
-class State(NamedTuple):
-    """One ownership state: lvalue → object number, object number → object, and facts."""
-
-    values: dict[int, int]
-    objects: dict[int, Object]
-    facts: dict[int, Known]
-
-    def key(self) -> tuple[frozenset[tuple[int, int]], frozenset[tuple[int, Object]]]:
-        """The part by which states are told apart."""
-        return frozenset(self.values.items()), frozenset(self.objects.items())
+"""Objects with these numbers and below: parameters, addresses that lvalues were set to, pointers of no known origin."""
 
 
 class Paths:

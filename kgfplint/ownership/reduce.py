@@ -13,7 +13,7 @@ from kgfplint.catalogue import Alloc, Free
 from kgfplint.facts import ir
 from kgfplint.facts.terms import NULL, bare, names, root, show, walk
 from kgfplint.ownership.addresses import ADDRESSES, ERROR_POINTERS, Addresses
-from kgfplint.ownership.conditions import constant, reading
+from kgfplint.ownership.conditions import QUESTION, constant, reading, stable
 from kgfplint.ownership.ops import (
     Allocate,
     Ask,
@@ -34,9 +34,6 @@ from kgfplint.ownership.ops import (
 )
 from kgfplint.program.meaning import Meaning
 
-QUESTION = re.compile(
-    r"(?:^|_)(?:is|has|can|are|same|should|uses?|needs?|supports?|supported|capable|enabled|valid|allowed)(?:_|$)")
-"""Names of functions that tell the same again while what they are asked about does not change."""
 _HOLDS = re.compile(r"(?:^|_)(?:get|hold|ref|grab|clone)(?:_|$)")
 _UNEVALUATED = frozenset({"typeof", "__typeof__", "struct_size", "flex_array_size", "sizeof_field", "offsetof"})
 """Macros that look only at the types of their arguments (include/linux/{overflow,stddef}.h)."""
@@ -138,7 +135,7 @@ class Reducer:
         fixed = {bare(e.target) for e in self._events() if isinstance(e, ir.Assign) and constant(e.value) is not None}
         for subject, count in tested.items():
             worth = count > 1 or subject in fixed or isinstance(subject, ir.CallResult)
-            if worth and subject not in self.lvalues and _stable(subject):
+            if worth and subject not in self.lvalues and stable(subject):
                 self.facts[subject] = len(self.facts)
 
     def _events(self) -> Iterator[ir.Event]:
@@ -394,12 +391,3 @@ class Reducer:
             about = next((n for n in mentioned if root(self._lvalue_list[n]) not in self.params), mentioned[0])
             return Branch(about, "asked" if asked else "mention", test.truth, fact, test, uses)
         return Branch(-1, "", test.truth, fact, test, uses) if fact >= 0 or uses else None
-
-
-def _stable(subject: ir.Expr) -> bool:
-    """A subject that stays what it is until something it names is assigned."""
-    if isinstance(subject, ir.CallResult):
-        return isinstance(subject.callee, ir.Name) and (
-            subject.callee.id in ("defined", "IS_ENABLED") or bool(QUESTION.search(subject.callee.id)))
-    return not any(isinstance(term, ir.CallResult | ir.Unknown) for term in walk(subject)) or (
-        isinstance(subject, ir.Unknown) and subject.text.startswith("#if"))

@@ -14,8 +14,9 @@ from kgfplint.facts import ir
 from kgfplint.facts.terms import NULL as NULL_POINTER
 from kgfplint.facts.terms import bare, root, walk
 from kgfplint.ownership.ops import Release, Site
-from kgfplint.ownership.paths import ERROR, MAYBE, NULL, VALID, Exit, Paths
+from kgfplint.ownership.paths import Paths
 from kgfplint.ownership.reduce import Reducer
+from kgfplint.ownership.states import ERROR, MAYBE, NULL, VALID, Exit
 from kgfplint.program.constants import constants_of
 from kgfplint.program.link import Program, Row
 from kgfplint.program.meaning import EMPTY, Freed, LockChange, Meaning, Summary, Values
