@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import click
 
 from kgfplint import __version__, engine
+from kgfplint.cache import cache
 from kgfplint.catalogue import CatalogueError, rules_directory
 from kgfplint.checks import UnknownRule, all_checks, find
 from kgfplint.config import ConfigError, Settings, load
@@ -122,6 +123,9 @@ def callers(function: str, paths: Sequence[str], **options: Any) -> None:
 def callees(function: str, paths: Sequence[str], **options: Any) -> None:
     """Print what FUNCTION calls, below the PATHs."""
     _print_calls(function, paths, options, lambda program: program.callees(function))
+
+
+kgfplint.add_command(cache)
 
 
 def _print_calls(function: str, paths: Sequence[str], options: dict[str, Any],

@@ -1,7 +1,6 @@
 """The store: what goes in comes out, and damage or a full disk never costs more than time."""
 
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -12,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kgfplint.facts import ir, store
-from kgfplint.facts.store import BodyReader, Stamp, Store, StoreError, key_of, pack
+from kgfplint.facts.database import NAME, store_path
+from kgfplint.facts.store import BodyReader, Stamp, Store, StoreError, key_of, pack, seal, unseal
 
 names = st.text("abcdefgh_", min_size=1, max_size=8)
 expressions = st.recursive(
@@ -54,7 +54,7 @@ def test_what_goes_in_comes_out(tmp_path, bodies, includes):
 
 
 def test_bodies_are_counted_from_zero():
-    found = BodyReader(pack(b"k", facts(2), (body("a"), body("b"))).bodies)
+    found = BodyReader(unseal(pack(b"k", facts(2), (body("a"), body("b"))).bodies, b"k"))
     assert found.body(1) == body("b")
     for outside in (2, -1):
         with pytest.raises(IndexError):
@@ -143,22 +143,110 @@ def test_an_unusable_folder_means_a_temporary_store(tmp_path, caplog):
     assert "\n" not in caplog.messages[0]
 
 
-def test_only_the_newest_former_store_stays(tmp_path):
-    for age, name in enumerate(("facts-new", "facts-old", "facts-oldest")):
-        path = tmp_path / f"{name}.sqlite"
-        path.write_bytes(b"")
-        os.utime(path, (1000 - age, 1000 - age))
-    Store.open(tmp_path / "facts-current.sqlite").close()
-    assert sorted(p.name for p in tmp_path.glob("*.sqlite")) == ["facts-current.sqlite", "facts-new.sqlite"]
+def test_stores_of_former_releases_are_removed(tmp_path):
+    for name in ("facts-0123456789ab.sqlite", "facts-0123456789ab.sqlite-wal", "facts-ba9876543210.sqlite"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "notes").write_text("mine")
+    Store.open(tmp_path / NAME).close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [NAME, "notes"]
 
 
-def test_a_store_grown_too_large_begins_anew(monkeypatch, caplog):
+def test_a_store_grown_too_large_drops_what_was_longest_not_used(monkeypatch, caplog):
+    kept = Store.open()
+    kept.put_many([pack(b"old%d" % n, facts(40), ()) for n in range(300)])
+    with kept.transaction() as connection:
+        connection.execute("UPDATE facts SET made = made - 86400")
+    kept.put_many([pack(b"new", facts(), ())])
+    kept.close()
+    size = kept.path.stat().st_size
+    monkeypatch.setattr(store, "SIZE_LIMIT", size * 2 // 3)
+    again = Store.open()
+    again.close()
+    assert kept.path.stat().st_size < size * 2 // 3
+    left = again.known([b"new", *(b"old%d" % n for n in range(300))])
+    assert b"new" in left and 50 < len(left) < 200
+    assert len(caplog.records) == 1
+
+
+@given(st.binary(), st.binary(), st.binary())
+def test_a_sealed_blob_is_good_in_its_row_only(content, key, other):
+    assert bytes(unseal(seal(content, key), key)) == content
+    if other != key:
+        # Of 32 bits: keys that agree exist, one pair in four thousand million.
+        with pytest.raises(ValueError, match="checksum"):
+            unseal(seal(content, key), other)
+
+
+def test_results_are_kept_by_kind_and_digest(tmp_path):
+    kept = Store.open()
+    kept.put_results("summaries", b"rules 1", [(b"f", b"one"), (b"g", b"two")], root=tmp_path)
+    kept.put_results("summaries", b"rules 2", [(b"f", b"three")])
+    kept.put_results("findings", b"rules 1", [(b"f", b"four")])
+    reader = Store.reader(kept.path)
+    assert reader.results("summaries", b"rules 1") == {b"f": b"one", b"g": b"two"}
+    assert reader.results("summaries", b"rules 2", [b"f", b"g"]) == {b"f": b"three"}
+    assert reader.results("findings", b"rules 2") == {}
+    kept.put_results("summaries", b"rules 1", [(b"h", b"five")], gone=[b"f"])
+    assert kept.results("summaries", b"rules 1") == {b"g": b"two", b"h": b"five"}
+
+
+def test_results_of_another_version_are_not_seen(monkeypatch):
+    kept = Store.open()
+    kept.put_results("summaries", b"rules", [(b"f", b"one")])
+    monkeypatch.setattr(store, "facts_version", lambda: b"another")
+    assert kept.results("summaries", b"rules") == {}
+    kept.put_results("summaries", b"rules", [(b"f", b"two")])
+    assert kept.results("summaries", b"rules") == {b"f": b"two"}
+
+
+def test_a_damaged_result_is_not_returned():
+    kept = Store.open()
+    kept.put_results("summaries", b"rules", [(b"f", b"one")])
+    with kept.transaction() as connection:
+        connection.execute("UPDATE results SET content = zeroblob(length(content))")
+    with pytest.raises(StoreError) as error:
+        kept.results("summaries", b"rules")
+    assert error.value.damaged
+
+
+def test_a_transaction_is_kept_or_not_at_all():
+    kept = Store.open()
+    with pytest.raises(KeyError), kept.transaction() as connection:
+        connection.execute("INSERT INTO trees(root, used) VALUES (x'61', 1)")
+        raise KeyError
+    with kept.connected() as connection:
+        assert connection.execute("SELECT count(*) FROM trees").fetchone() == (0,)
+
+
+def test_a_tree_with_a_folder_of_its_own_has_its_own_store(tmp_path, monkeypatch):
+    assert store_path(tmp_path) == store_path() != tmp_path / ".kgfplint" / NAME
+    (tmp_path / ".kgfplint").mkdir()
+    assert store_path(tmp_path) == store_path()  # KGFPLINT_CACHE wins over it
+    monkeypatch.delenv("KGFPLINT_CACHE")
+    assert store_path(tmp_path) == tmp_path / ".kgfplint" / NAME
+    assert store_path(tmp_path / "elsewhere") == store_path()
+
+
+def test_a_store_that_another_process_rebuilt_is_not_removed(caplog):
     kept = Store.open()
     kept.put_many([pack(b"k", facts(), ())])
-    kept.close()
-    monkeypatch.setattr(store, "SIZE_LIMIT", 1000)
-    assert not Store.open(kept.path).known([b"k"])
+    kept.path.rename(kept.path.with_name("aside"))  # as another process does with a damaged one
+    other = Store.open()
+    other.put_many([pack(b"l", facts(), ())])
+    with pytest.raises(StoreError) as error:
+        kept.outline(b"none")
+    again = Store.instead_of(kept.path, error.value)
+    assert again.known([b"k", b"l"]) == {b"l"}
     assert len(caplog.records) == 1
+
+
+def test_a_store_of_another_format_is_built_anew(caplog):
+    kept = Store.open()
+    with kept.connected() as connection:
+        connection.execute("PRAGMA user_version = 99")
+    kept.close()
+    assert not Store.open().is_temporary
+    assert len(caplog.records) == 1 and "format 99" in caplog.messages[0]
 
 
 WRITER = """

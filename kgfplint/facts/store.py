@@ -1,9 +1,8 @@
-"""The store of facts: one SQLite file, keyed by what the facts were made from.
+"""The store of facts and of what was concluded from them, keyed by what it was made from.
 
 A key covers the bytes of a file and the version of the code that lowers it, so facts are never
-stale: a second run, another branch or a patch only lowers what it changed. Writes are single
-transactions of a write-ahead log, so a killed run leaves a good store. Damage is noticed (SQLite's
-own checks, and a checksum in every blob) and answered by a new file.
+stale: a second run, another branch or a patch only lowers what it changed, and all trees and versions
+share one file. Damage is noticed (see database) and answered by a new file.
 """
 
 import array
@@ -16,43 +15,46 @@ import os
 import sqlite3
 import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import platformdirs
 
-from kgfplint.facts import ir
+from kgfplint.facts import ir, upkeep
+from kgfplint.facts.database import (
+    Database,
+    StoreError,
+    cache_folder,
+    discard,
+    group_of,
+    note_group,
+    remove,
+    seal,
+    store_path,
+    unseal,
+)
+
+__all__ = ["BodyReader", "Row", "Stamp", "Store", "StoreError", "cache_folder", "facts_version", "key_of", "pack",
+           "remove", "seal", "store_path", "unseal"]  # fmt: skip
 
 log = logging.getLogger("kgfplint")
 
 SIZE_LIMIT = 8 << 30
-"""Bytes of a store file above which the next run begins a new one."""
+"""Bytes of a store file above which a run first drops what was longest not used."""
+KEPT_DAYS = 30
+"""Days that former versions' rows are kept when a new version of this program begins to use a store."""
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS facts(key BLOB PRIMARY KEY, includes BLOB, outline BLOB, bodies BLOB);
-CREATE TABLE IF NOT EXISTS stamps(path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, ctime INTEGER,
-                                  inode INTEGER, key BLOB) WITHOUT ROWID;
-"""
 _decode_outline = msgspec.msgpack.Decoder(ir.FileFacts).decode
 _decode_body = msgspec.msgpack.Decoder(ir.Body).decode
 _decode_includes = msgspec.msgpack.Decoder(tuple[str, ...]).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class StoreError(Exception):
-    """The store cannot be used any more; `damaged` when its contents, not its disk, are at fault."""
-
-    def __init__(self, message: str, *, damaged: bool = False) -> None:
-        """Take the reason, one line."""
-        super().__init__(message)
-        self.damaged = damaged
-
-
 class Row(NamedTuple):
-    """The packed facts of one file: its key, include lines, FileFacts and bodies, each blob with a checksum."""
+    """The packed facts of one file: its key, include lines, FileFacts and bodies, each blob sealed."""
 
     key: bytes
     includes: bytes
@@ -101,27 +103,16 @@ def pack(key: bytes, facts: ir.FileFacts, bodies: Iterable[ir.Body]) -> Row:
     for blob in packed:
         head.append(head[-1] + len(blob))
     # Outlines are read in every run, bodies only where an analysis looks: only these are compressed.
-    return Row(key, _sealed(facts.includes), _sealed(facts), zlib.compress(head.tobytes() + b"".join(packed), 1))
-
-
-def _sealed(value: object) -> bytes:
-    blob = _encode(value)
-    return zlib.crc32(blob).to_bytes(4) + blob
-
-
-def _unsealed(blob: bytes) -> memoryview:
-    content = memoryview(blob)[4:]
-    if zlib.crc32(content) != int.from_bytes(blob[:4]):
-        raise ValueError("wrong checksum")
-    return content
+    compressed = zlib.compress(head.tobytes() + b"".join(packed), 1)
+    return Row(key, seal(_encode(facts.includes), key), seal(_encode(facts), key), seal(compressed, key))
 
 
 class BodyReader:
     """The bodies of one file, each decoded only when asked for."""
 
-    def __init__(self, blob: bytes) -> None:
-        """Take the bodies blob of a row: how many, where each one ends, then one after the other."""
-        self._data = memoryview(zlib.decompress(blob))
+    def __init__(self, content: bytes | memoryview) -> None:
+        """Take the unsealed bodies of a row: how many, where each one ends, then one after the other."""
+        self._data = memoryview(zlib.decompress(content))
         self._count = int.from_bytes(self._data[:4], sys.byteorder)
         self._base = 4 * (self._count + 2)
         self._ends = self._data[4 : self._base].cast("I")
@@ -137,33 +128,21 @@ class BodyReader:
         return _decode_body(self._data[self._base + self._ends[index] : self._base + self._ends[index + 1]])
 
 
-def cache_folder() -> Path:
-    """Return the folder of the store: $KGFPLINT_CACHE, else the user's cache folder."""
-    chosen = os.environ.get("KGFPLINT_CACHE")
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("kgfplint"))
-
-
-class Store:
-    """One store file. The connection opens on first use and may be released at any time."""
+class Store(Database):
+    """Facts, the stamps of files that were read, and the results of analyses."""
 
     def __init__(self, path: Path, *, reading: bool = False, keep: tempfile.TemporaryDirectory[str] | None = None):
         """Use the file at `path`; `keep` is the temporary folder that lives as long as the store."""
-        self.path = path
-        self._reading = reading
+        super().__init__(path, reading=reading)
         self._keep = keep
-        self._connection: sqlite3.Connection | None = None
+        self._noted: set[tuple[str, bytes]] = set()
 
     @classmethod
     def open(cls, path: Path | None = None) -> "Store":
         """Return the store in `path` (default: the user's), rebuilt if damaged, a temporary one if unusable."""
-        path = path or cache_folder() / f"facts-{facts_version().hex()[:12]}.sqlite"
+        path = path or store_path()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.exists():
-                _remove_former(path)
-            elif path.stat().st_size > SIZE_LIMIT:
-                log.warning("the store %s has grown too large; beginning a new one", path)
-                remove(path)
             return cls._opened(path)
         except (OSError, StoreError) as error:
             return cls.instead_of(path, error)
@@ -174,7 +153,7 @@ class Store:
         if isinstance(error, StoreError) and error.damaged:
             log.warning("the store %s is damaged (%s); building it anew", path, error)
             try:
-                remove(path)
+                discard(path, error.inode)
                 return cls._opened(path)
             except (OSError, StoreError) as again:
                 error = again
@@ -195,43 +174,21 @@ class Store:
     @classmethod
     def _opened(cls, path: Path) -> "Store":
         store = cls(path)
-        with store._guarded():
-            store._connect().execute("INSERT OR REPLACE INTO stamps VALUES (x'', 0, 0, 0, 0, x'')")
+        with store.transaction() as connection:  # also shows at once whether the store can be written
+            new = not group_of(connection, "facts", facts_version(), facts_version())
+            note_group(connection, "facts", facts_version(), facts_version())
+        if new:
+            upkeep.remove_former(path.parent)
+            upkeep.prune(store, days=KEPT_DAYS)
+        if path.stat().st_size > SIZE_LIMIT:
+            log.warning("the store %s has grown too large; dropping what was longest not used", path)
+            upkeep.prune(store, days=KEPT_DAYS, size=SIZE_LIMIT // 4 * 3)
         return store
 
     @property
     def is_temporary(self) -> bool:
         """Whether the store is gone after the run."""
         return self._keep is not None
-
-    def _connect(self) -> sqlite3.Connection:
-        if self._connection is None:
-            connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
-            self._connection = connection
-            if self._reading:
-                connection.execute("PRAGMA query_only = ON")
-            else:
-                connection.execute("PRAGMA page_size = 8192")
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = NORMAL")
-                connection.executescript(_SCHEMA)
-        return self._connection
-
-    @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise StoreError(str(error), damaged=False) from error
-        except (sqlite3.DatabaseError, msgspec.MsgspecError, zlib.error, LookupError, ValueError) as error:
-            raise StoreError(str(error), damaged=True) from error
-
-    def release(self) -> None:
-        """Let go of the connection (before a fork: SQLite's locks do not survive one); it reopens on use."""
-        if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None
 
     def close(self) -> None:
         """Let go of the connection and, of a temporary store, the file."""
@@ -241,72 +198,108 @@ class Store:
 
     def known(self, keys: Iterable[bytes]) -> set[bytes]:
         """Return those of the keys that the store holds facts for."""
-        with self._guarded():
-            ask = self._connect().execute
+        with self.connected() as connection:
+            ask = connection.execute
             return {key for key in keys if ask("SELECT 1 FROM facts WHERE key = ?", (key,)).fetchone()}
 
     def put_many(self, rows: Collection[Row]) -> None:
         """Add rows in one transaction; StoreError when the disk refuses."""
-        with self._guarded():
-            self._transaction("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?)", rows)
-
-    def _transaction(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
-        connection = self._connect()
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            connection.executemany(statement, rows)
-            connection.execute("COMMIT")
-        except sqlite3.Error:
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-            raise
+        with self.transaction() as connection:
+            head = note_group(connection, "facts", facts_version(), facts_version()), int(time.time())
+            connection.executemany("INSERT OR REPLACE INTO facts(grp, made, key, includes, outline, bodies)"
+                                   " VALUES (?, ?, ?, ?, ?, ?)", ((*head, *row) for row in rows))
 
     def stamps(self, root: Path) -> dict[str, tuple[Stamp, bytes]]:
-        """Return, for each file below root that was read before, its stamp and key by relative path."""
-        prefix = os.fsencode(root) + b"/"
-        with self._guarded():
-            found = self._connect().execute(
-                "SELECT path, size, mtime, ctime, inode, key FROM stamps WHERE path > ? AND path < ?",
-                (prefix, prefix[:-1] + b"0"))
-            return {os.fsdecode(path[len(prefix):]): (Stamp(*rest), key) for path, *rest, key in found}
+        """Return, for each file below root that was read before, its stamp and key by relative path.
+
+        Also notes that the tree is in use now, which keeps its rows from being pruned.
+        """
+        with self.transaction() as connection:
+            found = connection.execute("SELECT path, size, mtime, ctime, inode, key FROM stamps WHERE tree = ?",
+                                       (_tree(connection, root),))
+            return {os.fsdecode(path): (Stamp(*rest), key) for path, *rest, key in found}
 
     def put_stamps(self, root: Path, stamps: Iterable[tuple[str, Stamp, bytes]]) -> None:
         """Remember the stamps and keys of files by their paths relative to root."""
-        prefix = os.fsencode(root) + b"/"
-        with self._guarded():
-            self._transaction("INSERT OR REPLACE INTO stamps VALUES (?, ?, ?, ?, ?, ?)", (
-                (prefix + os.fsencode(path), *stamp, key) for path, stamp, key in stamps))
+        with self.transaction() as connection:
+            tree = _tree(connection, root)
+            connection.executemany(
+                "INSERT INTO stamps VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET size = excluded.size,"
+                " mtime = excluded.mtime, ctime = excluded.ctime, inode = excluded.inode, key = excluded.key",
+                ((tree, os.fsencode(path), *stamp, key) for path, stamp, key in stamps))
 
     def includes(self, key: bytes) -> tuple[str, ...]:
         """Return the include lines of a file; StoreError when the store does not hold it."""
-        with self._guarded():
-            return _decode_includes(_unsealed(self._blob("includes", key)))
+        blob = self._blob("includes", key)
+        with self._decoding():
+            return _decode_includes(unseal(blob, key))
 
     def outline(self, key: bytes) -> ir.FileFacts:
         """Return the facts of a file; StoreError when the store does not hold them."""
-        with self._guarded():
-            return _decode_outline(_unsealed(self._blob("outline", key)))
+        blob = self._blob("outline", key)
+        with self._decoding():
+            return _decode_outline(unseal(blob, key))
 
     def bodies(self, key: bytes) -> BodyReader:
         """Return the bodies of a file; StoreError when the store does not hold them."""
-        with self._guarded():
-            return BodyReader(self._blob("bodies", key))
+        blob = self._blob("bodies", key)
+        with self._decoding():
+            return BodyReader(unseal(blob, key))
+
+    @contextlib.contextmanager
+    def _decoding(self) -> Iterator[None]:
+        """Tell contents that are not what was written as damage."""
+        try:
+            yield
+        except (msgspec.MsgspecError, zlib.error, LookupError, TypeError, ValueError) as error:
+            raise self.damage(str(error)) from error
 
     def _blob(self, column: str, key: bytes) -> bytes:
-        found = self._connect().execute(f"SELECT {column} FROM facts WHERE key = ?", (key,)).fetchone()
+        with self.connected() as connection:
+            found = connection.execute(f"SELECT {column} FROM facts WHERE key = ?", (key,)).fetchone()
         if found is None or not isinstance(found[0], bytes):
-            raise LookupError(f"no {column} under {key.hex()}")
+            raise self.damage(f"no {column} under {key.hex()}")
         return found[0]
 
+    def put_results(self, kind: str, digest: bytes, rows: Iterable[tuple[bytes, bytes]], *, root: Path | None = None,
+                    gone: Iterable[bytes] = ()) -> None:
+        """Keep results of an analysis: (key, content) rows of the group (kind, digest), all in one transaction.
 
-def remove(path: Path) -> None:
-    """Remove a store file with its log."""
-    for suffix in ("", "-wal", "-shm"):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
+        The digest covers everything that the results depend on and that neither their keys nor facts_version() do,
+        such as rules and options. Rows are used, pruned and exported as a group; `root` is the tree that they are
+        about, if it is one. `gone` are keys of rows to drop.
+        """
+        with self.transaction() as connection:
+            group = note_group(connection, kind, digest, facts_version(), root)
+            connection.executemany("DELETE FROM results WHERE grp = ? AND key = ?", ((group, key) for key in gone))
+            connection.executemany("INSERT OR REPLACE INTO results VALUES (?, ?, ?)",
+                                   ((group, key, seal(content, key)) for key, content in rows))
+
+    def results(self, kind: str, digest: bytes, keys: Iterable[bytes] | None = None) -> dict[bytes, bytes]:
+        """Return those results of a group that are kept, by key: all of them, or those of the keys.
+
+        Also notes, once, that the group is in use now (not in a reader).
+        """
+        with self.connected() as connection:
+            group = group_of(connection, kind, digest, facts_version())
+            if not group:
+                return {}
+            if not self._reading and (kind, digest) not in self._noted:
+                with self.transaction():
+                    note_group(connection, kind, digest, facts_version())
+                self._noted.add((kind, digest))
+            ask = connection.execute
+            if keys is None:
+                found = ask("SELECT key, content FROM results WHERE grp = ?", (group,)).fetchall()
+            else:
+                found = [row for key in keys if (
+                    row := ask("SELECT key, content FROM results WHERE grp = ? AND key = ?", (group, key)).fetchone())]
+        with self._decoding():
+            return {key: bytes(unseal(content, key)) for key, content in found}
 
 
-def _remove_former(path: Path) -> None:
-    """Remove the stores of former versions but the newest, which another checkout may be using."""
-    former = sorted(path.parent.glob("facts-*.sqlite"), key=lambda p: p.stat().st_mtime)
-    for old in former[:-1]:
-        remove(old)
+def _tree(connection: sqlite3.Connection, root: Path) -> int:
+    """Note that a tree is used now, and return its number."""
+    row = connection.execute("INSERT INTO trees(root, used) VALUES (?, ?) ON CONFLICT DO UPDATE SET used = excluded.used"
+                             " RETURNING id", (os.fsencode(root), int(time.time()))).fetchone()
+    return int(row[0])
