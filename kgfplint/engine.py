@@ -84,7 +84,7 @@ def _run(paths: Sequence[Path], settings: Settings, checks: Sequence[CheckModule
     catalogue = load([rules_directory(), *map(Path, settings.rules)], _version(_common_root(paths), settings))
     with survey(paths, settings, progress) as found:
         program = linked(found, progress)
-        with _timed(found.stats, "checks"):
+        with _timed(found.stats, "analysis"):
             findings = analyse(program, found, catalogue, checks, settings, progress)
         if measure:
             _count_fields(program, found, settings, progress)
@@ -99,11 +99,10 @@ def analyse(program: Program, found: Survey, catalogue: Catalogue, checks: Seque
             settings: Settings, progress: Progress) -> list[Finding]:
     """Return the findings of the checks in the survey's target files, in any order."""
     masks = Masks.of_tree(found.root, found.version)
-    job = Job(program, catalogue, masks, found.store.path, found.index.keys, {}, checks=checks)
-    analysis = Analysis(job, settings.jobs or available_cpus(), found.store.release, progress)
-    with _timed(found.stats, "summaries"):
-        analysis.infer()
-    return analysis.check(found.targets)
+    wanted = set(found.targets)
+    targets = frozenset(number for number, path in enumerate(program.paths) if path in wanted)
+    job = Job(program, catalogue, masks, found.store.path, found.index.keys, checks, targets)
+    return Analysis(job, settings.jobs or available_cpus(), found.store.release, progress).findings()
 
 
 def _count_fields(program: Program, found: Survey, settings: Settings, progress: Progress) -> None:

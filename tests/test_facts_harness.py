@@ -13,9 +13,11 @@ from kgfplint.checks.unit import Unit, text_of
 from kgfplint.facts import ir
 from kgfplint.facts.lower import Lowered, lower
 from kgfplint.gfp import Masks
-from kgfplint.ownership.summaries import ROUNDS, callers, candidates, infer
+from kgfplint.ownership.frame import Frame
+from kgfplint.ownership.summaries import ROUNDS, summarise, telling
 from kgfplint.program import Program, link
 from kgfplint.program.meaning import Meaning, Summary
+from kgfplint.program.order import BottomUp, Calls
 
 
 def lowered(text: str | bytes) -> Lowered:
@@ -84,17 +86,23 @@ class Tree:
         self.summaries: dict[int, Summary] = {}
         masks = Masks.of_tree(None, None)
         known = catalogue()
-        waiting = candidates(self.program, [*known.allocs, *known.frees, *known.locks])
-        for _ in range(ROUNDS):
+        waves = BottomUp(Calls(self.program, known.primitives)).waves(telling(self.program, known), ROUNDS)
+        wave = next(waves, None)
+        while wave is not None:
             meaning = Meaning(self.program, known, masks, dict(self.summaries))
-            fresh = {number: infer(number, self.bodies[number], meaning) for number in sorted(waiting)}
+            fresh = {number: summarise(Frame(number, self.bodies[number], meaning)) for number in wave}
             changed = {number for number, summary in fresh.items() if summary != self.summaries.get(number)}
             self.summaries.update((number, summary) for number, summary in fresh.items() if summary is not None)
             for number in changed:
                 if fresh[number] is None:
                     del self.summaries[number]
-            waiting = callers(self.program, changed)
-        self.settled = not waiting
+            try:
+                wave = waves.send(changed)
+            except StopIteration:
+                wave = None
+        last = Meaning(self.program, known, masks, self.summaries)
+        self.settled = all(summarise(Frame(number, body, last)) == self.summaries.get(number)
+                           for number, body in enumerate(self.bodies))
         self.meaning = Meaning(self.program, known, masks, self.summaries)
 
     def number(self, name: str) -> int:
@@ -103,7 +111,7 @@ class Tree:
 
     def unit(self, name: str) -> Unit:
         number = self.number(name)
-        return Unit(number, self.bodies[number], self.meaning)
+        return Unit(number, self.bodies[number], self.meaning, {})
 
     def summary(self, name: str) -> Summary:
         return self.summaries.get(self.number(name), Summary())

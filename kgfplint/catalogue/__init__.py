@@ -60,6 +60,11 @@ class Catalogue:
         self.fields: Mapping[str, Callback] = content.fields
 
     @cached_property
+    def primitives(self) -> frozenset[str]:
+        """The names of what allocates, frees or changes what is held."""
+        return frozenset({*self.allocs, *self.frees, *self.locks})
+
+    @cached_property
     def frees_of(self) -> Mapping[str, tuple[str, ...]]:
         """The names of the deallocators of each family, the one to recommend first."""
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from kgfplint.catalogue import Free
 from kgfplint.checks import Rule
 from kgfplint.checks.incidents import finding_of
-from kgfplint.checks.unit import Unit
+from kgfplint.checks.unit import Question, Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, show
 from kgfplint.findings import Finding, Severity, Step
@@ -27,14 +27,15 @@ def check(unit: Unit) -> Iterator[Finding]:
     """Report each free that does not accept the family of what it is given."""
     if not unit.touches_memory:
         return
+    if unit.provenance is None:
+        unit.questions.extend(_questions(unit))
+        return
     told: set[int] = set()
     for incident in unit.paths.incidents.values():
         site, release = incident.origin.site, incident.free
-        if incident.kind != "free" or release is None or site is None or site.alloc.managed or release.number in told:
+        if release is None or site is None or release.number in told or not _differ(incident, site, release.free):
             continue
-        if release.free.flavour == "put":
-            continue
-        if site.alloc.family not in release.free.accepts and not _implements(unit, site, release.free):
+        if not _implements(unit, site, release.free):
             told.add(release.number)
             yield _finding(unit, incident, site, release.free)
     known = {i.free.number for i in unit.paths.incidents.values() if i.free is not None and i.origin.site is not None}
@@ -44,6 +45,28 @@ def check(unit: Unit) -> Iterator[Finding]:
             yield from _by_provenance(unit, release, release.event)
 
 
+def _differ(incident: Incident, site: Site, free: Free) -> bool:
+    """Tell whether a free that is no mere reference put does not accept what a path brings it."""
+    return incident.kind == "free" and not site.alloc.managed and free.flavour != "put" and site.alloc.family not in free.accepts
+
+
+def _questions(unit: Unit) -> Iterator[Question]:
+    """Yield what must be known of the whole program before this function can be judged."""
+    incidents = [i for i in unit.paths.incidents.values() if i.free is not None and i.origin.site is not None]
+    if any(i.free and i.origin.site and _differ(i, i.origin.site, i.free.free) for i in incidents):
+        yield Question("", ())
+    known = {i.free.number for i in incidents if i.free is not None}
+    for release in unit.paths.releases:
+        subject = bare(release.argument)
+        if release.number in known or not isinstance(release.event, ir.Call):
+            continue
+        assigned = unit.values.get(subject.id) if isinstance(subject, ir.Name) else None
+        if assigned and of_local(assigned, unit.meaning, unit.file):
+            yield Question("", ())
+        elif key := key_of(subject, unit.typing, unit.path, unit.types):
+            yield Question(key, release.free.accepts)
+
+
 def _by_provenance(unit: Unit, release: Release, event: ir.Call) -> Iterator[Finding]:
     """Judge memory that no path of this function shows the origin of by where all memory of its kind comes from."""
     subject, free = bare(release.argument), release.free
@@ -51,7 +74,7 @@ def _by_provenance(unit: Unit, release: Release, event: ir.Call) -> Iterator[Fin
     assigned = unit.values.get(subject.id) if isinstance(subject, ir.Name) else None
     local = of_local(assigned, unit.meaning, unit.file) if assigned else None
     key = key_of(subject, unit.typing, unit.path, unit.types)
-    made = unit.provenance.get(key, ())
+    made = unit.provenance.get(key, ()) if unit.provenance is not None else ()
     families = local or {source.family for source in made}
     if not families or families & set(free.accepts) or free.flavour in ("put", "callback"):
         return
@@ -83,7 +106,7 @@ def _comparable(unit: Unit, families: Collection[str], free: Free) -> bool:
 
 def _made_by(unit: Unit, alloc: str) -> str:
     """Return the family that the tree's own code makes an allocator's memory with, "" if that is not known."""
-    made = unit.meaning.summary(unit.file, alloc).allocates
+    made = unit.meaning.inferred(unit.file, alloc).allocates
     return made.family if made is not None else ""
 
 

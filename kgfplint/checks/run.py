@@ -1,47 +1,101 @@
-"""Running analyses over the functions of a program in worker processes.
+"""Running the analyses over the functions of a program in worker processes, bottom-up: each body is opened once.
 
-The workers are forked from the process that linked the program, so that they share it; each opens
-the store of facts for itself and reads the bodies it needs.
+The workers are forked from the process that linked the program, so that they share it; each opens the store of facts
+for itself, reads the bodies it needs, and hears of the summaries of callees through a journal.
 """
 
+import functools
 import gc
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
 
 from kgfplint.catalogue import Catalogue
 from kgfplint.checks import CheckModule
-from kgfplint.checks.unit import Unit
+from kgfplint.checks.unit import Question, Unit
 from kgfplint.facts.store import BodyReader, Store
 from kgfplint.facts.workers import Workers
 from kgfplint.findings import Finding
 from kgfplint.gfp import Masks
 from kgfplint.ownership.provenance import Source, Sources, gathered, sources
-from kgfplint.ownership.summaries import ROUNDS, callers, candidates, infer
+from kgfplint.ownership.summaries import ROUNDS, summarise, telling
 from kgfplint.program.link import Program
-from kgfplint.program.meaning import GFP_TYPES, Meaning, Summary
+from kgfplint.program.meaning import Meaning, Summary
+from kgfplint.program.order import BottomUp, Calls
 
 log = logging.getLogger("kgfplint")
 
 Progress = Callable[[str, int, int], None]
-CHUNK = 400
+_MOST, _LEAST = 200, 8
 """Functions that a worker takes at a time."""
+_FAILURES = (RecursionError, LookupError, ValueError, TypeError, AttributeError)
+"""What a mistake in a rule may raise: it is told, and the run goes on."""
+
+
+class Result(NamedTuple):
+    """What came of one function: its summary, what it allocates, findings, open questions, and rules that failed."""
+
+    number: int
+    summary: Summary | None
+    sources: Sources
+    findings: tuple[Finding, ...] = ()
+    questions: tuple[Question, ...] = ()
+    failures: tuple[tuple[str, str], ...] = ()
+
+
+class Journal:
+    """Summaries on their way from one process to the others: a file that only grows."""
+
+    def __init__(self) -> None:
+        """Begin an empty one; it is gone when its last process ends."""
+        self._file = tempfile.TemporaryFile(prefix="kgfplint-", buffering=0)  # noqa: SIM115 (workers inherit it)
+        self.end = 0
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(list[tuple[int, Summary | None]]).decode
+
+    def write(self, summaries: Sequence[tuple[int, Summary | None]]) -> None:
+        """Append summaries by function number; OSError when there is no room."""
+        blob = self._encode(summaries)
+        self._file.write(len(blob).to_bytes(8) + blob)
+        self.end += 8 + len(blob)
+
+    def read(self, summaries: dict[int, Summary], end: int) -> None:
+        """Bring what was written up to `end`, and not been read by this process, into `summaries`."""
+        while self.end < end:
+            size = int.from_bytes(os.pread(self._file.fileno(), 8, self.end))
+            blob = os.pread(self._file.fileno(), size, self.end + 8)
+            self.end += 8 + size
+            for number, summary in self._decode(blob):
+                _keep(summaries, number, summary)
+
+
+def _keep(summaries: dict[int, Summary], number: int, summary: Summary | None) -> None:
+    if summary is None:
+        summaries.pop(number, None)
+    else:
+        summaries[number] = summary
 
 
 @dataclass
 class Job:
-    """What workers share: the program, what is known, where the bodies are."""
+    """What workers share: the program, what is known, where the bodies are, and the numbers of the files to check."""
 
     program: Program
     catalogue: Catalogue
     masks: Masks
     store: Path
     keys: Mapping[str, bytes]
-    summaries: dict[int, Summary]
-    sources: dict[int, Sources] = field(default_factory=dict)
-    provenance: Mapping[str, tuple[Source, ...]] = field(default_factory=dict)
     checks: Sequence[CheckModule] = ()
+    targets: Collection[int] = ()
+    summaries: dict[int, Summary] = field(default_factory=dict)
+    journal: Journal = field(default_factory=Journal)
+    provenance: Mapping[str, tuple[Source, ...]] | None = None
 
     def meaning(self) -> Meaning:
         """Return what calls mean under the present summaries."""
@@ -51,6 +105,8 @@ class Job:
 _job: Job | None = None
 """The job of this process and of the workers forked from it."""
 _reader: Store | None = None
+_meaning: tuple[int, Meaning] | None = None
+"""What calls mean since the journal had this length."""
 
 
 def _bodies(path: str) -> BodyReader:
@@ -61,42 +117,52 @@ def _bodies(path: str) -> BodyReader:
     return _reader.bodies(_job.keys[path])
 
 
-def _units(functions: Sequence[int], meaning: Meaning) -> Iterable[Unit]:
-    """Yield the units of functions, given in order of files."""
-    program = meaning.program
+def _units(functions: Sequence[int], end: int) -> Iterable[Unit]:
+    """Yield the units of functions, given in order of files, with what the journal knows up to `end`."""
+    global _meaning
+    assert _job is not None
+    _job.journal.read(_job.summaries, end)
+    if _meaning is None or _meaning[0] != end:
+        _meaning = end, _job.meaning()
+    program = _job.program
     file, bodies = -1, None
     for number in functions:
         row = program.rows[number]
         if row.file != file or bodies is None:
             file, bodies = row.file, _bodies(program.paths[row.file])
-        yield Unit(number, bodies.body(number - program.first[file]), meaning, _job.provenance if _job else {})
+        yield Unit(number, bodies.body(number - program.first[file]), _meaning[1], _job.provenance)
 
 
-def _infer(functions: Sequence[int]) -> list[tuple[int, Summary | None, Sources]]:
+def _analyse(end: int, functions: Sequence[int]) -> list[Result]:
+    """Summarise functions whose callees are known, and check those of the files asked about."""
     assert _job is not None
-    meaning = _job.meaning()
-    return [(unit.number, infer(unit.number, unit.body, meaning), sources(unit.body, unit.row, meaning))
-            for unit in _units(functions, meaning)]
+    return [_checked(unit, Result(unit.number, summarise(unit), sources(unit))) for unit in _units(functions, end)]
 
 
-def _check(functions: Sequence[int]) -> tuple[list[Finding], list[tuple[str, str]]]:
-    """Run the checks over functions; where one fails, return its code and the place and reason: it is not fatal."""
+def _check(end: int, functions: Sequence[int]) -> list[Result]:
+    """Check functions once more, now that the whole program is known."""
+    return [_checked(unit, Result(unit.number, None, ())) for unit in _units(functions, end)]
+
+
+def _checked(unit: Unit, result: Result) -> Result:
+    """Add what the checks find in a function of a file asked about; where a check fails, the place and the reason."""
     assert _job is not None
+    if unit.file not in _job.targets or not _telling(unit):
+        return result
     found: list[Finding] = []
     failures: list[tuple[str, str]] = []
-    meaning = _job.meaning()
-    for unit in _units(functions, meaning):
-        for check in _job.checks:
-            try:
-                found.extend(check.check(unit))
-            except (RecursionError, LookupError, ValueError, TypeError, AttributeError) as error:
-                failures.append((check.RULE.code, f"{unit.path}:{unit.row.line}: in {unit.name}: {error!r}"))
-    return found, failures
+    for check in _job.checks:
+        try:
+            found.extend(check.check(unit))
+        except _FAILURES as error:
+            failures.append((check.RULE.code, f"{unit.path}:{unit.row.line}: in {unit.name}: {error!r}"))
+    return result._replace(findings=tuple(found), questions=tuple(unit.questions), failures=tuple(failures))
 
 
-def _chunks(functions: Iterable[int]) -> list[list[int]]:
-    ordered = sorted(functions)
-    return [ordered[at : at + CHUNK] for at in range(0, len(ordered), CHUNK)]
+def _telling(unit: Unit) -> bool:
+    """Tell whether there is anything to check: something that allocates, frees or takes a mask is called."""
+    return unit.allocates or unit.frees or any(
+        unit.meaning.gfp_argument(unit.file, name) is not None for name in unit.callees)
 
 
 class Analysis:
@@ -104,12 +170,13 @@ class Analysis:
 
     def __init__(self, job: Job, jobs: int, release: Callable[[], None], progress: Progress) -> None:
         """Use `jobs` processes; `release` lets go of what must not be shared with forked ones."""
-        global _job
-        _job = job
+        global _job, _meaning
+        _job, _meaning = job, None
         self._job = job
         self._jobs = jobs
         self._release = release
         self._progress = progress
+        self._results: dict[int, Result] = {}
 
     def _before_fork(self) -> None:
         global _reader
@@ -118,68 +185,74 @@ class Analysis:
         gc.collect()
         gc.freeze()
 
-    def infer(self) -> None:
-        """Fill the job's summaries, round by round."""
+    def findings(self) -> list[Finding]:
+        """Analyse the program and return the findings in the target files, in any order."""
         job = self._job
-        primitives = [*job.catalogue.allocs, *job.catalogue.frees, *job.catalogue.locks]
-        waiting = candidates(job.program, primitives)
-        for turn in range(ROUNDS):
-            if not waiting:
-                break
-            changed: set[int] = set()
-            chunks = _chunks(waiting)
-            with Workers(self._jobs, self._before_fork) as workers:
-                for done, (chunk, result) in enumerate(workers.map(_infer, chunks), 1):
-                    self._progress(f"summaries {turn + 1}", done, len(chunks))
-                    for number, summary, made in result or self._lost(chunk):
-                        job.sources[number] = made
-                        if summary != job.summaries.get(number):
-                            changed.add(number)
-                            self._keep(number, summary)
-            waiting = callers(job.program, changed)
-        job.provenance = gathered(job.sources)
+        order = BottomUp(Calls(job.program, job.catalogue.primitives))
+        waves = order.waves(telling(job.program, job.catalogue), ROUNDS)
+        with Workers(self._jobs, self._before_fork) as workers:
+            changed: set[int] | None = None
+            while True:
+                try:
+                    wave = waves.send(changed) if changed is not None else next(waves)
+                except StopIteration:
+                    break
+                changed = self._run(workers, wave)
+        self._ask_again()
+        self._tell_failures()
+        return [finding for result in self._results.values() for finding in result.findings]
 
-    def _keep(self, number: int, summary: Summary | None) -> None:
-        if summary is None:
-            self._job.summaries.pop(number, None)
-        else:
-            self._job.summaries[number] = summary
+    def _run(self, workers: Workers, wave: Sequence[int]) -> set[int]:
+        """Analyse functions and return those whose summary is another one now."""
+        job = self._job
+        changed: list[tuple[int, Summary | None]] = []
+        for chunk, results in workers.map(functools.partial(_analyse, job.journal.end), self._chunks(wave)):
+            for result in results or self._lost(chunk):
+                self._results[result.number] = result
+                if result.summary != job.summaries.get(result.number):
+                    changed.append((result.number, result.summary))
+        self._progress("analysis", len(self._results), len(job.program.rows))
+        if changed:
+            changed.sort(key=lambda pair: pair[0])
+            job.journal.write(changed)
+            for number, summary in changed:
+                _keep(job.summaries, number, summary)
+        return {number for number, _ in changed}
 
-    def _lost(self, chunk: Sequence[int]) -> list[tuple[int, Summary | None, Sources]]:
+    def _chunks(self, functions: Sequence[int]) -> list[Sequence[int]]:
+        size = min(_MOST, max(_LEAST, len(functions) // (4 * self._jobs)))
+        return [functions[at : at + size] for at in range(0, len(functions), size)]
+
+    def _lost(self, chunk: Sequence[int]) -> list[Result]:
         for number in chunk:
             log.warning("%s: the analysis of %s died", self._job.program.file_of(number), self._job.program.rows[number].name)
         return []
 
-    def _telling(self) -> bytearray:
-        """Mark the names whose calls rules are about: what allocates, frees or takes a mask. Other functions stay closed."""
-        program, catalogue = self._job.program, self._job.catalogue
-        names = {*catalogue.allocs, *catalogue.frees}
-        names.update(program.rows[number].name for number, s in self._job.summaries.items() if s.allocates or s.frees)
-        names.update(row.name for row in program.rows if any(param.ctype in GFP_TYPES for param in row.params))
-        marks = bytearray(len(program.name_list))
-        for name in names & program.names.keys():
-            marks[program.names[name]] = 1
-        return marks
-
-    def check(self, targets: Iterable[str]) -> list[Finding]:
-        """Return the findings of the job's checks in the functions of the target files."""
-        program = self._job.program
-        wanted = set(targets)
-        telling = self._telling()
-        functions = [f for file, path in enumerate(program.paths) if path in wanted for f in program.functions_of(file)
-                     if any(telling[program.call_names[at]] for at in range(program.call_start[f], program.call_start[f + 1]))]
-        found: list[Finding] = []
-        failures: dict[str, list[str]] = {}
-        chunks = _chunks(functions)
+    def _ask_again(self) -> None:
+        """Check the functions once more that asked what only the whole program answers."""
+        job = self._job
+        job.provenance = gathered({number: result.sources for number, result in self._results.items()})
+        again = sorted(number for number, result in self._results.items() if any(map(self._answered, result.questions)))
         with Workers(self._jobs, self._before_fork) as workers:
-            for done, (chunk, result) in enumerate(workers.map(_check, chunks), 1):
-                self._progress("checks", done, len(chunks))
-                if result is None:
-                    self._lost(chunk)
-                    continue
-                found.extend(result[0])
-                for code, failure in result[1]:
-                    failures.setdefault(code, []).append(failure)
+            for done, (chunk, results) in enumerate(
+                    workers.map(functools.partial(_check, job.journal.end), self._chunks(again)), 1):
+                self._progress("answers", done, len(again))
+                for result in results or self._lost(chunk):
+                    self._results[result.number] = self._results[result.number]._replace(
+                        findings=result.findings, failures=result.failures)
+
+    def _answered(self, question: Question) -> bool:
+        """Tell whether the answer to a question may make a finding."""
+        if not question.key:
+            return True
+        assert self._job.provenance is not None
+        made = self._job.provenance.get(question.key, ())
+        return bool(made) and not any(source.family in question.accepts for source in made)
+
+    def _tell_failures(self) -> None:
+        failures: dict[str, list[str]] = {}
+        for result in self._results.values():
+            for code, failure in result.failures:
+                failures.setdefault(code, []).append(failure)
         for code, places in sorted(failures.items()):
             log.warning("%s failed in %d functions, first at %s", code, len(places), min(places))
-        return found

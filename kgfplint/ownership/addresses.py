@@ -43,6 +43,14 @@ class Addresses:
             return expr.id not in self._params and self._typing.of(expr).endswith("]")
         return isinstance(expr, ir.Field) and self._typing.of(expr).endswith("]")
 
+    @staticmethod
+    def pointer(value: ir.Expr) -> ir.Expr | None:
+        """Return the pointer into whose target an address leads: `p` for `&p->a.b[i]`, None for any other value."""
+        thing = bare(value.base) if isinstance(value, ir.AddressOf) else None
+        while isinstance(thing, ir.Index) or (isinstance(thing, ir.Field) and not thing.arrow):
+            thing = bare(thing.base)
+        return bare(thing.base) if isinstance(thing, ir.Field) else None
+
     def is_start(self, thing: ir.Expr) -> bool:
         """Tell whether an addressed member is known to be at the start of the object: its address is the pointer's value."""
         while isinstance(thing, ir.Field) and self._leads(thing):

@@ -57,6 +57,14 @@ class Shift(NamedTuple):
     source: int
 
 
+class Inside(NamedTuple):
+    """`target = &source->member`: a place inside what a tracked lvalue points to, of the given kind (see addresses)."""
+
+    target: int
+    source: int
+    what: str
+
+
 class Ask(NamedTuple):
     """The error that lvalue `subject` holds is asked for."""
 
@@ -109,7 +117,7 @@ class Stop(NamedTuple):
     """Control does not come back."""
 
 
-Op = Allocate | Release | Copy | Set | Shift | Ask | Forget | Learn | Use | Pass | Leave | Stop
+Op = Allocate | Release | Copy | Set | Shift | Inside | Ask | Forget | Learn | Use | Pass | Leave | Stop
 
 
 class Branch(NamedTuple):

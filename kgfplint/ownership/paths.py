@@ -17,8 +17,9 @@ from kgfplint.ownership.states import ERROR, MAYBE, NULL, UNKNOWN, VALID, Exit, 
 _MOST_STATES = 40
 _MOST_STEPS = 6000
 _NULL_OBJECT, _ERROR_OBJECT, _HELD_OBJECT = -1, -2, -3
-_PARAM, _ADDRESS, _TESTED = -100, -100_000, -200_000
-"""Objects with these numbers and below: parameters, addresses that lvalues were set to, pointers of no known origin."""
+_PARAM, _ADDRESS, _TESTED, _WITHIN = -100, -100_000, -200_000, -300_000
+"""Objects with these numbers and below: parameters, addresses that lvalues were set to, pointers of no known origin,
+and pointers into objects."""
 
 
 class Paths:
@@ -39,6 +40,7 @@ class Paths:
         self._program = program
         self._origins: dict[int, Origin] = {_NULL_OBJECT: Origin(None, "null"), _ERROR_OBJECT: Origin(None, "err_ptr"),
                                           _HELD_OBJECT: Origin(None, "held")}
+        self._within: dict[tuple[int, int], int] = {}
         self._run(tuple(params))
 
     def number(self, lvalue: ir.Expr) -> int:
@@ -131,6 +133,8 @@ class Paths:
                 self._set(state, target, what)
             case ops.Shift(target, source):
                 self._shift(state, target, source)
+            case ops.Inside():
+                self._lead(state, op)
             case ops.Ask(subject, event):
                 number = state.values.get(subject)
                 if number is not None and state.objects[number].state == MAYBE and isinstance(event, ir.Call):
@@ -179,6 +183,17 @@ class Paths:
         number = state.values.get(source)
         moved = number is not None and self._origins[number].site is not None and state.objects[number].state in (MAYBE, VALID)
         self._set(state, target, "interior" if moved else "")
+
+    def _lead(self, state: State, op: ops.Inside) -> None:
+        """An address within an object; only one that is known to lead behind its start is no start itself."""
+        base = state.values.get(op.source)
+        if base is None:
+            self._set(state, op.target, op.what)
+            return
+        number = self._within.setdefault((op.target, base), _WITHIN - len(self._within))
+        self._origins[number] = Origin(None, op.what, within=base)
+        state.values[op.target] = number
+        state.objects[number] = Object(VALID if op.what else UNKNOWN)
 
     def _report(self, kind: str, state: State, lvalue: int, event: ir.Event | None, line: int,
                 free: ops.Release | None = None, earlier: int = 0) -> None:
@@ -234,6 +249,8 @@ class Paths:
             elif thing.state == MAYBE:
                 self._report("unchecked", state, target, event, line)
                 state.objects[number] = Object(VALID)
+            elif (base := self._origins[number].within) is not None:
+                alive = self._used(state, tuple(lv for lv, n in state.values.items() if n == base)[:1], event, line) and alive
         return alive
 
     def _passed(self, state: State, op: ops.Pass) -> None:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, is_zero
 from kgfplint.facts.types import pointee, tag_of
-from kgfplint.program.link import Row
+from kgfplint.ownership.frame import Frame
 from kgfplint.program.meaning import Meaning
 from kgfplint.program.types import Typing
 
@@ -43,39 +43,37 @@ def _struct(ctype: str) -> str:
     return f"struct {tag_of(target)}" if target and tag_of(target) and not target.endswith(("*", "]")) else ""
 
 
-def sources(body: ir.Body, row: Row, meaning: Meaning) -> Sources:
+def sources(frame: Frame) -> Sources:
     """Return the allocations of one function by what they are for."""
-    types = {param.name: param.ctype for param in row.params}
-    types.update((local.name, local.ctype) for local in body.locals)
-    typing = Typing(meaning.program.types, row.file, types)
-    path = meaning.program.paths[row.file]
+    if not frame.allocates:
+        return ()
+    row, types = frame.row, frame.program.types
     found: list[tuple[str, Source]] = []
-    for callee, line, target in _allocations(body, row, meaning):
-        alloc = meaning.alloc(row.file, callee)
+    for callee, line, target in _allocations(frame):
+        alloc = frame.meaning.alloc(row.file, callee)
         if alloc is None or alloc.ptr is not None:
             continue
-        returned = meaning.program.types.expand(row.file, row.returns)
-        key = key_of(target, typing, path, types) if target is not None else _struct(returned)
+        returned = types.expand(row.file, row.returns)
+        key = key_of(target, frame.typing, frame.path, frame.types) if target is not None else _struct(returned)
         if key:
-            found.append((key, Source(alloc.family, callee, path, line, row.name)))
+            found.append((key, Source(alloc.family, callee, frame.path, line, row.name)))
     return tuple(found)
 
 
-def _allocations(body: ir.Body, row: Row, meaning: Meaning) -> Iterator[tuple[str, int, ir.Expr | None]]:
+def _allocations(frame: Frame) -> Iterator[tuple[str, int, ir.Expr | None]]:
     """Yield callee, line and target of each call whose memory is stored or (target None) returned."""
-    for block in body.blocks:
-        for event in block.events:
-            if isinstance(event, ir.Call) and isinstance(event.callee, ir.Name):
-                alloc = meaning.alloc(row.file, event.callee.id)
-                if alloc is not None and alloc.out is not None and alloc.out < len(event.args):
-                    given = bare(event.args[alloc.out])
-                    yield event.callee.id, event.line, given.base if isinstance(given, ir.AddressOf) else ir.Deref(given)
-                elif event.target is not None:
-                    yield event.callee.id, event.line, event.target
-            elif isinstance(event, ir.Return) and event.value is not None:
-                value = bare(event.value)
-                if isinstance(value, ir.CallResult) and isinstance(value.callee, ir.Name):
-                    yield value.callee.id, event.line, None
+    for event in frame.events():
+        if isinstance(event, ir.Call) and isinstance(event.callee, ir.Name):
+            alloc = frame.meaning.alloc(frame.file, event.callee.id)
+            if alloc is not None and alloc.out is not None and alloc.out < len(event.args):
+                given = bare(event.args[alloc.out])
+                yield event.callee.id, event.line, given.base if isinstance(given, ir.AddressOf) else ir.Deref(given)
+            elif event.target is not None:
+                yield event.callee.id, event.line, event.target
+        elif isinstance(event, ir.Return) and event.value is not None:
+            value = bare(event.value)
+            if isinstance(value, ir.CallResult) and isinstance(value.callee, ir.Name):
+                yield value.callee.id, event.line, None
 
 
 def gathered(by_function: Mapping[int, Sources]) -> dict[str, tuple[Source, ...]]:

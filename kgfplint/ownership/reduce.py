@@ -20,6 +20,7 @@ from kgfplint.ownership.ops import (
     Branch,
     Copy,
     Forget,
+    Inside,
     Learn,
     Leave,
     Op,
@@ -92,6 +93,7 @@ class Reducer:
     def _collect(self) -> None:
         """Find the tracked lvalues: allocation targets, freed expressions, and copies of them."""
         copies: list[tuple[ir.Expr, ir.Expr]] = []
+        inside: list[tuple[ir.Expr, ir.Expr]] = []
         for event in self._events():
             if isinstance(event, ir.Call) and isinstance(event.callee, ir.Name):
                 name = event.callee.id
@@ -109,7 +111,11 @@ class Reducer:
             elif isinstance(event, ir.Cleanup):
                 self._track(ir.Name(event.name))
             elif isinstance(event, ir.Assign) and not event.op:
-                copies.append((bare(event.target), bare(event.value)))
+                value = bare(event.value)
+                copies.append((bare(event.target), value))
+                pointer = self._addresses.pointer(value)
+                if pointer is not None and isinstance(bare(event.target), ir.Name):
+                    inside.append((bare(event.target), pointer))
         changed = True
         while changed:
             changed = False
@@ -118,6 +124,9 @@ class Reducer:
                     changed = self._track(target) or changed
                 elif target in self.lvalues and isinstance(target, ir.Name):
                     changed = self._track(value) or changed
+            for target, pointer in inside:
+                if pointer in self.lvalues:
+                    changed = self._track(target) or changed
 
     @staticmethod
     def _out(alloc: Alloc, event: ir.Call) -> ir.Expr | None:
@@ -302,7 +311,9 @@ class Reducer:
                 yield Shift(number, self.lvalues[moved])
             elif number is not None and not event.op:
                 yield self._changed(target, number)
-                yield Set(number, self._addresses.kind(value))
+                pointer = self.lvalues.get(self._addresses.pointer(value) or NULL)
+                kind = self._addresses.kind(value)
+                yield Set(number, kind) if pointer is None else Inside(number, pointer, kind)
             return
         yield self._changed(target, number)
         yield Copy(number, source)

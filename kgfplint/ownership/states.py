@@ -11,11 +11,15 @@ MAYBE, VALID, NULL, ERROR, UNKNOWN = range(5)
 
 
 class Origin(NamedTuple):
-    """Where an object comes from: an allocation site, or `what` else ("local", "string", "param", "freed")."""
+    """Where an object comes from: an allocation site, or `what` else ("local", "string", "param", "freed").
+
+    `within` is the object that an address leads into.
+    """
 
     site: ops.Site | None
     what: str
     param: int = -1
+    within: int | None = None
 
 
 class Incident(NamedTuple):

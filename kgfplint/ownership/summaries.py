@@ -1,59 +1,52 @@
-"""What functions do for their callers: allocate, free a parameter, change what is held. Inferred bottom-up.
+"""What functions do for their callers: allocate, free a parameter, change what is held. Inferred bottom-up."""
 
-Rounds: first every function that calls a primitive of the catalogue, then the callers of those that
-turned out to do something, until nothing changes. Each round runs in worker processes.
-"""
-
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from kgfplint.catalogue import Alloc, Free
-from kgfplint.context.held import HeldLocks, lock_changes
+from kgfplint.catalogue import Alloc, Catalogue, Free
+from kgfplint.context.held import lock_changes
 from kgfplint.facts import ir
 from kgfplint.facts.terms import NULL as NULL_POINTER
 from kgfplint.facts.terms import bare, root, walk
+from kgfplint.ownership.frame import Frame
 from kgfplint.ownership.ops import Release, Site
 from kgfplint.ownership.paths import Paths
-from kgfplint.ownership.reduce import Reducer
 from kgfplint.ownership.states import ERROR, MAYBE, NULL, VALID, Exit
 from kgfplint.program.constants import constants_of
 from kgfplint.program.link import Program, Row
-from kgfplint.program.meaning import EMPTY, Freed, LockChange, Meaning, Summary, Values
+from kgfplint.program.meaning import EMPTY, GFP_TYPES, Freed, LockChange, Meaning, Summary
 
 ROUNDS = 8
-"""More wrappers than this around a primitive are not followed."""
+"""Functions that call each other are analysed together at most so many times."""
 _MOST_TERMS = 4
 """What is freed further below a parameter than `p->a->b->c` is not told: a function that frees a list by
 calling itself would never come to an end, one that frees a tree would name all of its paths."""
 
 
-def candidates(program: Program, primitives: Iterable[str]) -> set[int]:
-    """Return the functions that directly call one of the names, and those that never return."""
-    found = {function for name in (*primitives, *program.noreturn) for function in program.functions_calling(name)}
-    return found.union(number for number, row in enumerate(program.rows) if row.flags & ir.NORETURN)
+def telling(program: Program, catalogue: Catalogue) -> Iterator[int]:
+    """Yield the functions that are analysed whatever their callees do.
+
+    They call a primitive of the catalogue, something that is given a mask or something that never returns, or never
+    return themselves.
+    """
+    marks = bytearray(len(program.name_list))
+    masked = (row.name for row in program.rows if any(param.ctype in GFP_TYPES for param in row.params))
+    for name in {*catalogue.primitives, *program.noreturn, *masked} & program.names.keys():
+        marks[program.names[name]] = 1
+    for number, row in enumerate(program.rows):
+        calls = range(program.call_start[number], program.call_start[number + 1])
+        if row.flags & ir.NORETURN or any(marks[program.call_names[at]] for at in calls):
+            yield number
 
 
-def callers(program: Program, functions: Iterable[int]) -> set[int]:
-    """Return the functions whose calls may mean one of `functions`."""
-    found: set[int] = set()
-    for function in functions:
-        row = program.rows[function]
-        for caller in program.functions_calling(row.name):
-            if function in program.resolve(program.rows[caller].file, row.name):
-                found.add(caller)
-    return found
-
-
-def summarise(number: int, body: ir.Body, meaning: Meaning) -> Summary:
-    """Return the summary of one function under what is known of its callees."""
-    row = meaning.program.rows[number]
-    types = {param.name: param.ctype for param in row.params}
-    types.update((local.name, local.ctype) for local in body.locals)
-    acquires, releases = _locks(body, row, meaning)
-    allocates, frees = _ownership(body, row, meaning, types)
-    assigns = _assigned(body, row) if row.flags & ir.MACRO else ()
-    return Summary(allocates, frees, acquires, releases, assigns, _comes_back(body, row.file, meaning))
+def summarise(frame: Frame) -> Summary | None:
+    """Return the summary of one function under what is known of its callees, None if it does nothing of interest."""
+    acquires, releases = _locks(frame)
+    allocates, frees = _ownership(frame)
+    assigns = _assigned(frame.body, frame.row) if frame.row.flags & ir.MACRO else ()
+    summary = Summary(allocates, frees, acquires, releases, assigns, _comes_back(frame.body, frame.file, frame.meaning))
+    return None if summary == EMPTY else summary
 
 
 def _assigned(body: ir.Body, row: Row) -> tuple[int, ...]:
@@ -81,20 +74,8 @@ def _comes_back(body: ir.Body, file: int, meaning: Meaning) -> bool:
     return False
 
 
-def _locks(body: ir.Body, row: Row, meaning: Meaning) -> tuple[tuple[LockChange, ...], ...]:
-    if not _touches_locks(body, row.file, meaning):
-        return (), ()
-    return lock_changes(HeldLocks(body, row.file, meaning), {local.name for local in body.locals})
-
-
-def _touches_locks(body: ir.Body, file: int, meaning: Meaning) -> bool:
-    locks = meaning.catalogue.locks
-    for event in _events(body):
-        if isinstance(event, ir.Call) and isinstance(event.callee, ir.Name):
-            summary = meaning.summary(file, event.callee.id)
-            if event.callee.id in locks or summary.acquires or summary.releases:
-                return True
-    return False
+def _locks(frame: Frame) -> tuple[tuple[LockChange, ...], tuple[LockChange, ...]]:
+    return lock_changes(frame.locks, frame.locals) if frame.touches_locks else ((), ())
 
 
 def _events(body: ir.Body) -> Iterator[ir.Event]:
@@ -102,22 +83,17 @@ def _events(body: ir.Body) -> Iterator[ir.Event]:
         yield from block.events
 
 
-def _ownership(body: ir.Body, row: Row, meaning: Meaning, types: Mapping[str, str]) -> tuple[Alloc | None, tuple[Freed, ...]]:
-    makes = frees = False
-    for event in _events(body):
-        if isinstance(event, ir.Call) and isinstance(event.callee, ir.Name):
-            makes = makes or meaning.alloc(row.file, event.callee.id) is not None
-            frees = frees or meaning.frees(row.file, event.callee.id)
+def _ownership(frame: Frame) -> tuple[Alloc | None, tuple[Freed, ...]]:
+    row = frame.row
     outs = [p for p in row.params if p.ctype.endswith("**")]
-    makes = makes and bool(row.returns.endswith(("*", "unsigned long")) or row.flags & ir.EXPRESSION or outs)
-    if not makes and not (frees and row.params):
+    makes = frame.allocates and bool(row.returns.endswith(("*", "unsigned long")) or row.flags & ir.EXPRESSION or outs)
+    if not makes and not (frame.frees and row.params):
         return None, ()
-    params = [param.name for param in row.params]
-    paths = Paths(Reducer(body, row.file, meaning, params, types).reduce(), params)
+    paths = frame.paths
     if not paths.complete or not paths.exits:
         return None, ()
-    made = (_allocates(body, row, paths, meaning) or _hands_out(row, paths)) if makes else None
-    return made, _frees(body, row, paths, meaning)
+    made = (_allocates(frame) or _hands_out(row, paths)) if makes else None
+    return made, _frees(frame)
 
 
 def _hands_out(row: Row, paths: Paths) -> Alloc | None:
@@ -134,8 +110,9 @@ def _hands_out(row: Row, paths: Paths) -> Alloc | None:
     return None
 
 
-def _allocates(body: ir.Body, row: Row, paths: Paths, meaning: Meaning) -> Alloc | None:
+def _allocates(frame: Frame) -> Alloc | None:
     """A function all of whose non-failing returns are fresh memory of one family allocates it."""
+    row, paths, meaning = frame.row, frame.paths, frame.meaning
     made: list[Exit] = []
     fails: set[str] = set()
     for leave in paths.exits:
@@ -155,12 +132,12 @@ def _allocates(body: ir.Body, row: Row, paths: Paths, meaning: Meaning) -> Alloc
         return None
     first = sites[0]
     fails.discard("never")
-    never = [_never_fails(site, body, row, meaning) for site in sites]
+    never = [_never_fails(site, frame) for site in sites]
     failing = fails.pop() if len(fails) == 1 and not any(never) else "never"
     gfp = next((n for n, param in enumerate(row.params) if param.ctype == "gfp_t"), None)
     mask = None
     if gfp is None:
-        masks = [meaning.mask_of(row.file, site.alloc, site.call, _values(body, row)) for site in sites]
+        masks = [meaning.mask_of(row.file, site.alloc, site.call, frame.values) for site in sites]
         mask = meaning.masks.describe(masks[0]) if all(m == masks[0] and m.value is not None for m in masks) else None
     sleeps = first.alloc.sleeps if gfp is None and mask is None and first.alloc.sleeps != "gfp" else "gfp"
     made_by = Alloc(
@@ -173,9 +150,9 @@ def _allocates(body: ir.Body, row: Row, paths: Paths, meaning: Meaning) -> Alloc
     return msgspec.structs.replace(made_by, **roles)
 
 
-def _never_fails(site: Site, body: ir.Body, row: Row, meaning: Meaning) -> bool:
-    mask = meaning.mask_of(row.file, site.alloc, site.call, _values(body, row))
-    return site.alloc.fails == "never" or bool(meaning.masks.has(mask, "__GFP_NOFAIL"))
+def _never_fails(site: Site, frame: Frame) -> bool:
+    mask = frame.meaning.mask_of(frame.file, site.alloc, site.call, frame.values)
+    return site.alloc.fails == "never" or bool(frame.meaning.masks.has(mask, "__GFP_NOFAIL"))
 
 
 def _roles(sites: Sequence[Site], row: Row, meaning: Meaning) -> dict[str, int | None]:
@@ -193,14 +170,6 @@ def _roles(sites: Sequence[Site], row: Row, meaning: Meaning) -> dict[str, int |
     if len(fixed) == 1 and "order" not in roles:
         roles["fixed_order"] = fixed.pop()
     return roles
-
-
-def _values(body: ir.Body, row: Row) -> Values:
-    values: dict[str, list[ir.Expr | None]] = {local.name: [] for local in body.locals}
-    for event in _events(body):
-        if isinstance(event, ir.Assign) and isinstance(event.target, ir.Name) and event.target.id in values:
-            values[event.target.id].append(None if event.op else event.value)
-    return values
 
 
 def _is_error(leave: Exit) -> bool:
@@ -224,12 +193,13 @@ def _role(given: ir.Expr, row: Row, meaning: Meaning) -> tuple[int | None, int |
     return (places[0], None) if places else (None, constants_of(meaning.program).value(row.file, given))
 
 
-def _frees(body: ir.Body, row: Row, paths: Paths, meaning: Meaning) -> tuple[Freed, ...]:
+def _frees(frame: Frame) -> tuple[Freed, ...]:
     """What is freed on every path on which it is not NULL: parameters, and what is reached from them unchanged."""
+    row, paths, meaning = frame.row, frame.paths, frame.meaning
     releases: dict[ir.Expr, set[Free]] = {}
     for release in paths.releases:
         releases.setdefault(bare(release.argument), set()).add(_passed_on(release, row, meaning))
-    changed = {bare(e.target) for e in _events(body) if isinstance(e, ir.Assign | ir.Call) and e.target is not None}
+    changed = {bare(e.target) for e in frame.events() if isinstance(e, ir.Assign | ir.Call) and e.target is not None}
     names = {param.name: place for place, param in enumerate(row.params)}
     found: list[Freed] = []
     for subject, frees in releases.items():
@@ -245,9 +215,3 @@ def _frees(body: ir.Body, row: Row, paths: Paths, meaning: Meaning) -> tuple[Fre
             screened = first.accepts_err_ptr or place in paths.screened
             found.append(Freed(msgspec.structs.replace(first, name=row.name, ptr=place, accepts_err_ptr=screened), subject))
     return tuple(found)
-
-
-def infer(number: int, body: ir.Body, meaning: Meaning) -> Summary | None:
-    """Return the summary of a function if it does anything, else None."""
-    summary = summarise(number, body, meaning)
-    return None if summary == EMPTY else summary

@@ -70,7 +70,16 @@ class Meaning:
         self._found: dict[tuple[int, str], Summary] = {}
 
     def summary(self, file: int, name: str) -> Summary:
-        """Return the summary of what `name` means in `file`; where definitions differ, what they agree on."""
+        """Return the summary of what `name` means in `file`; where definitions differ, what they agree on.
+
+        A primitive of the catalogue has none: what it does stands there, whatever its body says.
+        """
+        if name in self.catalogue.primitives:
+            return EMPTY
+        return self.inferred(file, name)
+
+    def inferred(self, file: int, name: str) -> Summary:
+        """Return the summary of what `name` means in `file`, of primitives, too."""
         key = file, name
         known = self._found.get(key)
         if known is None:

@@ -1,0 +1,121 @@
+"""One function with its analyses: types, assigned values, held locks, paths of ownership, each made when first asked for."""
+
+from collections.abc import Iterator
+from functools import cached_property
+
+from kgfplint.context.held import HeldLocks
+from kgfplint.facts import ir
+from kgfplint.facts.terms import bare
+from kgfplint.ownership.paths import Paths
+from kgfplint.ownership.reduce import Reducer
+from kgfplint.program.link import Row
+from kgfplint.program.meaning import Meaning
+from kgfplint.program.types import Typing, names_of
+
+
+class Frame:
+    """A function under what is known of its callees."""
+
+    def __init__(self, number: int, body: ir.Body, meaning: Meaning) -> None:
+        """`number` is the function's number in the program."""
+        self.number = number
+        self.body = body
+        self.meaning = meaning
+        self.program = meaning.program
+        self.row: Row = self.program.rows[number]
+        self.file = self.row.file
+        self.path = self.program.paths[self.file]
+        self.name = self.row.name
+
+    @cached_property
+    def types(self) -> dict[str, str]:
+        """The types of parameters and locals by name, also of locals that a macro declares."""
+        return names_of(self.program.types, self.file, self.row.params, self.body)
+
+    @cached_property
+    def typing(self) -> Typing:
+        """The types of expressions."""
+        return Typing(self.program.types, self.file, self.types)
+
+    @cached_property
+    def locals(self) -> dict[str, ir.Local]:
+        """The locals by name."""
+        return {local.name: local for local in self.body.locals}
+
+    def events(self) -> Iterator[ir.Event]:
+        """Yield all events, block by block."""
+        for block in self.body.blocks:
+            yield from block.events
+
+    @cached_property
+    def calls(self) -> tuple[ir.Call, ...]:
+        """All calls, in block order."""
+        return tuple(event for event in self.events() if isinstance(event, ir.Call))
+
+    @cached_property
+    def callees(self) -> frozenset[str]:
+        """The names that are called directly."""
+        return frozenset(call.callee.id for call in self.calls if isinstance(call.callee, ir.Name))
+
+    @cached_property
+    def values(self) -> dict[str, list[ir.Expr | None]]:
+        """All values assigned to locals and parameters; None stands for an unknown one."""
+        values: dict[str, list[ir.Expr | None]] = {param.name: [] for param in self.row.params}
+        for name in self.locals:
+            values.setdefault(name, [])
+        for event in self.events():
+            if isinstance(event, ir.Assign) and isinstance(event.target, ir.Name) and event.target.id in values:
+                values[event.target.id].append(ir.Binary(event.op, event.target, event.value) if event.op else event.value)
+            elif isinstance(event, ir.Call):
+                if isinstance(event.target, ir.Name) and event.target.id in values:
+                    values[event.target.id].append(ir.CallResult(event.callee, event.args))
+                for arg in event.args:
+                    if isinstance(arg, ir.AddressOf) and isinstance(arg.base, ir.Name) and arg.base.id in values:
+                        values[arg.base.id].append(None)
+        for param in self.row.params:
+            if values[param.name]:
+                values[param.name].append(None)
+        return values
+
+    def value_of(self, expr: ir.Expr) -> ir.Expr:
+        """Look through a local that is assigned exactly once; anything else is returned as it is."""
+        seen: set[str] = set()
+        while isinstance(expr, ir.Name) and expr.id not in seen and expr.id in self.values:
+            seen.add(expr.id)
+            assigned = self.values[expr.id]
+            if len(assigned) != 1 or assigned[0] is None:
+                return expr
+            expr = bare(assigned[0])
+        return expr
+
+    @cached_property
+    def allocates(self) -> bool:
+        """Whether any call allocates."""
+        return any(self.meaning.alloc(self.file, name) is not None for name in self.callees)
+
+    @cached_property
+    def frees(self) -> bool:
+        """Whether any call frees."""
+        return any(self.meaning.frees(self.file, name) for name in self.callees)
+
+    @cached_property
+    def touches_locks(self) -> bool:
+        """Whether any event may change the held state."""
+        locks = self.meaning.catalogue.locks
+        for name in self.callees:
+            summary = self.meaning.summary(self.file, name)
+            if name in locks or summary.acquires or summary.releases:
+                return True
+        return any(isinstance(event, ir.Guard) for event in self.events())
+
+    @cached_property
+    def locks(self) -> HeldLocks:
+        """The held states."""
+        return HeldLocks(self.body, self.file, self.meaning)
+
+    @cached_property
+    def paths(self) -> Paths:
+        """The simulation of ownership, with the parameters tracked."""
+        params = [param.name for param in self.row.params]
+        reduced = Reducer(self.body, self.file, self.meaning, params, self.types).reduce()
+        return Paths(reduced, params)

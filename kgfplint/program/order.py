@@ -1,0 +1,173 @@
+"""The order of bottom-up analyses: callees before callers, functions that call each other together.
+
+Over integer arrays: a kernel has some 700,000 functions and three million calls.
+"""
+
+from collections.abc import Collection, Generator, Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kgfplint.facts import ir
+from kgfplint.program.link import Program
+
+Ints = NDArray[np.int64]
+
+
+class Calls:
+    """The direct calls of a program as pairs: call `i` is in function `callers[i]` and may mean `targets[i]`.
+
+    Each call by a name counts for every function that Program.resolve might choose for it, and a few more.
+    """
+
+    def __init__(self, program: Program, known: Iterable[str] = ()) -> None:
+        """Resolve all calls at once, but for those of `known` names: what they do does not depend on any body."""
+        rows = program.rows
+        count = len(rows)
+        files = np.fromiter((row.file for row in rows), np.int64, count)
+        names = np.fromiter((program.number(row.name) for row in rows), np.int64, count)
+        private = np.fromiter((bool(row.flags & (ir.STATIC | ir.MACRO)) for row in rows), np.bool_, count)
+        private &= np.fromiter((path.endswith(".c") for path in program.paths), np.bool_, len(program.paths))[files]
+        starts = np.frombuffer(program.call_start, np.int64)
+        callers = np.repeat(np.arange(count), np.diff(starts))
+        called = np.frombuffer(program.call_names, np.int32).astype(np.int64)
+        width = len(program.name_list) + 1
+        own = _pairs(files[callers] * width + called, files * width + names)
+        at_home = np.zeros(len(called), np.bool_)
+        at_home[own[0]] = True
+        told = np.zeros(width, np.bool_)
+        told[[program.names[name] for name in known if name in program.names]] = True
+        away = np.flatnonzero(~at_home & ~told[called])
+        public = np.flatnonzero(~private)
+        others = _pairs(called[away], names[public])
+        home = ~told[called[own[0]]]
+        edges = np.concatenate([own[0][home], away[others[0]]])
+        targets = np.concatenate([own[1][home], public[others[1]]])
+        self.count = count
+        self.callers: Ints = callers[edges]
+        self.targets: Ints = targets
+
+
+def _pairs(wanted: Ints, known: Ints) -> tuple[Ints, Ints]:
+    """Return all (i, j) with wanted[i] == known[j], as two arrays."""
+    order = np.argsort(known, kind="stable")
+    ordered = known[order]
+    first, last = np.searchsorted(ordered, wanted), np.searchsorted(ordered, wanted, "right")
+    many = last - first
+    left = np.repeat(np.arange(len(wanted)), many)
+    offset = np.arange(len(left)) - np.repeat(np.cumsum(many) - many, many)
+    return left, order[np.repeat(first, many) + offset]
+
+
+class BottomUp:
+    """The functions of a program by level: each calls only functions of lower levels, or of its own cycle.
+
+    `group[f]` is the least number among the functions that call each other with f, f itself for most.
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        """Order all functions."""
+        self.group = _cycles(calls)
+        callers, targets = self.group[calls.callers], self.group[calls.targets]
+        between = callers != targets
+        level, _ = _peeled(calls.count, callers[between], targets[between])
+        self._level = level[self.group]
+        order = np.argsort(self._level[calls.callers], kind="stable")
+        self._callers, self._targets = calls.callers[order], calls.targets[order]
+        self._first = np.searchsorted(self._level[self._callers], np.arange(self._level.max(initial=0) + 2))
+
+    def waves(self, telling: Iterable[int], rounds: int) -> Generator[list[int], Collection[int]]:
+        """Yield sets of functions to analyse together; take those whose summary is another one afterwards.
+
+        `telling` are the functions that are analysed in any case; the others are when a callee has a summary.
+        Functions of a cycle come again until nothing changes, in at most so many rounds.
+        """
+        wanted = np.zeros(len(self.group), np.bool_)
+        wanted[list(telling)] = True
+        summed = np.zeros(len(self.group), np.bool_)
+        order = np.argsort(self._level, kind="stable")
+        for level, members in enumerate(np.split(order, np.flatnonzero(np.diff(self._level[order])) + 1)):
+            callers = self._callers[self._first[level] : self._first[level + 1]]
+            targets = self._targets[self._first[level] : self._first[level + 1]]
+            wanted[callers[summed[targets]]] = True
+            waiting = members[wanted[members]]
+            inner = self.group[callers] == self.group[targets]
+            for _ in range(rounds):
+                if not len(waiting):
+                    break
+                changed = list((yield np.sort(waiting).tolist()))
+                summed[changed] = True
+                fresh = np.zeros(len(self.group), np.bool_)
+                fresh[changed] = True
+                waiting = np.unique(callers[inner & fresh[targets]])
+
+
+def _peeled(count: int, callers: Ints, targets: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+    """Return the level of each function, taking away what calls nothing any more, and which are left in cycles."""
+    order = np.argsort(targets, kind="stable")
+    by_target, starts = callers[order], np.searchsorted(targets[order], np.arange(count + 1))
+    waiting = np.bincount(callers, minlength=count)
+    level = np.full(count, -1, np.int64)
+    front, depth = np.flatnonzero(waiting == 0), 0
+    while len(front):
+        level[front] = depth
+        many = starts[front + 1] - starts[front]
+        offset = np.arange(many.sum()) - np.repeat(np.cumsum(many) - many, many)
+        reached, times = np.unique(by_target[np.repeat(starts[front], many) + offset], return_counts=True)
+        waiting[reached] -= times
+        front = reached[waiting[reached] == 0]
+        depth += 1
+    return level, level < 0
+
+
+def _cycles(calls: Calls) -> Ints:
+    """Return the group of each function: strongly connected components of the call graph."""
+    group = np.arange(calls.count)
+    _, below = _peeled(calls.count, calls.callers, calls.targets)
+    kept = below[calls.callers] & below[calls.targets]
+    callers, targets = calls.callers[kept], calls.targets[kept]
+    _, above = _peeled(calls.count, targets, callers)
+    core = below & above
+    kept = core[callers] & core[targets]
+    callers, targets = callers[kept], targets[kept]
+    following: dict[int, list[int]] = {}
+    for caller, target in zip(callers.tolist(), targets.tolist(), strict=True):
+        following.setdefault(caller, []).append(target)
+    for component in _components(following):
+        group[component] = min(component)
+    return group
+
+
+def _components(following: dict[int, list[int]]) -> Iterator[list[int]]:
+    """Yield the strongly connected components with more than one member, by Tarjan's algorithm without recursion."""
+    order: dict[int, int] = {}
+    low: dict[int, int] = {}
+    done: set[int] = set()
+    path: list[int] = []
+    for start in sorted(following):
+        if start in order:
+            continue
+        order[start] = low[start] = len(order)
+        path.append(start)
+        stack = [(start, iter(following[start]))]
+        while stack:
+            node, rest = stack[-1]
+            for target in rest:
+                if target not in order:
+                    order[target] = low[target] = len(order)
+                    path.append(target)
+                    stack.append((target, iter(following.get(target, ()))))
+                    break
+                if target not in done:
+                    low[node] = min(low[node], order[target])
+            else:
+                stack.pop()
+                if stack:
+                    low[stack[-1][0]] = min(low[stack[-1][0]], low[node])
+                if low[node] == order[node]:
+                    at = path.index(node) if path[-1] != node else len(path) - 1
+                    component = path[at:]
+                    del path[at:]
+                    done.update(component)
+                    if len(component) > 1:
+                        yield component
