@@ -67,7 +67,8 @@ def keys_of(store: Store, root: Path) -> set[bytes]:
 def export(store: Store, file: Path, root: Path | None = None) -> int:
     """Write the rows of the present version to a file, of all trees or of the one at `root`; return how many.
 
-    The file is whole or not there at all, as when there are no rows. Raises OSError, and StoreError when the store cannot be read.
+    The file is whole or not there at all, as when there are no rows. Raises OSError, and StoreError when the store
+    cannot be read.
     """
     if file.exists() and not file.is_file():
         raise OSError(0, "not a regular file", str(file))

@@ -55,12 +55,13 @@ class Summary(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """Something to drop: the statement and its argument, the last use, and its bytes in the file."""
+    """Something to drop: the statement and its argument, the last use, the size."""
 
     statement: str
     id: int
     used: int
-    bytes: float
+    rows: int
+    bytes: int
 
 
 def summary(database: Database) -> Summary:
@@ -98,48 +99,63 @@ def prune(database: Database, *, days: float, size: int | None = None, version: 
     recent = now - RECENT_SECONDS
     before = min(int(now - days * 86400), recent)
     with database.connected() as connection:
-        old = {group.id for group in _groups(connection)
-               if group.used < (before if version in (None, group.version) else recent)}
-        kept = {row[0] for row in connection.execute("SELECT id FROM groups")} - old
-        dropped: list[_Row] = []
-        rest: list[_Row] = []
-        for row, group in _rows(connection):
-            (rest if group in kept and row.used >= before else dropped).append(row)
-        if size is not None:
-            dropped += _excess(connection, dropped, [row for row in rest if row.used < recent], size)
-    _drop(database, dropped)
+        groups = _groups(connection)
+        old = {group.id for group in groups if group.used < (before if version in (None, group.version) else recent)}
+        kept = {group.id for group in groups} - old
+        dropped = [row for row, group in _rows(connection) if group not in kept or row.used < before]
+        trees = _uses(connection, recent)
+    count = _drop(database, dropped, recent, trees)
     _forget(database, before, old)
     _give_back(database)
-    return len(dropped)
+    while size is not None and (excess := _excess(database, recent, size)):
+        gone = _drop(database, excess, recent, trees)
+        _give_back(database)
+        count += gone
+        if not gone:
+            break
+    return count
+
+
+def _excess(database: Database, recent: int, size: int) -> list[_Row]:
+    """Return about as many rows, longest not used first, as must go for the file to shrink to `size` bytes."""
+    with database.connected() as connection:
+        rows = sorted((row for row, _ in _rows(connection)), key=lambda row: row.used)
+        total = _sizes(connection)[0]
+    share = total / max(sum(row.bytes for row in rows), 1)  # the bytes on disk for one of content
+    excess = float(total - size)
+    chosen = []
+    for row in rows:
+        if excess <= 0 or row.used >= recent:
+            break
+        chosen.append(row)
+        excess -= share * row.bytes
+    return chosen
 
 
 def _rows(connection: sqlite3.Connection) -> Iterator[tuple[_Row, int]]:
     """Yield all rows, each with its group; the results of a group are one."""
     for group in _groups(connection):
-        if group.kind != "facts":
-            yield _Row("DELETE FROM results WHERE grp = ?", group.id, group.used, group.bytes), group.id
-    for rowid, group, used, size in connection.execute(_ROWS):
-        yield _Row("DELETE FROM facts WHERE rowid = ?", rowid, used, size), group
+        if group.kind != "facts" and group.rows:
+            yield _Row("DELETE FROM results WHERE grp = ?", group.id, group.used, group.rows, group.bytes), group.id
+    for rowid, number, used, size in connection.execute(_ROWS):
+        yield _Row("DELETE FROM facts WHERE rowid = ?", rowid, used, 1, size), number
 
 
-def _excess(connection: sqlite3.Connection, dropped: Iterable[_Row], rest: Iterable[_Row], size: int) -> Iterator[_Row]:
-    """Yield those of the rest, longest not used first, that must go, too, for the file to shrink to `size` bytes."""
-    total, free = _sizes(connection)
-    content = sum(row.bytes for row, _ in _rows(connection))
-    share = (total - free) / max(content, 1)  # the bytes on disk for one of content
-    excess = total - free - size - share * sum(row.bytes for row in dropped)
-    for row in sorted(rest, key=lambda row: row.used):
-        if excess <= 0:
-            return
-        yield row
-        excess -= share * row.bytes
+def _uses(connection: sqlite3.Connection, since: int) -> list[tuple[int, int]]:
+    return connection.execute("SELECT id, used FROM trees WHERE used >= ?", (since,)).fetchall()
 
 
-def _drop(database: Database, rows: Sequence[_Row]) -> None:
+def _drop(database: Database, rows: Sequence[_Row], recent: int, trees: Sequence[tuple[int, int]]) -> int:
+    """Drop rows until another tree comes into use, which may need them; return how many."""
+    count = 0
     for at in range(0, len(rows), BATCH):
         with database.transaction() as connection:
+            if _uses(connection, recent) != trees:
+                break
             for row in rows[at : at + BATCH]:
                 connection.execute(row.statement, (row.id,))
+                count += row.rows
+    return count
 
 
 def _forget(database: Database, before: int, groups: Iterable[int]) -> None:
