@@ -2,12 +2,11 @@
 
 import re
 
-from kgfplint.source.canvas import Canvas
+from kgfplint.source.canvas import WORD, Canvas
 from kgfplint.source.words import ARGS, ATTRIBUTE_CALLS, ATTRIBUTES, BUILTIN, MARKERS, STATEMENT, STORAGE, TAGS, TYPES
 
-_DUNDER = re.compile(rb"__[A-Za-z_]\w*")
+_DUNDER = re.compile(rb"__(?<![\w\x80-\xff]__)[A-Za-z_]\w*+")
 _CALL = re.compile(rb"\s{0,99}(" + ARGS + rb")")
-_BEFORE = re.compile(rb"(?:(\w+)\s+|([^\w\s])\s*)?(?:(\w+)|([^\w\s]))\Z")
 _NO_TYPE = STATEMENT | STORAGE | TAGS | {b"unsigned", b"signed"}
 _NO_TYPE_BEFORE = _NO_TYPE | BUILTIN
 _AFTER_FREE = re.compile(rb"\s{0,99}\*\s*\w+\s*[;=,]")
@@ -18,11 +17,9 @@ def blank_annotations(canvas: Canvas) -> None:
     """Blank attribute words and calls; notes "cleanup" (class name) and "annotation" (the words)."""
     text = canvas.text
     for match in _DUNDER.finditer(text):
-        start = match.start()
-        word = bytes(match[0])
-        if word in TYPES or (start and (text[start - 1] == 0x5F or chr(text[start - 1]).isalnum())):
-            continue
-        _annotation(canvas, word, start, match.end())
+        word = match[0]
+        if word not in TYPES:
+            _annotation(canvas, word, match.start(), match.end())
     for marker in MARKERS:
         at = text.find(marker)
         while at >= 0:
@@ -56,16 +53,30 @@ def _beside_declaration(canvas: Canvas, word: bytes, start: int, end: int) -> bo
     """Tell an attribute call from a function that happens to have the same name."""
     if word != b"__free":
         return True
-    before = _BEFORE.search(canvas.before(start))
-    if (before and before[4] == b"*") or _AFTER_FREE.match(canvas.text, end):
+    earlier, sign, last = _before(canvas.before(start))
+    if last == b"*" or _AFTER_FREE.match(canvas.text, end):
         return True
     return bool(
-        before
-        and before[3]
-        and before[3] not in _NO_TYPE_BEFORE
-        and before[1] not in STORAGE
-        and (before[1] or before[2] in (b"*", b","))
+        last
+        and last[0] in WORD
+        and last not in _NO_TYPE_BEFORE
+        and earlier not in STORAGE
+        and (earlier or sign in (b"*", b","))
     )
+
+
+def _before(code: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return the last token of `code`, a word or a sign, after the word or the sign before it (the other is b"")."""
+    rest = code.rstrip(WORD)
+    last = code[len(rest) :]
+    if not last:
+        last, rest = rest[-1:], rest[:-1]
+    apart = rest.rstrip()
+    earlier = apart[len(apart.rstrip(WORD)) :]
+    if not earlier:
+        return b"", apart[-1:], last
+    # A word that a sign follows without a blank is no word of a declaration.
+    return (earlier if len(apart) < len(rest) else b""), b"", last
 
 
 def _attribute_call(canvas: Canvas, word: bytes, start: int, call: re.Match[bytes]) -> None:
@@ -83,14 +94,13 @@ def _attribute_call(canvas: Canvas, word: bytes, start: int, call: re.Match[byte
 
 def _stands_as_attribute(before: bytes, following: bytes) -> bool:
     """Tell whether an unknown `__word` between `before` and `following` can only be an attribute."""
-    found = _BEFORE.search(before)
-    if not found:
+    if not before:
         return False
-    earlier, sign, word, last = found[1], found[2], found[3], found[4]
+    earlier, sign, last = _before(before)
     named = following.isalpha() or following == b"_"
-    if last:
+    if last[0] not in WORD:
         return last == b"]" or (last == b"*" and named) or (last == b")" and following == b"{")
-    if word in _NO_TYPE or word.isdigit():
+    if last in _NO_TYPE or last.isdigit():
         return False
     if named or following == b"*":
         return True

@@ -10,13 +10,16 @@ _BUILTIN = (
     rb"(?:(?:const|volatile)\s+)*(?:unsigned|signed|long|short|int|char|void|float|double)\b"
     rb"(?:\s+(?:unsigned|signed|long|short|int|char|double)\b)*(?:\s+const\b|\s*\*)*"
 )
-_BUILTIN_ARGUMENT = re.compile(rb"([(,])\s*\b(?=[cvuslifd\d])(?:(" + _BUILTIN + rb")|(\d+[^\W\dxX]\w*)\b)\s*(?=[,)])")
+# One pattern for each sign: an engine that looks for a single byte is ten times as fast as with a set of two.
+_BUILTIN_ARGUMENTS = tuple(
+    re.compile(sign + rb"\s*+(?:(" + _BUILTIN + rb")|(\d++[^\WxX]\w*+))\s*+(?=[,)])") for sign in (rb"\(", rb",")
+)
 _NUMBER = re.compile(rb"\d+[uUlL]*|\d+[eE]\d+|0[bB][01]+[uUlL]*")
 _SIZE_OF_VALUE = re.compile(rb"__alignof__(?=\s*(?:\(\s*\*|[^\s(]))")
 _TYPEOF_CAST = re.compile(rb"typeof(?:__)?\s*" + ARGS + rb"[\s*]*\)(?=\s*[\w~(*&-])")
 _TYPEOF_NAME = re.compile(rb"(?:__)?typeof(?:__)?[ \t]*" + ARGS + rb"(?=[\s*]*[A-Za-z_])")
 _TAG_ARGUMENTS = tuple(
-    re.compile(word + rb"\s+\b\w+\b(?:\s+const\b|\s*\*)*(?=\s*[,)])") for word in (b"struct", b"union", b"enum")
+    re.compile(word + rb"\s++\w++(?:\s+const\b|\s*+\*)*(?=\s*+[,)])") for word in (b"struct", b"union", b"enum")
 )
 _POINTER_ARGUMENT = re.compile(rb"\*\s*(?=[,)])")
 _POINTER = re.compile(rb"\s*([A-Za-z_]\w*(?:\s*\*)*)\s*")
@@ -87,12 +90,13 @@ def _semicolon(canvas: Canvas, start: int, end: int) -> None:
 
 def _type_arguments(canvas: Canvas, regions: Regions) -> None:
     text = canvas.text
-    for match in _BUILTIN_ARGUMENT.finditer(text):
-        if match[3]:
-            if not _NUMBER.fullmatch(match[3]):  # a name that a macro pastes together
-                canvas.put(match.start(3), b"_")
-        elif _is_argument(canvas, regions, match.start(1)):
-            _name_type(canvas, match.start(2), match.end(2))
+    for pattern in _BUILTIN_ARGUMENTS:
+        for match in pattern.finditer(text):
+            if match[2]:
+                if not _NUMBER.fullmatch(match[2]):  # a name that a macro pastes together
+                    canvas.put(match.start(2), b"_")
+            elif _is_argument(canvas, regions, match.start()):
+                _name_type(canvas, match.start(1), match.end(1))
     for pattern in _TAG_ARGUMENTS:
         for match in pattern.finditer(text):
             start = match.start()

@@ -7,8 +7,8 @@ from kgfplint.source.regions import Regions
 from kgfplint.source.words import ARGS
 
 _STATEMENT = re.compile(
-    rb"\n([ \t]+)\b(?!(?:if|for|while|switch|return|sizeof|else|do|typeof|__typeof__|__typeof|asm|__asm__|case|goto)\b)"
-    rb"([A-Za-z_]\w*)\b[ \t]*(" + ARGS + rb")(?=(\s*)(?:[A-Za-z_{}*]|\+\+|--))",
+    rb"\n([ \t]++)(?!(?:if|for|while|switch|return|sizeof|else|do|typeof|__typeof__|__typeof|asm|__asm__|case|goto)\b)"
+    rb"([A-Za-z_]\w*+)[ \t]*+(" + ARGS + rb")(?=(\s*+)(?:[A-Za-z_{}*]|\+\+|--))",
 )
 _ITERATES = re.compile(rb"for_?each|FOR_?EACH", re.I)
 _EACH_CALL = re.compile(rb"\w{0,60}[ \t]*(" + ARGS + rb")(\s*)(?=[A-Za-z_{*(;+-])")

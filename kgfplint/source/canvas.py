@@ -1,17 +1,20 @@
 """The canvas: C source with comments, literals and directives masked, edited in place at true offsets."""
 
 import re
+import string
 from collections.abc import Iterator
 from typing import NamedTuple
 
 _LITERAL = re.compile(
-    rb"""/\*[^*]*(?:\*(?!/)[^*]*)*(?:\*/)?|//[^\n\\]*(?:\\[\s\S][^\n\\]*)*"""
-    rb"""|"[^"\\\n]*(?:\\[\s\S][^"\\\n]*)*"?|'(?:[^'\\\n]|\\[^\n]){1,10}'"""
+    rb"""/\*[^*]*+(?:\*(?!/)[^*]*+)*(?:\*/)?|//[^\n\\]*+(?:\\[\s\S][^\n\\]*+)*"""
+    rb"""|"[^"\\\n]*+(?:\\[\s\S][^"\\\n]*+)*"?|'(?:[^'\\\n]|\\[^\n]){1,10}'"""
 )
-_DIRECTIVE = re.compile(rb"#[ \t]*(\w*)[^\n\\]*(?:\\(?:\r\n|[\s\S]|\Z)[^\n\\]*)*")
+_DIRECTIVE = re.compile(rb"#[ \t]*+(\w*+)[^\n\\]*+(?:\\(?:\r\n|[\s\S]|\Z)[^\n\\]*+)*")
 _BLANK = bytes(c if c in b"\n\r" else 0x20 for c in range(256))
 _UNSPLICED = re.compile(rb"[^\\\r\n]|\\(?!\r?\n)")
-_WORDS = bytes(c if (c < 128 and chr(c).isalnum()) or c == 0x5F else 0x20 for c in range(256))
+WORD = string.ascii_letters.encode() + b"0123456789_"
+"""The bytes of words."""
+_LEVELS = 12
 _REACH = 400
 """How far, in bytes, a look backwards for the previous token may go: keeps every pass linear."""
 
@@ -34,9 +37,14 @@ class Directive(NamedTuple):
     text: bytes
 
 
-def blanked(piece: bytes) -> bytes:
-    """Return `piece` with every byte but line ends turned into a space."""
-    return piece.translate(_BLANK)
+def reduced(signs: bytes, pair: bytes = b"{}") -> bytes:
+    """Return `signs` without the pairs that match, some levels deep: nothing is left of signs that balance."""
+    for _ in range(_LEVELS):
+        shorter = signs.replace(pair, b"")
+        if len(shorter) == len(signs):
+            break
+        signs = shorter
+    return signs
 
 
 class Canvas:
@@ -49,41 +57,52 @@ class Canvas:
         """Mask `data`; linear in its length, never raises."""
         self.data = data
         self.notes: list[Note] = []
-        self.literals: list[tuple[int, int]] = []
-        self.text = bytearray(_LITERAL.sub(self._mask, data))
-        self.directives = [
-            Directive(m.start(), m.end(), m[1], m[0])
-            for m in _DIRECTIVE.finditer(bytes(self.text))
-            if self._begins_line(m.start())
-        ]
+        self.text = bytearray(data)
+        self.literals = self._mask_literals()
+        self.directives = self._mask_directives()
         self._dropped: set[int] = set()
-        for line in self.directives:
-            self.blank(line.start, line.end)
+
+    def _mask_literals(self) -> list[tuple[int, int]]:
+        """Blank comments and the insides of literals; return the spans of the literals."""
+        text, data = self.text, self.data
+        literals: list[tuple[int, int]] = []
+        for match in _LITERAL.finditer(data):
+            start, end = match.span()
+            quote = data[start]
+            if quote == 0x2F:
+                piece = match[0]
+                text[start:end] = self._masked_comment(start, piece) if b"\n" in piece else piece.translate(_BLANK)
+            elif end - start > 1 and data[end - 1] == quote:
+                literals.append((start, end))
+                text[start + 1 : end - 1] = data[start + 1 : end - 1].translate(_BLANK)
+            else:
+                self.blank(start, end)
+        return literals
+
+    def _mask_directives(self) -> list[Directive]:
+        text = self.text
+        directives: list[Directive] = []
+        for match in _DIRECTIVE.finditer(text):
+            start, end = match.span()
+            if not start or text[start - 1] == 0x0A or self._begins_line(start):
+                words, word = match.group(0, 1)
+                directives.append(Directive(start, end, word, words))
+                text[start:end] = words.translate(_BLANK)
+        return directives
 
     def _begins_line(self, position: int) -> bool:
         """Tell whether only blanks stand before `position` in its line."""
         before = self.text[max(0, position - _REACH) : position].rstrip(b" \t")
         return not before or before[-1:] == b"\n"
 
-    def _mask(self, match: re.Match[bytes]) -> bytes:
-        piece = match[0]
-        quote = piece[:1]
-        if quote == b"/":
-            return self._masked_comment(match.start(), piece)
-        if len(piece) == 1 or piece[-1:] != quote:
-            return blanked(piece)
-        self.literals.append(match.span())
-        return quote + blanked(piece[1:-1]) + quote
-
     def _masked_comment(self, start: int, piece: bytes) -> bytes:
-        if b"\n" not in piece:
-            return blanked(piece)
+        """Return a comment of several lines blanked, such that it joins the same lines as before."""
         if b"\\\n" in piece or b"\\\r" in piece:
             return _UNSPLICED.sub(b" ", piece)
         line = self.data[self.data.rfind(b"\n", 0, start) + 1 : start]
         if line.lstrip()[:1] == b"#":  # the directive goes on behind the comment
-            return re.sub(rb" (?=\r?\n)", rb"\\", blanked(piece))
-        return blanked(piece)
+            return re.sub(rb" (?=\r?\n)", rb"\\", piece.translate(_BLANK))
+        return piece.translate(_BLANK)
 
     def braces(self, start: int, end: int) -> Iterator[tuple[int, bool]]:
         """Yield (position, whether it opens) of the braces between `start` and `end`."""
@@ -112,12 +131,13 @@ class Canvas:
 
     def before(self, position: int) -> bytes:
         """Return the code just before `position`, without trailing blanks (b"" at the start or after a long gap)."""
-        return bytes(self.text[max(0, position - _REACH) : position]).rstrip()
+        reach = position - _REACH
+        return bytes(self.text[reach if reach > 0 else 0 : position].rstrip())
 
     def word_before(self, position: int) -> bytes:
         """Return the word that ends just before `position`, blanks aside (b"" when a sign does)."""
         tail = self.text[max(0, position - 80) : position].rstrip()
-        return bytes(tail.translate(_WORDS).rpartition(b" ")[2])
+        return bytes(tail[len(tail.rstrip(WORD)) :])
 
     def after(self, position: int) -> bytes:
         """Return the code from `position` on, without leading blanks (b"" at the end or before a long gap)."""

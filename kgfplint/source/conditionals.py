@@ -8,15 +8,19 @@ balance in each arm, the directives go and one arm stays.
 import re
 from typing import NamedTuple
 
-from kgfplint.source.canvas import Canvas
+from kgfplint.source.canvas import Canvas, reduced
 
-_BRACKET = re.compile(rb"[{}()]")
+_NO_BRACE, _NO_PAREN, _NO_SIGN = (bytes(c for c in range(256) if c not in signs) for signs in (b"{}", b"()", b"{}()"))
+_BLOCK = re.compile(rb"\{[();]*+\}")
+_LEVELS = 12
 _OPEN, _ELSE = (b"if", b"ifdef", b"ifndef"), (b"else", b"elif", b"elifdef", b"elifndef")
 _NEVER = re.compile(
     rb"if\s+0\b|if\s+(?:!\s*1\b|false\b)|(?:ifdef|if\s+defined\W*)\s*(?:__ASSEMBL\w*|__cplusplus|LINKER_SCRIPT)\b"
 )
 _ALWAYS = re.compile(rb"ifndef\s+(?:__ASSEMBL\w*|LINKER_SCRIPT|__cplusplus)|if\s+!\s*defined\W*(?:__ASSEMBL\w*|LINKER_SCRIPT)")
 _CONTINUES = re.compile(rb"\s{0,400}(?:else\b|[?:=.,)\]+*/%|&^<>-]|\{)")
+_RECORD = re.compile(rb"\b(enum|struct|union|extern)\b[^;{}()=]*$")
+_GOES_ON = re.compile(rb"\s{0,400}(?:else\b|\{|=)")
 _ENDS = b";{}"
 _KEPT = (*_OPEN, *_ELSE, b"endif")
 _LABEL = re.compile(rb"(?:\A|[;{}:\n])\s*(?!default\b)[A-Za-z_]\w*\s*:\Z")
@@ -51,20 +55,18 @@ class _Group:
 
 
 def _balance(text: bytearray, start: int, end: int) -> _Balance:
-    braces = brace_low = parens = paren_low = 0
-    for match in _BRACKET.finditer(text, start, end):
-        word = match[0]
-        if word == b"(":
-            parens += 1
-        elif word == b")":
-            parens -= 1
-            paren_low = min(paren_low, parens)
-        elif word == b"{":
-            braces += 1
-        else:
-            braces -= 1
-            brace_low = min(brace_low, braces)
-    return _Balance(brace_low, braces, paren_low, parens)
+    piece = text[start:end]
+    return _Balance(*_moves(piece.translate(None, _NO_BRACE), b"{}"), *_moves(piece.translate(None, _NO_PAREN), b"()"))
+
+
+def _moves(signs: bytes, pair: bytes) -> tuple[int, int]:
+    """Return the lowest depth on the way through `signs` of one `pair`, and the depth at the end, from 0."""
+    depth = low = 0
+    opening = pair[0]
+    for sign in reduced(signs, pair):
+        depth += 1 if sign == opening else -1
+        low = min(low, depth)
+    return low, depth
 
 
 def _groups(canvas: Canvas) -> dict[int, _Group]:
@@ -107,6 +109,33 @@ def _condition(canvas: Canvas, group: _Group) -> bytes:
     return canvas.directives[group.lines[0]].text.lstrip(b" \t#")
 
 
+def _open_braces(piece: bytes, count: int) -> list[int]:
+    """Return where the last `count` braces are that open and do not close in `piece`."""
+    found: list[int] = []
+    depth = 0
+    opening, closing = piece.rfind(b"{"), piece.rfind(b"}")
+    while len(found) < count:
+        if closing > opening:
+            depth += 1
+            closing = piece.rfind(b"}", 0, closing)
+        else:
+            if depth:
+                depth -= 1
+            else:
+                found.append(opening)
+            opening = piece.rfind(b"{", 0, opening)
+    return found[::-1]
+
+
+def _tail(piece: bytes, begin: int, end: int, last: bytes) -> bytes:
+    """Return the end of the code between `begin` and `end`, at most back to the last brace; `last` if there is none."""
+    brace = max(piece.rfind(b"{", begin, end), piece.rfind(b"}", begin, end))
+    code = piece[brace + 1 if brace >= 0 else begin : end].rstrip()
+    if code:
+        return code[-40:]
+    return piece[brace : brace + 1] if brace >= 0 else last
+
+
 class _Place:
     """Where a scan from left to right stands: the kinds of the open braces, the depth of parentheses."""
 
@@ -119,26 +148,41 @@ class _Place:
 
     def advance(self, end: int) -> None:
         """Read the code up to `end`."""
-        text = self.canvas.text
-        start = self.position
-        for at, opens in self.canvas.braces(start, end):
-            self._read(bytes(text[start:at]))
-            if opens:
-                self.stack.append((self._kind(at), self.parens))
-            elif self.stack:
-                self.parens = self.stack.pop()[1]
-            if not self.stack and not opens:
-                self.parens = 0
-            self.last = b"{" if opens else b"}"
-            start = at + 1
-        self._read(bytes(text[start:end]))
-        self.position = end
+        start, self.position = self.position, end
+        piece = bytes(self.canvas.text[start:end].rstrip())
+        if not piece:
+            return
+        signs = piece.translate(None, _NO_SIGN)
+        opened = self._follow(signs) if signs else []
+        begin = 0
+        for at, parens in zip(_open_braces(piece, len(opened)), opened, strict=True):
+            self.last = _tail(piece, begin, at, self.last)
+            self.stack.append((self._kind(start + at), parens))
+            begin = at
+        self.last = _tail(piece, begin, len(piece), self.last)
 
-    def _read(self, piece: bytes) -> None:
-        self.parens += piece.count(b"(") - piece.count(b")")
-        tail = piece.rstrip()
-        if tail:
-            self.last = tail[-40:]
+    def _follow(self, signs: bytes) -> list[int]:
+        """Follow braces and parentheses; return for each brace that stays open the depth of parentheses before it."""
+        for _ in range(_LEVELS):
+            signs, blocks = _BLOCK.subn(b";", signs)  # what is inside of a block that closes does not matter
+            if not blocks:
+                break
+        opened: list[int] = []
+        for sign in signs:
+            if sign == 0x28:
+                self.parens += 1
+            elif sign == 0x29:
+                self.parens -= 1
+            elif sign == 0x7B:
+                opened.append(self.parens)
+            else:
+                if sign == 0x7D and opened:
+                    self.parens = opened.pop()
+                elif sign == 0x7D and self.stack:
+                    self.parens = self.stack.pop()[1]
+                if not opened and not self.stack:
+                    self.parens = 0
+        return opened
 
     def _kind(self, at: int) -> str:
         last, outer = self.last[-1:], self.stack[-1][0] if self.stack else ""
@@ -149,7 +193,7 @@ class _Place:
         if last in (b")", b";", b"}", b"{", b":") or self.last.endswith((b"else", b"do")):
             return "block"
         head = self.canvas.before(at)
-        found = re.search(rb"\b(enum|struct|union|extern)\b[^;{}()=]*$", head)
+        found = _RECORD.search(head)
         if found:
             return found[1].decode()
         return "block"
@@ -186,7 +230,7 @@ def _splits(canvas: Canvas, group: _Group, kind: str, last: bytes) -> bool:
             return True
         if body and _CONTINUES.match(text, start, end) and kind != "enum":
             return True
-    return bool(kind in ("block", "") and re.compile(rb"\s{0,400}(?:else\b|\{|=)").match(text, lines[group.lines[-1]].end))
+    return bool(kind in ("block", "") and _GOES_ON.match(text, lines[group.lines[-1]].end))
 
 
 def _listed(canvas: Canvas, group: _Group) -> bool:

@@ -4,11 +4,13 @@ import re
 from bisect import bisect_right
 from typing import NamedTuple
 
-from kgfplint.source.canvas import Canvas
+from kgfplint.source.canvas import Canvas, reduced
 
-_RECORD = re.compile(rb"\b(struct|union|enum)\b[^;(){}=]*\Z")
+_RECORD = re.compile(rb"\b(struct|union|enum)\b[^;(){}=]*+\Z")
 _MEMBER = re.compile(rb"\s{0,200}\.\w+\s*=")
 _EXTERN = re.compile(rb'\bextern\s*"\s*"\s*\Z')
+_FIRST_COLUMN = re.compile(rb"\}(?<=\n\})")
+_NO_BRACE = bytes(c for c in range(256) if c not in b"{}")
 
 
 class Region(NamedTuple):
@@ -54,37 +56,53 @@ def _kind(canvas: Canvas, position: int) -> str:
         return "init"
     if last == b'"' and _EXTERN.search(before):
         return ""
-    found = _RECORD.search(before)
-    if found:
-        return found[1].decode()
-    return "function"
+    # The keyword of a tag cannot be before the last item: a pattern would try every byte there.
+    found = _RECORD.search(before, max(before.rfind(b";"), before.rfind(b"}")) + 1)
+    return found[1].decode() if found else "function"
 
 
 def _read(canvas: Canvas, resync: bool) -> tuple[list[Region], bool]:
+    """Return the regions, and whether the braces balance."""
     text = canvas.text
     regions: list[Region] = []
-    depth = start = 0
-    kind = ""
     balanced = True
-    for at, opens in canvas.braces(0, len(text)):
-        if opens:
-            if depth == 0:
-                kind = _kind(canvas, at)
-                start = at
-                if not kind:
-                    canvas.blank(at, at + 1)
-                    continue
-            depth += 1
-            continue
-        if depth == 0:
+    column = -1
+    position = 0
+    while True:
+        start = text.find(b"{", position)
+        if balanced and text.find(b"}", position, start if start >= 0 else len(text)) >= 0:
             balanced = False
+        if start < 0:
+            return regions, balanced
+        kind = _kind(canvas, start)
+        if not kind:
+            canvas.blank(start, start + 1)
+            position = start + 1
             continue
-        depth -= 1
-        if depth and resync and kind == "function" and (at == 0 or text[at - 1] == 0x0A):
-            depth = 0
-        if depth == 0:
-            regions.append(Region(kind, start, at + 1))
-    if depth:
-        balanced = False
-        regions.append(Region(kind, start, len(text)))
-    return regions, balanced
+        end = text.find(b"}", start) + 1
+        if end and text.find(b"{", start + 1, end) >= 0:
+            # Most functions end at the next brace in the first column. Each such brace is tried once: linear.
+            tried = column > start
+            if not tried:
+                found = _FIRST_COLUMN.search(text, start)
+                column = found.start() if found else len(text)
+            if not tried and column < len(text) and not reduced(text[start + 1 : column].translate(None, _NO_BRACE)):
+                end = column + 1
+            else:
+                end = _closing(canvas, start, resync and kind == "function")
+        if not end:
+            balanced = False
+            end = len(text)
+        regions.append(Region(kind, start, end))
+        position = end
+
+
+def _closing(canvas: Canvas, opening: int, resync: bool) -> int:
+    """Return where the region that begins with the brace at `opening` ends, 0 when it stays open."""
+    text = canvas.text
+    depth = 0
+    for at, opens in canvas.braces(opening, len(text)):
+        depth += 1 if opens else -1
+        if depth == 0 or (resync and not opens and text[at - 1] == 0x0A):
+            return at + 1
+    return 0

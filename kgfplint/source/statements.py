@@ -6,13 +6,13 @@ from kgfplint.source.canvas import Canvas
 from kgfplint.source.regions import Regions
 from kgfplint.source.words import ARGS, BUILTIN, STATEMENT, STORAGE, TAGS
 
-_LAST_SEMICOLON = re.compile(rb";\s*\)")
+_LAST_SEMICOLON = re.compile(rb";\s*+\)")
 _ODD_ARGUMENT = re.compile(
-    rb",\s*(?=[,)rgbc=!<>+&|^-])(?:(?=[,)])|(return|goto|break|continue)\b\s*([,)]?)|([=!]=|[<>]=?|[-+&|^])\s*(?=,))"
+    rb",\s*+(?=[,)rgbc=!<>+&|^-])(?:(?=[,)])|(return|goto|break|continue)\b\s*([,)]?)|([=!]=|[<>]=?|[-+&|^])\s*(?=,))"
 )
-_UNNAMED_BITS = re.compile(rb" : (?=\d+\s*;)")
+_UNNAMED_BITS = re.compile(rb": (?<= : )(?=\d+\s*;)")
 _BITS_TYPE = re.compile(rb"\n[ \t]*(?:unsigned\s+|signed\s+)?(?!case\b|default\b)\w+[ \t]*\Z")
-_ALONE = re.compile(rb"\n[ \t]+\b([A-Za-z_]\w*)\b[ \t]*(?=\r?\n)")
+_ALONE = re.compile(rb"\n[ \t]++([A-Za-z_]\w*+)[ \t]*+(?=\r?\n)")
 _NOT_ALONE = BUILTIN | STORAGE | STATEMENT | TAGS
 _BRACED = re.compile(rb"=\s*\{")
 _DECLARES = re.compile(rb"([A-Z]\w*)\s*(\()\s*\w+\s*(,)[^(){};]*(\))\s*\Z")
@@ -42,9 +42,10 @@ def rewrite_statements(canvas: Canvas, regions: Regions) -> None:
     for match in _BRACED.finditer(text):
         _macro_declaration(canvas, match.start())
     for match in _UNNAMED_BITS.finditer(text):
-        found = _BITS_TYPE.search(text, max(0, match.start() - 60), match.start())
+        blank = match.start() - 1
+        found = _BITS_TYPE.search(text, max(0, blank - 60), blank)
         if found and canvas.before(found.start())[-1:] in (b";", b"{"):
-            canvas.put(match.start(), b" _:")
+            canvas.put(blank, b" _:")
 
 
 def _odd_argument(canvas: Canvas, match: re.Match[bytes]) -> None:

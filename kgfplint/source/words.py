@@ -40,7 +40,7 @@ STATEMENT = _bytes(syntax_rules()["keywords"]["statements"])
 """Keywords of statements and operators."""
 TAKES_TYPE = _bytes(syntax_rules()["keywords"]["take_types"])
 """Operators that take a type in parentheses."""
-ARGS = rb"\([^()]*\)"
+ARGS = rb"\([^()]*+\)"
 for _ in range(4):
-    ARGS = rb"\([^()]*(?:" + ARGS + rb"[^()]*)*\)"
+    ARGS = rb"\([^()]*+(?:" + ARGS + rb"[^()]*+)*\)"
 """A pattern for a parenthesised group, up to five deep; linear, for a text matches it in one way at most."""
