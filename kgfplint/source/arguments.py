@@ -17,7 +17,7 @@ _BUILTIN_ARGUMENTS = tuple(
 _NUMBER = re.compile(rb"\d+[uUlL]*|\d+[eE]\d+|0[bB][01]+[uUlL]*")
 _SIZE_OF_VALUE = re.compile(rb"__alignof__(?=\s*(?:\(\s*\*|[^\s(]))")
 _TYPEOF_CAST = re.compile(rb"typeof(?:__)?\s*" + ARGS + rb"[\s*]*\)(?=\s*[\w~(*&-])")
-_TYPEOF_NAME = re.compile(rb"(?:__)?typeof(?:__)?[ \t]*" + ARGS + rb"(?=[\s*]*[A-Za-z_])")
+_TYPEOF_NAME = re.compile(rb"typeof(?:__)?[ \t]*" + ARGS + rb"(?=[\s*]*[A-Za-z_])")
 _TAG_ARGUMENTS = tuple(
     re.compile(word + rb"\s++\w++(?:\s+const\b|\s*+\*)*(?=\s*+[,)])") for word in (b"struct", b"union", b"enum")
 )
@@ -32,6 +32,7 @@ _ASM_BEFORE = re.compile(rb"(?:\A|\W)__\Z")
 _OPERAND = re.compile(rb'(?:\[\s*\w+\s*\]\s*)?"\s*"\s*' + ARGS + rb'|"\s*"')
 _REGISTER = re.compile(rb"(?:\w\s*[\s*])(?!else\b|do\b|volatile\b|inline\b)\w+\Z|\*\w+\Z")
 _GOTO_LABELS = re.compile(rb":\s*\w+(?:\s*,\s*\w+)*\s*\Z")
+_WORD_BEHIND = re.compile(rb'"\s*+[A-Za-z_]')
 _GLUED_AFTER = re.compile(rb'"\s*([A-Za-z_]\w*\s*' + ARGS + rb")")
 _GLUED_BEFORE = re.compile(rb"[A-Za-z_]\w*\s*" + ARGS + rb"\Z")
 _TWO_BEFORE = re.compile(rb"[(,=]\s*((?:[A-Za-z_]\w*\s+)+)[A-Za-z_]\w*\Z")
@@ -124,13 +125,12 @@ def _type_arguments(canvas: Canvas, regions: Regions) -> None:
 
 def _is_argument(canvas: Canvas, regions: Regions, at: int) -> bool:
     """Tell whether what follows the `(` or `,` at `at` is an argument of a call of a macro."""
-    kind = regions.kind(at)
     if canvas.text[at] == 0x2C:
-        return kind in ("function", "init")
+        return regions.kind(at) in ("function", "init")
     callee = canvas.word_before(at)
     if not callee or callee in TAKES_TYPE:
         return False
-    return kind in ("function", "init") or callee.isupper()
+    return callee.isupper() or regions.kind(at) in ("function", "init")
 
 
 def _name_type(canvas: Canvas, start: int, end: int) -> None:
@@ -175,9 +175,12 @@ def _typeof_casts(canvas: Canvas) -> None:
 def _typeof_declarations(canvas: Canvas) -> None:
     """Let the type of an expression read as a name where it declares something."""
     for match in _TYPEOF_NAME.finditer(canvas.text):
-        if b"\n" not in match[0] and not canvas.word_before(match.start()).endswith(b"_"):
-            canvas.note("typeof", match.start(), match.end())
-            canvas.put(match.start(), b"typeof".ljust(len(match[0]), b"_"))
+        start, end = match.span()
+        if canvas.text[max(0, start - 2) : start] == b"__":
+            start -= 2
+        if b"\n" not in match[0] and not canvas.word_before(start).endswith(b"_"):
+            canvas.note("typeof", start, end)
+            canvas.put(start, b"typeof".ljust(end - start, b"_"))
 
 
 def _case_ranges(canvas: Canvas) -> None:
@@ -195,12 +198,13 @@ def _case_ranges(canvas: Canvas) -> None:
 def _glued_strings(canvas: Canvas) -> None:
     """Leave only what the grammar glues: string literals with at most one macro between two."""
     text = canvas.text
-    for pattern in (_GLUED_AFTER, _TWO_AFTER):
-        for match in pattern.finditer(text):
-            canvas.note("glue", match.start(1), match.end(1))
-            canvas.blank(match.start(1), match.end(1))
+    if _WORD_BEHIND.search(text):
+        for pattern in (_GLUED_AFTER, _TWO_AFTER):
+            for match in pattern.finditer(text):
+                canvas.note("glue", match.start(1), match.end(1))
+                canvas.blank(match.start(1), match.end(1))
     for start, _ in canvas.literals:
-        if bytes(text[start - 1 : start]) in (b"(", b",", b"") or text[start] != 0x22:
+        if text[start] != 0x22 or not start or text[start - 1] in b"(,":
             continue
         reach = max(0, start - 120)
         window = text[reach:start].rstrip()

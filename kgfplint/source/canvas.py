@@ -9,7 +9,12 @@ _LITERAL = re.compile(
     rb"""/\*[^*]*+(?:\*(?!/)[^*]*+)*(?:\*/)?|//[^\n\\]*+(?:\\[\s\S][^\n\\]*+)*"""
     rb"""|"[^"\\\n]*+(?:\\[\s\S][^"\\\n]*+)*"?|'(?:[^'\\\n]|\\[^\n]){1,10}'"""
 )
-_DIRECTIVE = re.compile(rb"#[ \t]*+(\w*+)[^\n\\]*+(?:\\(?:\r\n|[\s\S]|\Z)[^\n\\]*+)*")
+_REST = rb"[^\n\\]*+(?:\\(?:\r\n|[\s\S]|\Z)[^\n\\]*+)*"
+_OTHER = rb"#[ \t]*+(?!if|el|endif)" + _REST
+_DIRECTIVES = re.compile(
+    rb"#(?:[ \t]*+((?:if|el|endif)\w*+)" + _REST + rb"|(?<![^\n]#)" + _REST + rb"(?:\n" + _OTHER + rb")*|" + _REST + rb")"
+)
+_DIRECTIVE = re.compile(rb"#" + _REST)
 _BLANK = bytes(c if c in b"\n\r" else 0x20 for c in range(256))
 _UNSPLICED = re.compile(rb"[^\\\r\n]|\\(?!\r?\n)")
 WORD = string.ascii_letters.encode() + b"0123456789_"
@@ -29,12 +34,20 @@ class Note(NamedTuple):
 
 
 class Directive(NamedTuple):
-    """One preprocessor directive with its continuation lines: byte span, first word, text without comments."""
+    """A conditional directive with its continuation lines, or a run of lines of other directives.
+
+    Byte span, text without comments, and the first word of a conditional directive (None for the others).
+    """
 
     start: int
     end: int
-    word: bytes
     text: bytes
+    word: bytes | None
+
+    def lines(self) -> Iterator[tuple[int, int]]:
+        """Yield the byte span of each directive of a run."""
+        for line in _DIRECTIVE.finditer(self.text):
+            yield self.start + line.start(), self.start + line.end()
 
 
 def reduced(signs: bytes, pair: bytes = b"{}") -> bytes:
@@ -82,11 +95,11 @@ class Canvas:
     def _mask_directives(self) -> list[Directive]:
         text = self.text
         directives: list[Directive] = []
-        for match in _DIRECTIVE.finditer(text):
+        for match in _DIRECTIVES.finditer(text):
             start, end = match.span()
             if not start or text[start - 1] == 0x0A or self._begins_line(start):
                 words, word = match.group(0, 1)
-                directives.append(Directive(start, end, word, words))
+                directives.append(Directive(start, end, words, word))
                 text[start:end] = words.translate(_BLANK)
         return directives
 

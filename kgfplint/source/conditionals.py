@@ -272,7 +272,8 @@ def settle_conditionals(canvas: Canvas) -> None:
         if group is None:
             if line.word not in _KEPT and (kind in ("expression", "init") or not _whole(place.last, kind)):
                 canvas.drop(index)
-                canvas.note("directive", line.start, line.end)
+                for start, end in line.lines():
+                    canvas.note("directive", start, end)
             continue
         condition = _condition(canvas, group)
         if kind in ("expression", "init") or group.uneven or _splits(canvas, group, kind, place.last):

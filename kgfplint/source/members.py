@@ -6,10 +6,10 @@ from kgfplint.source.canvas import Canvas
 from kgfplint.source.regions import Region, Regions
 from kgfplint.source.words import ATTRIBUTES, BUILTIN, STORAGE, TAGS, syntax_rules
 
-_MEMBER = re.compile(rb"[;{}]\s*([A-Za-z_]\w*)\b\s*(?=\((?!\s*\*))")
+_MEMBER = re.compile(rb"[;{}]\s*+([A-Za-z_]\w*+)\s*+(?=\((?!\s*\*))")
 _NEXT = re.compile(rb"\s*(;)?\s*(?:([A-Za-z_]\w*)\b[ \t]*(?=\())?")
 _ALONE = re.compile(
-    rb"[;{}]\s*\b((?:_{0,2}[A-Z][A-Z0-9_]{3,}\s+)*_{0,2}[A-Z][A-Z0-9_]+)\b"
+    rb"[;{}]\s*+(?=[A-Z_])((?:_{0,2}[A-Z][A-Z0-9_]{3,}\s+)*_{0,2}[A-Z][A-Z0-9_]+)\b"
     rb"(?:[ \t]*\r?\n\s*(?=[A-Za-z_])|\s*(?=\})|\s+(?!const|volatile)(?=[a-z]\w*\s+[\w*]|[A-Z]\w*\s*\())"
 )
 _ATTRIBUTE = re.compile(rb"[\w\]]\s+(__[a-z]\w*\s*\([^();]*\))\s*(?=;)")
@@ -37,14 +37,24 @@ def rewrite_members(canvas: Canvas, regions: Regions) -> None:
 
 
 def _rewrite(canvas: Canvas, region: Region) -> None:
+    start, end = region.start, region.end
+    find = canvas.text.find
     _blank_all(canvas, region, _ALONE)
+    if find(b"(", start, end) >= 0:
+        _calls(canvas, region)
+    if find(b"__", start, end) >= 0:
+        _blank_all(canvas, region, _ATTRIBUTE)
+    if find(b":", start, end) >= 0:
+        _blank_all(canvas, region, _NO_NAME)
+        _blank_all(canvas, region, _NO_NAME_MORE)
+
+
+def _calls(canvas: Canvas, region: Region) -> None:
     pairs: dict[int, int] | None = None
     for match in _MEMBER.finditer(canvas.text, region.start, region.end):
         if match[1] not in _NO_MACRO:
             pairs = _pairs(canvas.text, region) if pairs is None else pairs
             _macros(canvas, match.start(1), match.end(1), region.end, pairs)
-    for pattern in (_ATTRIBUTE, _NO_NAME, _NO_NAME_MORE):
-        _blank_all(canvas, region, pattern)
 
 
 def _blank_all(canvas: Canvas, region: Region, pattern: re.Pattern[bytes]) -> None:

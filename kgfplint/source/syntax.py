@@ -1,5 +1,6 @@
 """Parsing: bytes to a tree-sitter tree of their normalised text."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tree_sitter_c
@@ -23,11 +24,12 @@ class Syntax(NamedTuple):
     text: bytes
     notes: list[Note]
     tree: Tree
+    spared: dict[int, bytes]
 
 
-def parse(data: bytes) -> Syntax:
-    """Return the syntax of one C file; never raises, whatever the bytes."""
-    text, notes = normalise(data)
+def parse(data: bytes, spare: Callable[[bytes, int], bool] | None = None) -> Syntax:
+    """Return the syntax of one C file, with the bodies that `spare` tells left empty; never raises, whatever the bytes."""
+    text, notes, spared = normalise(data, spare)
     tree = PARSER.parse(text)
     written = [note for note in notes if note.kind == "typeof"]
     if written:
@@ -35,4 +37,4 @@ def parse(data: bytes) -> Syntax:
         for note in written:
             restored[note.start : note.end] = data[note.start : note.end]
         text = bytes(restored)
-    return Syntax(data, text, notes, tree)
+    return Syntax(data, text, notes, tree, spared)

@@ -6,7 +6,10 @@ from kgfplint.source.canvas import Canvas
 from kgfplint.source.regions import Region, Regions
 from kgfplint.source.words import ARGS, ATTRIBUTES, BUILTIN, STORAGE, TAGS, TYPES, syntax_rules
 
-_CALL_THEN_WORD = re.compile(rb"((?:static\s+)?(?!static\s|typeof|__typeof)[A-Za-z_]\w*)\b[ \t]*" + ARGS + rb"(\s+)(?=[A-Za-z_])")
+_PLAIN = re.compile(
+    rb"\s*+(?:static\s++)?(?:inline\s++)?(?:const\s++)?(?:struct\s++)?(?!__)([A-Za-z_]\w*+)[\s*]++([A-Za-z_]\w*+)\("
+)
+_CALL_THEN_WORD = re.compile(rb"((?:static\s+)?(?!static\s|typeof|__typeof)[A-Za-z_]\w*+)[ \t]*+" + ARGS + rb"(\s++)(?=[A-Za-z_])")
 _WORD_BEFORE_WORD = re.compile(rb"(__[a-z]\w*)\b\s+(?=__[a-z]|static\b|void\b|int\b|long\b|SEC\()")
 _MACRO_HEAD = re.compile(
     rb"((?:(?:static|inline|extern)\s+)*)(?!(?:static|inline|extern)\s)([A-Za-z_]\w*)\b\s*(" + ARGS + rb")\s*\Z"
@@ -16,10 +19,11 @@ _DECLARES = re.compile(
 )
 _CONST_CALL = re.compile(rb"((?:(?:static|extern)\s+)?const\s+(?:static\s+)?)[A-Z][A-Z0-9_]*\s*\(")
 _SPACE = re.compile(rb"\s*")
-_HEAD = re.compile(rb"([A-Za-z_]\w*\b(?:[\s*]+[A-Za-z_]\w*\b)*[\s*]*)\(")
+_HEAD = re.compile(rb"([A-Za-z_]\w*+(?:[\s*]+[A-Za-z_]\w*+)*[\s*]*+)\(")
 _WORD = re.compile(rb"[A-Za-z_]\w*")
 _TRAILING = re.compile(rb"\)\s*([A-Za-z_]\w*(?:\s*" + ARGS + rb")?)\s*\Z")
 _TYPED = frozenset(name.encode() for name in syntax_rules()["macro_declarations"]["typed"])
+_NO_TYPE = ATTRIBUTES | STORAGE
 _MACROS: dict[bytes, dict[str, object]] = {name.encode(): rule for name, rule in syntax_rules()["macro_functions"].items()}
 
 
@@ -39,10 +43,14 @@ def _segment(canvas: Canvas, start: int, end: int, region: Region | None) -> Non
         stop = text.find(b";", start, end)
         if stop < 0:
             break
-        if text.find(b"(", start, stop) >= 0:
+        if text.find(b"(", start, stop) >= 0 and not _is_plain(text, start, stop):
             _prototype(canvas, _item(canvas, start, stop), stop)
         start = stop + 1
     if text.find(b"(", start, end) < 0:
+        return
+    if _is_plain(text, start, end):
+        if region is not None and region.kind == "function":
+            _trailing_word(canvas, start, end)
         return
     start = _item(canvas, start, end)
     if region is not None and region.kind == "function":
@@ -57,6 +65,12 @@ def _segment(canvas: Canvas, start: int, end: int, region: Region | None) -> Non
             canvas.blank(macro.start(3), name[0])
             canvas.blank(name[1], macro.end(3))
             canvas.put(macro.end(3) - 1, b"=")
+
+
+def _is_plain(text: bytearray, start: int, end: int) -> bool:
+    """Tell whether the item begins as most functions do: one type, then the name; nothing is to be done to its head."""
+    head = _PLAIN.match(text, start, end)
+    return head is not None and head[1] not in _NO_TYPE and head[2] not in ATTRIBUTES
 
 
 def _item(canvas: Canvas, start: int, end: int) -> int:
@@ -103,11 +117,16 @@ def _function_head(canvas: Canvas, start: int, end: int) -> None:
             return  # a function of implicit type
         _macro_function(canvas, macro)
         return
+    _trailing_word(canvas, start, end)
+    _prototype(canvas, start, end)
+
+
+def _trailing_word(canvas: Canvas, start: int, end: int) -> None:
+    """Blank a word or call between the parameters of a function and its body."""
     trailing = _TRAILING.search(canvas.text, max(start, end - 200), end)
     if trailing:
         canvas.note("annotation", trailing.start(1), trailing.end(1))
         canvas.blank(trailing.start(1), trailing.end(1))
-    _prototype(canvas, start, end)
 
 
 def _prototype(canvas: Canvas, start: int, end: int) -> None:
