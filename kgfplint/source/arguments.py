@@ -21,7 +21,7 @@ _TYPEOF_NAME = re.compile(rb"typeof(?:__)?[ \t]*" + ARGS + rb"(?=[\s*]*[A-Za-z_]
 _TAG_ARGUMENTS = tuple(
     re.compile(word + rb"\s++\w++(?:\s+const\b|\s*+\*)*(?=\s*+[,)])") for word in (b"struct", b"union", b"enum")
 )
-_POINTER_ARGUMENT = re.compile(rb"\*\s*(?=[,)])")
+_POINTER_ARGUMENT = re.compile(rb"\*\s*+(?=[,)])")
 _POINTER = re.compile(rb"\s*([A-Za-z_]\w*(?:\s*\*)*)\s*")
 _QUALIFIERS = re.compile(rb"(?:\b(?:const|volatile)\s*)+\Z")
 _TAGGED = re.compile(rb"(.*?(?:struct|union|enum)\s+)(\w+)(.*)\Z", re.S)
@@ -112,7 +112,13 @@ def _type_arguments(canvas: Canvas, regions: Regions) -> None:
                 at = text.rfind(before[-1:], 0, start)
                 if _is_argument(canvas, regions, at):
                     _name_type(canvas, start, match.end())
-    for match in _POINTER_ARGUMENT.finditer(text):
+    for start, end in regions.functions:
+        _pointer_arguments(canvas, regions, start, end)
+
+
+def _pointer_arguments(canvas: Canvas, regions: Regions, start: int, end: int) -> None:
+    text = canvas.text
+    for match in _POINTER_ARGUMENT.finditer(text, start, end):
         at = match.start()
         reach = max(0, at - 80)
         opening = max(text.rfind(b"(", reach, at), text.rfind(b",", reach, at))

@@ -21,39 +21,43 @@ def rewrite_blocks(canvas: Canvas, regions: Regions) -> None:
 
     Notes "block_macro" and "statement_macro" (with the macro's call).
     """
-    text = canvas.text
-    for match in _STATEMENT.finditer(text):
-        start = match.start(2)
-        before = canvas.before(start)
-        if not _begins(before):
-            continue
-        if regions.kind(start) != "function":
-            continue
-        following = text[match.end(4)]
-        if following == 0x7D:
-            if before[-1:] in b";}" or before[:-1].rstrip()[-1:] == b")":
-                _close(canvas, match)
-        elif following == 0x7B or _ITERATES.search(match[2]) or match[2].startswith(b"scoped_"):
-            _as_loop(canvas, match.start(2), match.end(2), match.start(3), match.end(3))
-        elif b"\n" in match[4]:
-            indent = match[4].rpartition(b"\n")[2]
-            if len(indent.expandtabs()) > len(match[1].expandtabs()):
-                _as_loop(canvas, match.start(2), match.end(2), match.start(3), match.end(3))
-            else:
-                _close(canvas, match)
-    _rewrite_iterators(canvas, regions)
+    for start, end in regions.functions:
+        for match in _STATEMENT.finditer(canvas.text, start, end):
+            _statement(canvas, regions, match)
+    for word in (b"for_each", b"while_"):
+        for start, end in regions.functions:
+            _rewrite_iterators(canvas, regions, word, start, end)
 
 
-def _rewrite_iterators(canvas: Canvas, regions: Regions) -> None:
+def _statement(canvas: Canvas, regions: Regions, match: re.Match[bytes]) -> None:
+    """Make a loop of a macro that a block or an indented statement follows, a statement of one that stands alone."""
+    start, end = match.span(2)
+    before = canvas.before(start)
+    if not _begins(before) or regions.kind(start) != "function":
+        return
+    following = canvas.text[match.end(4)]
+    if following == 0x7D:
+        if before[-1:] in b";}" or before[:-1].rstrip()[-1:] == b")":
+            _close(canvas, match)
+    elif following == 0x7B or _ITERATES.search(match[2]) or match[2].startswith(b"scoped_"):
+        _as_loop(canvas, start, end, match.start(3), match.end(3))
+    elif b"\n" in match[4]:
+        indent = match[4].rpartition(b"\n")[2]
+        if len(indent.expandtabs()) > len(match[1].expandtabs()):
+            _as_loop(canvas, start, end, match.start(3), match.end(3))
+        else:
+            _close(canvas, match)
+
+
+def _rewrite_iterators(canvas: Canvas, regions: Regions, word: bytes, start: int, end: int) -> None:
     """Rewrite the for_each macros that do not begin their line, and those that end a `do { }`."""
     text = canvas.text
-    for word in (b"for_each", b"while_"):
-        at = text.find(word)
-        while at >= 0:
-            call = _EACH_CALL.match(text, at)
-            if call and regions.kind(at) == "function":
-                _iterator(canvas, at, call)
-            at = text.find(word, at + len(word))
+    at = text.find(word, start, end)
+    while at >= 0:
+        call = _EACH_CALL.match(text, at)
+        if call and regions.kind(at) == "function":
+            _iterator(canvas, at, call)
+        at = text.find(word, at + len(word), end)
 
 
 def _iterator(canvas: Canvas, at: int, call: re.Match[bytes]) -> None:

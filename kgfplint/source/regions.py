@@ -33,6 +33,8 @@ class Regions:
         if not balanced:
             self.all, _ = _read(canvas, resync=True)
         self._starts = [region.start for region in self.all]
+        self.functions = _stretches(self.all, len(canvas.text))
+        """The stretches, from offset to offset, that hold every function and no other region."""
 
     def at(self, position: int) -> Region | None:
         """Return the region around `position`, or None at the top level."""
@@ -45,6 +47,18 @@ class Regions:
         """Return the kind of region around `position`, "" at the top level."""
         region = self.at(position)
         return region.kind if region else ""
+
+
+def _stretches(regions: list[Region], end: int) -> list[tuple[int, int]]:
+    stretches: list[tuple[int, int]] = []
+    start = -1
+    for region in regions:
+        if region.kind == "function":
+            start = region.start if start < 0 else start
+        elif start >= 0:
+            stretches.append((start, region.start))
+            start = -1
+    return [*stretches, (start, end)] if start >= 0 else stretches
 
 
 def _kind(canvas: Canvas, position: int) -> str:

@@ -14,10 +14,10 @@ _UNNAMED_BITS = re.compile(rb": (?<= : )(?=\d+\s*;)")
 _BITS_TYPE = re.compile(rb"\n[ \t]*(?:unsigned\s+|signed\s+)?(?!case\b|default\b)\w+[ \t]*\Z")
 _ALONE = re.compile(rb"\n[ \t]++([A-Za-z_]\w*+)[ \t]*+(?=\r?\n)")
 _NOT_ALONE = BUILTIN | STORAGE | STATEMENT | TAGS
-_BRACED = re.compile(rb"=\s*\{")
+_BRACED = re.compile(rb"=(?<![\w\]] =)\s*+\{")
 _DECLARES = re.compile(rb"([A-Z]\w*)\s*(\()\s*\w+\s*(,)[^(){};]*(\))\s*\Z")
 _PAIR = re.compile(rb"\(([A-Z][A-Z0-9_]+)\b\s+[A-Z][A-Z0-9_]+\s*[,)]")
-_LOCAL = re.compile(rb"static\s+([A-Za-z_]\w*)\s*(" + ARGS + rb")\s*[;=]")
+_LOCAL = re.compile(rb"static\s++([A-Za-z_]\w*+)\s*+(" + ARGS + rb")\s*+[;=]")
 _REACH = 2000
 
 
@@ -34,11 +34,12 @@ def rewrite_statements(canvas: Canvas, regions: Regions) -> None:
     for match in _PAIR.finditer(text):
         canvas.note("glue", match.start(1), match.end(1))
         canvas.blank(match.start(1), match.end(1))
-    for match in _LOCAL.finditer(text):
-        if b"," in match[2] and regions.kind(match.start()) == "function":
-            canvas.blank(match.start(), match.start() + 6)
-    for match in _ALONE.finditer(text):
-        _bare_macro(canvas, regions, match)
+    for start, end in regions.functions:
+        for match in _LOCAL.finditer(text, start, end):
+            if b"," in match[2] and regions.kind(match.start()) == "function":
+                canvas.blank(match.start(), match.start() + 6)
+        for match in _ALONE.finditer(text, start, end):
+            _bare_macro(canvas, regions, match)
     for match in _BRACED.finditer(text):
         _macro_declaration(canvas, match.start())
     for match in _UNNAMED_BITS.finditer(text):
