@@ -57,11 +57,7 @@ def _beside_declaration(canvas: Canvas, word: bytes, start: int, end: int) -> bo
     if last == b"*" or _AFTER_FREE.match(canvas.text, end):
         return True
     return bool(
-        last
-        and last[0] in WORD
-        and last not in _NO_TYPE_BEFORE
-        and earlier not in STORAGE
-        and (earlier or sign in (b"*", b","))
+        last and last[0] in WORD and last not in _NO_TYPE_BEFORE and earlier not in STORAGE and (earlier or sign in (b"*", b","))
     )
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _LITERAL = re.compile(
-    rb"""/\*[^*]*+(?:\*(?!/)[^*]*+)*(?:\*/)?|//[^\n\\]*+(?:\\[\s\S][^\n\\]*+)*"""
-    rb"""|"[^"\\\n]*+(?:\\[\s\S][^"\\\n]*+)*"?|'(?:[^'\\\n]|\\[^\n]){1,10}'"""
+    rb"""(/\*[^*]*+(?:\*(?!/)[^*]*+)*(?:\*/)?|//[^\n\\]*+(?:\\[\s\S][^\n\\]*+)*"""
+    rb"""|"[^"\\\n]*+(?:\\[\s\S][^"\\\n]*+)*"?|'(?:[^'\\\n]|\\[^\n]){1,10}')"""
 )
 _REST = rb"[^\n\\]*+(?:\\(?:\r\n|[\s\S]|\Z)[^\n\\]*+)*"
 _OTHER = rb"#[ \t]*+(?!if|el|endif)" + _REST
@@ -70,26 +70,28 @@ class Canvas:
         """Mask `data`; linear in its length, never raises."""
         self.data = data
         self.notes: list[Note] = []
-        self.text = bytearray(data)
         self.literals = self._mask_literals()
         self.directives = self._mask_directives()
         self._dropped: set[int] = set()
 
     def _mask_literals(self) -> list[tuple[int, int]]:
-        """Blank comments and the insides of literals; return the spans of the literals."""
-        text, data = self.text, self.data
+        """Write `text`, with comments and the insides of literals blank; return the spans of the literals."""
         literals: list[tuple[int, int]] = []
-        for match in _LITERAL.finditer(data):
-            start, end = match.span()
-            quote = data[start]
+        pieces = _LITERAL.split(self.data)  # code and literals by turns
+        end = 0
+        for index in range(1, len(pieces), 2):
+            piece = pieces[index]
+            start = end + len(pieces[index - 1])
+            end = start + len(piece)
+            quote = piece[0]
             if quote == 0x2F:
-                piece = match[0]
-                text[start:end] = self._masked_comment(start, piece) if b"\n" in piece else piece.translate(_BLANK)
-            elif end - start > 1 and data[end - 1] == quote:
+                pieces[index] = self._masked_comment(start, piece) if b"\n" in piece else piece.translate(_BLANK)
+            elif piece[-1] == quote and end - start > 1:
                 literals.append((start, end))
-                text[start + 1 : end - 1] = data[start + 1 : end - 1].translate(_BLANK)
+                pieces[index] = piece[:1] + piece[1:-1].translate(_BLANK) + piece[:1]
             else:
-                self.blank(start, end)
+                pieces[index] = piece.translate(_BLANK)
+        self.text = bytearray(b"".join(pieces))
         return literals
 
     def _mask_directives(self) -> list[Directive]:

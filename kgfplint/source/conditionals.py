@@ -18,9 +18,9 @@ _NEVER = re.compile(
     rb"if\s+0\b|if\s+(?:!\s*1\b|false\b)|(?:ifdef|if\s+defined\W*)\s*(?:__ASSEMBL\w*|__cplusplus|LINKER_SCRIPT)\b"
 )
 _ALWAYS = re.compile(rb"ifndef\s+(?:__ASSEMBL\w*|LINKER_SCRIPT|__cplusplus)|if\s+!\s*defined\W*(?:__ASSEMBL\w*|LINKER_SCRIPT)")
-_CONTINUES = re.compile(rb"\s{0,400}(?:else\b|[?:=.,)\]+*/%|&^<>-]|\{)")
+_CONTINUES = re.compile(rb"\s{0,400}+(?:else\b|[?:=.,)\]+*/%|&^<>-]|\{)")
 _RECORD = re.compile(rb"\b(enum|struct|union|extern)\b[^;{}()=]*$")
-_GOES_ON = re.compile(rb"\s{0,400}(?:else\b|\{|=)")
+_GOES_ON = re.compile(rb"\s{0,400}+(?:else\b|\{|=)")
 _ENDS = b";{}"
 _KEPT = (*_OPEN, *_ELSE, b"endif")
 _LABEL = re.compile(rb"(?:\A|[;{}:\n])\s*(?!default\b)[A-Za-z_]\w*\s*:\Z")
@@ -55,7 +55,7 @@ class _Group:
 
 
 def _balance(text: bytearray, start: int, end: int) -> _Balance:
-    piece = text[start:end]
+    piece = bytes(text[start:end])
     return _Balance(*_moves(piece.translate(None, _NO_BRACE), b"{}"), *_moves(piece.translate(None, _NO_PAREN), b"()"))
 
 
@@ -163,6 +163,7 @@ class _Place:
 
     def _follow(self, signs: bytes) -> list[int]:
         """Follow braces and parentheses; return for each brace that stays open the depth of parentheses before it."""
+        signs = reduced(signs, b"()")
         for _ in range(_LEVELS):
             signs, blocks = _BLOCK.subn(b";", signs)  # what is inside of a block that closes does not matter
             if not blocks:

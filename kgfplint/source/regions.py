@@ -7,7 +7,7 @@ from typing import NamedTuple
 from kgfplint.source.canvas import Canvas, reduced
 
 _RECORD = re.compile(rb"\b(struct|union|enum)\b[^;(){}=]*+\Z")
-_MEMBER = re.compile(rb"\s{0,200}\.\w+\s*=")
+_MEMBER = re.compile(rb"\s{0,200}+\.\w++\s*+=")
 _EXTERN = re.compile(rb'\bextern\s*"\s*"\s*\Z')
 _FIRST_COLUMN = re.compile(rb"\}(?<=\n\})")
 _NO_BRACE = bytes(c for c in range(256) if c not in b"{}")
@@ -100,7 +100,7 @@ def _read(canvas: Canvas, resync: bool) -> tuple[list[Region], bool]:
             if not tried:
                 found = _FIRST_COLUMN.search(text, start)
                 column = found.start() if found else len(text)
-            if not tried and column < len(text) and not reduced(text[start + 1 : column].translate(None, _NO_BRACE)):
+            if not tried and column < len(text) and not reduced(bytes(text[start + 1 : column]).translate(None, _NO_BRACE)):
                 end = column + 1
             else:
                 end = _closing(canvas, start, resync and kind == "function")

@@ -9,7 +9,9 @@ from kgfplint.source.words import ARGS, ATTRIBUTES, BUILTIN, STORAGE, TAGS, TYPE
 _PLAIN = re.compile(
     rb"\s*+(?:static\s++)?(?:inline\s++)?(?:const\s++)?(?:struct\s++)?(?!__)([A-Za-z_]\w*+)[\s*]++([A-Za-z_]\w*+)\("
 )
-_CALL_THEN_WORD = re.compile(rb"((?:static\s+)?(?!static\s|typeof|__typeof)[A-Za-z_]\w*+)[ \t]*+" + ARGS + rb"(\s++)(?=[A-Za-z_])")
+_CALL_THEN_WORD = re.compile(
+    rb"((?:static\s+)?(?!static\s|typeof|__typeof)[A-Za-z_]\w*+)[ \t]*+" + ARGS + rb"(\s++)(?=[A-Za-z_])"
+)
 _WORD_BEFORE_WORD = re.compile(rb"(__[a-z]\w*)\b\s+(?=__[a-z]|static\b|void\b|int\b|long\b|SEC\()")
 _MACRO_HEAD = re.compile(
     rb"((?:(?:static|inline|extern)\s+)*)(?!(?:static|inline|extern)\s)([A-Za-z_]\w*)\b\s*(" + ARGS + rb")\s*\Z"
