@@ -21,6 +21,7 @@ _TYPEOF_NAME = re.compile(rb"typeof(?:__)?[ \t]*" + ARGS + rb"(?=[\s*]*[A-Za-z_]
 _POINTER_ARGUMENT = re.compile(rb"\*\s*+(?=[,)])")
 _POINTER = re.compile(rb"\s*([A-Za-z_]\w*(?:\s*\*)*)\s*")
 _TAGGED = re.compile(rb"(.*?(?:struct|union|enum)\s+)(\w+)(.*)\Z", re.S)
+_DOTS = re.compile(rb"\.\.\.")
 _CASE = re.compile(rb"\bcase\b[^:;{}]*\Z")
 _OFFSETOF = re.compile(rb"offsetof\s*\(([^(),]*(?:\([^()]*\)\s*)?),([^()]*(?:\([^()]*\)[^()]*)*)\)")
 _ASM = re.compile(rb"asm(?:__|_inline)?\b[\s\w]{0,200}(" + ARGS + rb")")
@@ -33,49 +34,61 @@ _GLUED_AFTER = re.compile(rb'"\s*([A-Za-z_]\w*\s*' + ARGS + rb")")
 _GLUED_BEFORE = re.compile(rb"[A-Za-z_]\w*\s*" + ARGS + rb"\Z")
 _TWO_BEFORE = re.compile(rb"[(,=]\s*((?:[A-Za-z_]\w*\s+)+)[A-Za-z_]\w*\Z")
 _TWO_AFTER = re.compile(rb'"\s*[A-Za-z_]\w*((?:\s+[A-Za-z_]\w*)+)')
-_LAST_LABEL = re.compile(rb":\s*\}")
-_LOCAL_LABEL = re.compile(rb"\b__label__\b[^;{}]*;")
+_LAST_LABEL = re.compile(rb":\s*+\}")
+_LOCAL_LABEL = re.compile(rb"__label__(?<!\w__label__)\b[^;{}]*;")
+_OF = re.compile(rb"of(?<=typeof|fsetof|lignof)")
+"""`typeof`, `offsetof` or `__alignof__`: most files have none, and one look is enough to tell."""
 
 
 def rewrite_arguments(canvas: Canvas, regions: Regions) -> None:
     """Rewrite what stands inside expressions; notes "type_argument", "case_range", "offsetof", "asm", "glue", "typeof"."""
-    text = canvas.text
-    if b"asm" in text:
-        for match in _ASM.finditer(text):
-            before = bytes(text[max(0, match.start() - 3) : match.start()])
-            if before[-1:].isalnum() or (before[-1:] == b"_" and not _ASM_BEFORE.search(before)):
-                continue
-            if (
-                _REGISTER.search(canvas.before(match.start() - len(before) + len(before.rstrip(b"_"))))
-                and b"volatile" not in match[0]
-            ):
-                canvas.note("asm", match.start(), match.end())
-                canvas.blank(match.start() - (2 if before.endswith(b"__") else 0), match.end())
-                continue
-            if text.startswith(b"_inline", match.start() + 3):
-                canvas.blank(match.start() + 3, match.start() + 10)
-            _assembly(canvas, match.start(1), match.end(1), b"goto" in match[0][: match.start(1) - match.start()])
-    if b"offsetof" in text:
+    of_type = _OF.search(canvas.text) is not None
+    _assemblies(canvas)
+    if of_type:
         _member_paths(canvas)
     _type_arguments(canvas, regions)
-    if b"__alignof__" in text:
-        for match in _SIZE_OF_VALUE.finditer(text):
-            canvas.note("alignof", match.start(), match.end())
-            canvas.put(match.start(), b"  sizeof   ")
-    if b"typeof" in text:
+    if of_type:
+        _sizes_of_values(canvas)
         _typeof_casts(canvas)
         _typeof_declarations(canvas)
-    if b"..." in text:
-        _case_ranges(canvas)
+    _case_ranges(canvas)
     _glued_strings(canvas)
+    _labels(canvas)
+
+
+def _assemblies(canvas: Canvas) -> None:
+    text = canvas.text
+    for match in _ASM.finditer(text):
+        start = match.start()
+        before = bytes(text[max(0, start - 3) : start])
+        if before[-1:].isalnum() or (before[-1:] == b"_" and not _ASM_BEFORE.search(before)):
+            continue
+        underscores = len(before) - len(before.rstrip(b"_"))
+        if _REGISTER.search(canvas.before(start - underscores)) and b"volatile" not in match[0]:
+            canvas.note("asm", start, match.end())
+            canvas.blank(start - (2 if before.endswith(b"__") else 0), match.end())
+            continue
+        if text.startswith(b"_inline", start + 3):
+            canvas.blank(start + 3, start + 10)
+        _assembly(canvas, match.start(1), match.end(1), b"goto" in match[0][: match.start(1) - start])
+
+
+def _sizes_of_values(canvas: Canvas) -> None:
+    for match in _SIZE_OF_VALUE.finditer(canvas.text):
+        canvas.note("alignof", match.start(), match.end())
+        canvas.put(match.start(), b"  sizeof   ")
+
+
+def _labels(canvas: Canvas) -> None:
+    """Give a label that ends its block a statement, and blank declarations of labels."""
+    text = canvas.text
     for match in _LAST_LABEL.finditer(text):
         if match.end() - match.start() > 2 and text[match.start() + 1] in b" \t":
             canvas.put(match.start() + 1, b";")
         else:
             _semicolon(canvas, match.start() + 1, match.end() - 1)
-    if b"__label__" in text:
-        for match in _LOCAL_LABEL.finditer(text):
-            canvas.blank(match.start(), match.end())
+    for match in _LOCAL_LABEL.finditer(text):
+        canvas.blank(match.start(), match.end())
 
 
 def _semicolon(canvas: Canvas, start: int, end: int) -> None:
@@ -173,14 +186,12 @@ def _typeof_declarations(canvas: Canvas) -> None:
 
 def _case_ranges(canvas: Canvas) -> None:
     text = canvas.text
-    at = text.find(b"...")
-    while at >= 0:
-        if _CASE.search(canvas.before(at)):
-            end = text.find(b":", at)
-            if end >= 0:
-                canvas.note("case_range", at, end)
-                canvas.blank(at, end)
-        at = text.find(b"...", at + 3)
+    for match in _DOTS.finditer(text):
+        at = match.start()
+        end = text.find(b":", at) if _CASE.search(canvas.before(at)) else -1
+        if end >= 0:
+            canvas.note("case_range", at, end)
+            canvas.blank(at, end)
 
 
 def _glued_strings(canvas: Canvas) -> None:
