@@ -44,8 +44,8 @@ def prune(days: int, size: int | None) -> None:
     upkeep.remove_former(path.parent, days)
     with _store(path) as store:
         limit = None if size is None else size * 1_000_000
-        dropped = upkeep.prune(store, days=days, size=limit, version=facts_version()) if store else 0
-        left = upkeep.summary(store).bytes if store else 0
+        dropped = upkeep.prune(store, days=days, limit=limit, version=facts_version()) if store else 0
+        left = upkeep.size(store) if store else 0
     _print([f"{path}: {dropped} rows dropped, {_megabytes(left)} left"])
 
 

@@ -125,7 +125,7 @@ def test_a_size_keeps_what_was_used_last(monkeypatch, capsys, folder):
     said(capsys, "prune", "--size", str(before // 1_000_000 + 1))
     assert os.path.getsize(path) == before
     kept = Store.open()
-    upkeep.prune(kept, days=30, size=before // 2)
+    upkeep.prune(kept, days=30, limit=before // 2)
     kept.close()
     assert os.path.getsize(path) <= before // 2
     dropped = [day for day in range(20) if not held(*(b"%d.%d" % (day, n) for n in range(100)))]

@@ -81,6 +81,9 @@ def export(store: Store, file: Path, root: Path | None = None) -> int:
             scratch.replace(file)
         else:
             scratch.unlink()
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(file)) from error
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise

@@ -97,6 +97,7 @@ class Database:
         self._reading = reading
         self._connection: sqlite3.Connection | None = None
         self._inode = -1
+        self._wait = WAITING_SECONDS if reading else OPENING_SECONDS
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[sqlite3.Connection]:
@@ -124,6 +125,12 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
 
+    def be_patient(self) -> None:
+        """From now on wait long for other processes: the file was seen to work."""
+        self._wait = WAITING_SECONDS
+        with self.connected() as connection:
+            connection.execute(f"PRAGMA busy_timeout = {1000 * WAITING_SECONDS:.0f}")
+
     def release(self) -> None:
         """Let go of the connection (before a fork: SQLite's locks do not survive one); it reopens on use."""
         if self._connection is not None:
@@ -144,18 +151,19 @@ class Database:
         try:
             with _turn(self.path.parent, exclusive=not self._reading and _stat(self.path) is None):
                 found = _stat(self.path)
+                if self._reading and not found:
+                    raise self.damage("it was removed")
                 self._inode = found.st_ino if found else -1
-                self._connection = _opened(self.path, self._reading)
+                self._connection = _opened(self.path, self._reading, self._wait)
                 if not found and (made := _stat(self.path)):
                     self._inode = made.st_ino
         except OSError as error:
             raise StoreError(f"{error.strerror}: {error.filename}") from error
 
 
-def _opened(path: Path, reading: bool) -> sqlite3.Connection:
-    mode = "rw" if reading else "rwc"
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=OPENING_SECONDS,
-                                 isolation_level=None)
+def _opened(path: Path, reading: bool, wait: float) -> sqlite3.Connection:
+    address = f"{path.absolute().as_uri()}?mode={'rw' if reading else 'rwc'}"
+    connection = sqlite3.connect(address, uri=True, timeout=wait, isolation_level=None)
     try:
         format_ = connection.execute("PRAGMA user_version").fetchone()[0]
         if format_ not in (0, FORMAT):
@@ -165,7 +173,6 @@ def _opened(path: Path, reading: bool) -> sqlite3.Connection:
         elif not format_:
             _make(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA busy_timeout = {1000 * WAITING_SECONDS:.0f}")
     except BaseException:
         connection.close()
         raise

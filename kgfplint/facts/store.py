@@ -177,12 +177,13 @@ class Store(Database):
         with store.transaction() as connection:  # also shows at once whether the store can be written
             new = not group_of(connection, "facts", facts_version(), facts_version())
             note_group(connection, "facts", facts_version(), facts_version())
+        store.be_patient()
         if new:
             upkeep.remove_former(path.parent)
             upkeep.prune(store, days=KEPT_DAYS)
-        if path.stat().st_size > SIZE_LIMIT:
+        if upkeep.size(store) > SIZE_LIMIT:
             log.warning("the store %s has grown too large; dropping what was longest not used", path)
-            upkeep.prune(store, days=KEPT_DAYS, size=SIZE_LIMIT // 4 * 3)
+            upkeep.prune(store, days=KEPT_DAYS, limit=SIZE_LIMIT // 4 * 3)
         return store
 
     @property

@@ -73,6 +73,12 @@ def summary(database: Database) -> Summary:
         return Summary(size, free, _groups(connection), [Tree(os.fsdecode(root), *rest) for root, *rest in trees])
 
 
+def size(database: Database) -> int:
+    """Return the bytes of the file; StoreError when it cannot be read."""
+    with database.connected() as connection:
+        return _sizes(connection)[0]
+
+
 def _groups(connection: sqlite3.Connection) -> list[Group]:
     rows: dict[int, tuple[int, int]] = {}
     for table, length in (("facts", "length(includes) + length(outline) + length(bodies)"), ("results", "length(content)")):
@@ -89,8 +95,8 @@ def _sizes(connection: sqlite3.Connection) -> tuple[int, int]:
     return page * pages, page * free
 
 
-def prune(database: Database, *, days: float, size: int | None = None, version: bytes | None = None) -> int:
-    """Drop what was not used for `days`, then what was longest not used until `size` bytes are left at most.
+def prune(database: Database, *, days: float, limit: int | None = None, version: bytes | None = None) -> int:
+    """Drop what was not used for `days`, then what was longest not used until `limit` bytes are left at most.
 
     With `version`, the rows of other facts versions go whenever they were used. Returns the number of rows dropped;
     other runs may go on meanwhile. Raises StoreError.
@@ -107,7 +113,7 @@ def prune(database: Database, *, days: float, size: int | None = None, version: 
     count = _drop(database, dropped, recent, trees)
     _forget(database, before, old)
     _give_back(database)
-    while size is not None and (excess := _excess(database, recent, size)):
+    while limit is not None and (excess := _excess(database, recent, limit)):
         gone = _drop(database, excess, recent, trees)
         _give_back(database)
         count += gone
@@ -116,13 +122,13 @@ def prune(database: Database, *, days: float, size: int | None = None, version: 
     return count
 
 
-def _excess(database: Database, recent: int, size: int) -> list[_Row]:
-    """Return about as many rows, longest not used first, as must go for the file to shrink to `size` bytes."""
+def _excess(database: Database, recent: int, limit: int) -> list[_Row]:
+    """Return about as many rows, longest not used first, as must go for the file to shrink to `limit` bytes."""
     with database.connected() as connection:
         rows = sorted((row for row, _ in _rows(connection)), key=lambda row: row.used)
-        total = _sizes(connection)[0]
+    total = size(database)
     share = total / max(sum(row.bytes for row in rows), 1)  # the bytes on disk for one of content
-    excess = float(total - size)
+    excess = float(total - limit)
     chosen = []
     for row in rows:
         if excess <= 0 or row.used >= recent:
