@@ -12,7 +12,7 @@ _TYPE = (
 )
 # One pattern for each sign: an engine that looks for a single byte is ten times as fast as with a set of two.
 _TYPE_ARGUMENTS = tuple(
-    re.compile(sign + rb"\s*+(?:(" + _TYPE + rb")|(\d++[^\WxX]\w*+))\s*+(?=[,)])") for sign in (rb"\(", rb",")
+    re.compile(sign + rb"\s*+(?=[cdefilsuv\d])(?:(" + _TYPE + rb")|(\d++[^\WxX]\w*+))\s*+(?=[,)])") for sign in (rb"\(", rb",")
 )
 _NUMBER = re.compile(rb"\d+[uUlL]*|\d+[eE]\d+|0[bB][01]+[uUlL]*")
 _SIZE_OF_VALUE = re.compile(rb"__alignof__(?=\s*(?:\(\s*\*|[^\s(]))")

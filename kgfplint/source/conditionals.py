@@ -13,7 +13,8 @@ from kgfplint.source.canvas import Canvas, reduced
 _NO_BRACE, _NO_PAREN, _NO_SIGN = (bytes(c for c in range(256) if c not in signs) for signs in (b"{}", b"()", b"{}()"))
 _BLOCK = re.compile(rb"\{[();]*+\}")
 _LEVELS = 12
-_OPEN, _ELSE = (b"if", b"ifdef", b"ifndef"), (b"else", b"elif", b"elifdef", b"elifndef")
+_OPEN = frozenset((b"if", b"ifdef", b"ifndef"))
+_KEPT = _OPEN | {b"else", b"elif", b"elifdef", b"elifndef", b"endif"}
 _NEVER = re.compile(
     rb"if\s+0\b|if\s+(?:!\s*1\b|false\b)|(?:ifdef|if\s+defined\W*)\s*(?:__ASSEMBL\w*|__cplusplus|LINKER_SCRIPT)\b"
 )
@@ -22,7 +23,6 @@ _CONTINUES = re.compile(rb"\s{0,400}+(?:else\b|[?:=.,)\]+*/%|&^<>-]|\{)")
 _RECORD = re.compile(rb"\b(enum|struct|union|extern)\b[^;{}()=]*$")
 _GOES_ON = re.compile(rb"\s{0,400}+(?:else\b|\{|=)")
 _ENDS = b";{}"
-_KEPT = (*_OPEN, *_ELSE, b"endif")
 _LABEL = re.compile(rb"(?:\A|[;{}:\n])\s*(?!default\b)[A-Za-z_]\w*\s*:\Z")
 
 
@@ -77,7 +77,7 @@ def _groups(canvas: Canvas) -> dict[int, _Group]:
     total, position = _Balance(), 0
     for index, line in enumerate(lines):
         word = line.word
-        if word not in _OPEN and word not in _ELSE and word != b"endif":
+        if word not in _KEPT:
             continue
         if stack:
             total = total.then(_balance(canvas.text, position, line.start))
