@@ -22,6 +22,7 @@ from kgfplint.catalogue import CatalogueError, rules_directory
 from kgfplint.checks import UnknownRule, all_checks, find
 from kgfplint.config import ConfigError, Settings, load
 from kgfplint.facts.index import Progress
+from kgfplint.facts.store import StoreError
 from kgfplint.program import CallEdge, Program
 from kgfplint.report import Stats, render
 
@@ -209,7 +210,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         done = kgfplint.main(args, prog_name="kgfplint", standalone_mode=False)
         return done if isinstance(done, int) else CLEAN
-    except (ConfigError, CatalogueError, UnknownRule, engine.RunError) as error:
+    except (ConfigError, CatalogueError, UnknownRule, StoreError, engine.RunError) as error:
         return _fail(str(error))
     except click.ClickException as error:
         return _fail(error.format_message())

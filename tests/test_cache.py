@@ -225,6 +225,13 @@ def test_a_file_changed_since_is_not_exported(tmp_path, capsys, monkeypatch):
     assert not os.path.exists("none")
 
 
+def test_files_too_young_to_be_trusted_are_exported(tmp_path, capsys):
+    (tmp_path / "a.c").write_text("int a(void) { return 1; }\n")
+    with engine.survey([tmp_path], Settings()) as found:
+        assert not found.store.stamps(tmp_path)
+    assert said(capsys, "export", "packed", tmp_path) == "packed: 1 rows\n"
+
+
 def damaged(content: bytes, how: str) -> bytes:
     noise = random.Random(how)
     at = noise.randrange(len(content))
