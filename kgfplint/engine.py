@@ -101,14 +101,15 @@ def analyse(program: Program, found: Survey, catalogue: Catalogue, checks: Seque
     masks = Masks.of_tree(found.root, found.version)
     wanted = set(found.targets)
     targets = frozenset(number for number, path in enumerate(program.paths) if path in wanted)
-    job = Job(program, catalogue, masks, found.store.path, found.index.keys, checks, targets)
+    job = Job(found.root, program, catalogue, masks, found.store.path, found.index.keys, checks, targets)
     return Analysis(job, settings.jobs or available_cpus(), found.store.release, progress).findings()
 
 
 def _count_fields(program: Program, found: Survey, settings: Settings, progress: Progress) -> None:
     with _timed(found.stats, "fields"):
-        tally = fields.measure(program, found.targets, found.store, found.index.keys, settings.jobs or available_cpus(), progress)
-    found.stats.fields, found.stats.fields_resolved = tally
+        jobs = settings.jobs or available_cpus()
+        tally = fields.measure(found.root, program, found.targets, jobs, found.store.release, progress)
+    found.stats.fields, found.stats.fields_resolved, found.stats.functions_with_errors = tally
 
 
 def linked(found: Survey, progress: Progress = lambda *_: None) -> Program:

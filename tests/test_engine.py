@@ -43,9 +43,9 @@ def lowered(monkeypatch) -> list[bytes]:
     """The contents that were lowered, in this process."""
     seen = []
 
-    def counting(data):
+    def counting(data, spare):
         seen.append(data)
-        return lower(data)
+        return lower(data, spare)
 
     monkeypatch.setattr(index, "lower", counting)
     return seen
@@ -135,10 +135,10 @@ def test_a_deleted_file_is_forgotten(copy):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_file_that_cannot_be_lowered_is_named_and_counted(tree, monkeypatch, caplog, jobs):
-    def failing(data):
+    def failing(data, spare):
         if b"demo_ring_add(struct demo *demo, u32 length)\n{" in data:
             raise RecursionError("too deep\nby far")
-        return lower(data)
+        return lower(data, spare)
 
     monkeypatch.setattr(index, "lower", failing)
     monkeypatch.setattr(index, "SMALL_BYTES", 0)
@@ -149,10 +149,10 @@ def test_a_file_that_cannot_be_lowered_is_named_and_counted(tree, monkeypatch, c
 
 
 def test_a_file_that_kills_its_process_is_named_and_counted(tree, monkeypatch, caplog):
-    def dying(data):
+    def dying(data, spare):
         if b"vmalloc(PAGE_SIZE" in data:
             os._exit(9)
-        return lower(data)
+        return lower(data, spare)
 
     monkeypatch.setattr(index, "lower", dying)
     monkeypatch.setattr(index, "SMALL_BYTES", 0)

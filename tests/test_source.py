@@ -175,7 +175,7 @@ PIECES = st.sampled_from(
 
 
 def check(data: bytes) -> None:
-    text, found = normalise(data)
+    text, found, _ = normalise(data)
     assert len(text) == len(data)
     assert [i for i, c in enumerate(text) if c == 0x0A] == [i for i, c in enumerate(data) if c == 0x0A]
     assert found == sorted(found, key=lambda note: note.start)

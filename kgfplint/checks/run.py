@@ -6,10 +6,11 @@ for itself, reads the bodies it needs, and hears of the summaries of callees thr
 
 import functools
 import gc
+import itertools
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,9 @@ import msgspec
 from kgfplint.catalogue import Catalogue
 from kgfplint.checks import CheckModule
 from kgfplint.checks.unit import Question, Unit
-from kgfplint.facts.store import BodyReader, Store
+from kgfplint.facts import ir
+from kgfplint.facts.bodies import Bodies, FileChanged
+from kgfplint.facts.store import Store
 from kgfplint.facts.workers import Workers
 from kgfplint.findings import Finding
 from kgfplint.gfp import Masks
@@ -86,6 +89,7 @@ def _keep(summaries: dict[int, Summary], number: int, summary: Summary | None) -
 class Job:
     """What workers share: the program, what is known, where the bodies are, and the numbers of the files to check."""
 
+    root: Path
     program: Program
     catalogue: Catalogue
     masks: Masks
@@ -104,33 +108,39 @@ class Job:
 
 _job: Job | None = None
 """The job of this process and of the workers forked from it."""
-_reader: Store | None = None
+_reader: Bodies | None = None
 _meaning: tuple[int, Meaning] | None = None
 """What calls mean since the journal had this length."""
 
 
-def _bodies(path: str) -> BodyReader:
+def _bodies(path: str, functions: Sequence[int]) -> dict[int, ir.Body]:
+    """Return the bodies of functions of one file by their number; none of a file that is gone or not the same any more."""
     global _reader
     assert _job is not None
+    program = _job.program
     if _reader is None:
-        _reader = Store.reader(_job.store)
-    return _reader.bodies(_job.keys[path])
+        _reader = Bodies(_job.root, _job.keys, Store.reader(_job.store))
+    first = program.first[program.rows[functions[0]].file]
+    rows = {number - first: program.rows[number] for number in functions}
+    try:
+        found = _reader.of(path, {index: (row.flags, row.end_line) for index, row in rows.items()})
+    except (OSError, FileChanged) as error:
+        log.warning("%s: left out, it changed while it was read (%s)", path, error)
+        return {}
+    return {first + index: body for index, body in found.items()}
 
 
-def _units(functions: Sequence[int], end: int) -> Iterable[Unit]:
+def _units(functions: Sequence[int], end: int) -> Iterator[Unit]:
     """Yield the units of functions, given in order of files, with what the journal knows up to `end`."""
     global _meaning
     assert _job is not None
     _job.journal.read(_job.summaries, end)
     if _meaning is None or _meaning[0] != end:
         _meaning = end, _job.meaning()
-    program = _job.program
-    file, bodies = -1, None
-    for number in functions:
-        row = program.rows[number]
-        if row.file != file or bodies is None:
-            file, bodies = row.file, _bodies(program.paths[row.file])
-        yield Unit(number, bodies.body(number - program.first[file]), _meaning[1], _job.provenance)
+    rows = _job.program.rows
+    for file, group in itertools.groupby(functions, lambda number: rows[number].file):
+        for number, body in _bodies(_job.program.paths[file], list(group)).items():
+            yield Unit(number, body, _meaning[1], _job.provenance)
 
 
 def _analyse(end: int, functions: Sequence[int]) -> list[Result]:

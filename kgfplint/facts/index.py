@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kgfplint.facts.includes import Includes
-from kgfplint.facts.lower import lower
+from kgfplint.facts.lower import lower, sketchable
 from kgfplint.facts.store import Row, Stamp, Store, key_of, pack
 from kgfplint.facts.workers import Workers
 
@@ -163,7 +163,7 @@ def _read(root: Path, store: Store, path: str) -> Outcome:
     if store.known([key]):
         return Outcome(path, stamp, key)
     try:
-        lowered = lower(data)
+        lowered = lower(data, sketchable)
         return Outcome(path, stamp, key, pack(key, lowered.facts, lowered.bodies))
     except Exception as error:  # a file that we cannot lower must not end the run; it is counted and named
         reason = " ".join([type(error).__name__ + ":", *str(error).splitlines()[:1]])

@@ -3,7 +3,7 @@
 import contextlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from tree_sitter import Node
@@ -12,6 +12,7 @@ from kgfplint.facts import ir
 from kgfplint.facts.macros import MacroFunctions
 from kgfplint.facts.outline import summarise
 from kgfplint.facts.records import bindings, enumerators, function_declarator, local_records, parameters, records
+from kgfplint.facts.sketch import Plain, plain, sketch
 from kgfplint.facts.statements import Marks, Shallow, Statements
 from kgfplint.facts.types import base_type, declarators, declared, text_of
 from kgfplint.source.syntax import Syntax, parse
@@ -23,11 +24,13 @@ FACTS_VERSION = 1
 _FRAMES, _MOST_FRAMES = 400, 8000
 """Python frames for one function: expressions take two a level, so that none is nested deeper than 200
 levels and every analysis can recurse over it; where that does not do, Shallow may take more."""
+_NO_BODY = ir.Body((), ())
 _NOT_FUNCTIONS = frozenset({"if", "else", "for", "while", "switch", "do", "return", "sizeof"})
-_EXPORT = re.compile(rb"^EXPORT_(?:SYMBOL|TRACEPOINT_SYMBOL|STATIC_CALL)\w*\(\s*(\w+)", re.M)
-_DEFINE = re.compile(rb"^[ \t]*#[ \t]*define[ \t]+(\w+)[ \t]+(\S[^\n]*?)[ \t]*$", re.M)
-_INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]+([<"][^>"\n]+[>"])', re.M)
-_NORETURN = re.compile(rb"\b__noreturn\s[^;{}()]*?(\w+)\s*\(")
+_EXPORT = re.compile(rb"EXPORT_(?:SYMBOL|TRACEPOINT_SYMBOL|STATIC_CALL)\w*\(\s*(\w+)")
+_DEFINE = re.compile(rb"#[ \t]*define[ \t]+(\w+)[ \t]+(\S[^\n]*)")
+_INCLUDE = re.compile(rb'#[ \t]*include[ \t]+([<"][^>"\n]+[>"])')
+_NORETURN = re.compile(rb"__noreturn\s[^;{}()]*?(\w+)\s*\(")
+_COMMENT = re.compile(rb"/\*.*?(\*/|$)|//.*")
 _TRANSPARENT = ("preproc_if", "preproc_ifdef", "preproc_else", "preproc_elif", "preproc_elifdef",
                 "linkage_specification", "declaration_list", "ERROR")
 
@@ -42,7 +45,7 @@ class Lowered(NamedTuple):
 class _File:
     """The state of lowering one file."""
 
-    def __init__(self, syntax: Syntax) -> None:
+    def __init__(self, syntax: Syntax[Plain]) -> None:
         self.data = syntax.text
         self.functions: list[ir.Function] = []
         self.bodies: list[ir.Body] = []
@@ -53,6 +56,7 @@ class _File:
         self.bindings: list[ir.Binding] = []
         self.prototypes: list[tuple[str, str, tuple[ir.Param, ...]]] = []
         self.marks = Marks(syntax.notes)
+        self.spared = syntax.spared
 
     def top_level(self, node: Node, condition: str) -> None:
         for child in node.named_children:
@@ -135,12 +139,20 @@ class _File:
         flags = _linkage(node, self.data) | (ir.VARIADIC if variadic else 0) | (ir.DAMAGED if node.has_error else 0)
         notes = self.marks.attributes(node, body)
         line, last = target.start_point[0] + 1, body.end_point[0] + 1
+        returns = f"{base} {stars}" if stars else base
+        spared = self.spared.get(body.start_byte)
+        if spared is not None:
+            found = sketch(spared, body.start_point[0] + 1, {param.name: param.ctype for param in params})
+            self.functions.append(
+                ir.Function(name, line, last, flags | ir.SKETCHED, returns, params, condition, notes, *found[:3]))
+            self.bodies.append(_NO_BODY)
+            self.bindings.extend(ir.Binding(*stored, name) for stored in found.stored)
+            return
         try:
             lowered = Statements(self.data, self.marks).body(body, last)
         except RecursionError:
             lowered, whole = _deep(self.data, self.marks, body, last)
             flags |= 0 if whole else ir.DAMAGED
-        returns = f"{base} {stars}" if stars else base
         outline, stored = summarise(name, line, last, flags, returns, params, condition, notes, lowered)
         self.records.extend(local_records(body, self.data, condition))
         self.functions.append(outline)
@@ -196,30 +208,50 @@ def _under(node: Node, condition: str, data: bytes) -> str:
 
 
 def _object_macros(data: bytes) -> Iterator[tuple[str, str]]:
-    for match in _DEFINE.finditer(data):
+    for match in _directives(_DEFINE, data):
         name, value = match.groups()
+        value = value.rstrip()
         if len(value) <= 160 and not value.endswith(b"\\"):
-            yield name.decode("utf-8", "replace"), re.sub(rb"/\*.*?(\*/|$)|//.*", b"", value).decode("utf-8", "replace").strip()
+            if b"/" in value:
+                value = _COMMENT.sub(b"", value).strip()
+            yield name.decode("utf-8", "replace"), value.decode("utf-8", "replace")
 
 
-def lower(data: bytes) -> Lowered:
-    """Return the facts and bodies of one C file.
+def _directives(pattern: re.Pattern[bytes], data: bytes) -> Iterator[re.Match[bytes]]:
+    """Yield the matches of a pattern for a directive that begin a line; a literal sign is found sooner than a line's start."""
+    for match in pattern.finditer(data):
+        before = data[max(0, match.start() - 200) : match.start()].rstrip(b" \t")
+        if not before or before.endswith(b"\n"):
+            yield match
+
+
+Spare = Callable[[bytes, int], Plain | None]
+"""Tells which function bodies to sketch, by their code and the offset of their end (see normalise)."""
+
+
+def sketchable(body: bytes, _: int) -> Plain | None:
+    """Let every function body be sketched that need not be parsed for now."""
+    return plain(body)
+
+
+def lower(data: bytes, spare: Spare | None = None) -> Lowered:
+    """Return the facts and bodies of one C file; what `spare` tells is sketched and has no body.
 
     A file without code (register lists) yields its includes only, with `code` False.
     """
     lines = data.count(b"\n") + (not data.endswith(b"\n") and bool(data))
-    includes = tuple(dict.fromkeys(m.decode("utf-8", "replace") for m in _INCLUDE.findall(data)))
+    includes = tuple(dict.fromkeys(m[1].decode("utf-8", "replace") for m in _directives(_INCLUDE, data)))
     if not has_code(data):
         few = tuple(_object_macros(data)) if len(data) < 200_000 else ()
         return Lowered(ir.FileFacts((), (), (), (), few, (), (), includes, (), (), (), lines, False), ())
-    syntax = parse(data)
+    syntax = parse(data, spare)
     file = _File(syntax)
     with _room(_FRAMES):
         file.top_level(syntax.tree.root_node, "")
         for function, body in MacroFunctions(data).lowered():
             file.functions.append(function)
             file.bodies.append(body)
-    exports = tuple(m.decode("utf-8", "replace") for m in _EXPORT.findall(data))
+    exports = tuple(m[1].decode("utf-8", "replace") for m in _directives(_EXPORT, data))
     noreturn = tuple(m.decode("utf-8", "replace") for m in _NORETURN.findall(data))
     facts = ir.FileFacts(
         tuple(file.functions), tuple(file.records), tuple(file.typedefs), tuple(file.enumerators), tuple(_object_macros(data)),

@@ -1,16 +1,16 @@
-"""How well types are known: the share of `x->field` and `x.field` whose struct is found.
+"""How well a tree is read: the share of `x->field` and `x.field` whose struct is found, functions with syntax errors.
 
-A measure, made only when asked for: it opens the body of every function. Functions that are macros
+A measure, made only when asked for: it parses the body of every function. Functions that are macros
 do not count, since their parameters have no types.
 """
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from kgfplint.facts import ir
-from kgfplint.facts.store import Store
+from kgfplint.facts.lower import lower
 from kgfplint.facts.terms import children
 from kgfplint.facts.workers import Workers
 from kgfplint.program.link import Program
@@ -21,16 +21,16 @@ CHUNK = 60
 
 
 class Tally(NamedTuple):
-    """Expressions that name a member, and those of them whose base has a type with such a member."""
+    """Expressions that name a member, those of them whose base has a type with such a member, and functions with errors."""
 
     fields: int
     resolved: int
+    damaged: int
 
 
 class _Job(NamedTuple):
+    root: Path
     program: Program
-    store: Path
-    keys: Mapping[str, bytes]
 
 
 _job: _Job | None = None
@@ -79,44 +79,42 @@ def typing_of(program: Program, function: int, body: ir.Body) -> Typing:
 
 
 def _count(paths: Sequence[tuple[int, str]]) -> Tally:
+    """Count in whole files: the bodies that a run only sketches are read here, too."""
     assert _job is not None
-    store = Store.reader(_job.store)
-    total = resolved = 0
+    total = resolved = damaged = 0
     for file, path in paths:
-        bodies = store.bodies(_job.keys[path])
-        first = _job.program.first[file]
-        for function in _job.program.functions_of(file):
-            if _job.program.rows[function].flags & ir.MACRO:
+        facts, bodies = lower((_job.root / path).read_bytes())
+        for function, outline, body in zip(_job.program.functions_of(file), facts.functions, bodies, strict=False):
+            if outline.flags & ir.MACRO:
                 continue
-            body = bodies.body(function - first)
+            damaged += bool(outline.flags & ir.DAMAGED)
             typing = typing_of(_job.program, function, body)
             for field in fields(body):
                 total += 1
                 resolved += bool(typing.of(field))
-    store.close()
-    return Tally(total, resolved)
+    return Tally(total, resolved, damaged)
 
 
 def measure(
-    program: Program, targets: Iterable[str], store: Store, keys: Mapping[str, bytes], jobs: int,
+    root: Path, program: Program, targets: Iterable[str], jobs: int, release: Callable[[], None],
     progress: Callable[[str, int, int], None],
 ) -> Tally:
-    """Return the tally of the target files' functions, counted by `jobs` processes; StoreError if the store fails."""
+    """Return the tally of the target files' functions, counted by `jobs` processes after `release()`."""
     global _job
-    _job = _Job(program, store.path, keys)
+    _job = _Job(root, program)
     wanted = set(targets)
     paths = [(file, path) for file, path in enumerate(program.paths) if path in wanted and program.functions_of(file)]
     chunks = [paths[at : at + CHUNK] for at in range(0, len(paths), CHUNK)]
 
     def before_fork() -> None:
-        store.release()
+        release()
         gc.collect()
         gc.freeze()
 
-    total = resolved = 0
+    total = Tally(0, 0, 0)
     with Workers(jobs, before_fork) as workers:
         for done, (_, tally) in enumerate(workers.map(_count, chunks), 1):
             progress("fields", done, len(chunks))
             if tally is not None:
-                total, resolved = total + tally.fields, resolved + tally.resolved
-    return Tally(total, resolved)
+                total = Tally(*(one + more for one, more in zip(total, tally, strict=True)))
+    return total

@@ -1,0 +1,52 @@
+"""The bodies of functions, read from the store, and parsed where they had only been sketched."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from kgfplint.facts import ir
+from kgfplint.facts.lower import lower
+from kgfplint.facts.sketch import Plain
+from kgfplint.facts.store import Store, key_of
+
+
+class FileChanged(Exception):
+    """A file is not what it was when the run began; str is its path."""
+
+
+class Bodies:
+    """The bodies of the functions in a tree's files."""
+
+    def __init__(self, root: Path, keys: Mapping[str, bytes], store: Store) -> None:
+        """`keys` are those of the facts by tree-relative path, as `store` holds them."""
+        self._root = root
+        self._keys = keys
+        self._store = store
+
+    def of(self, path: str, functions: Mapping[int, tuple[int, int]]) -> dict[int, ir.Body]:
+        """Return the bodies of some functions of a file by their index in it; each is given with its flags and last line.
+
+        Raises StoreError, OSError, and FileChanged when a body must be parsed and the file is another one by now.
+        """
+        stored = self._store.bodies(self._keys[path])
+        sketched = {index: last for index, (flags, last) in functions.items() if flags & ir.SKETCHED}
+        found = {index: stored.body(index) for index in functions if index not in sketched}
+        if sketched:
+            data = (self._root / path).read_bytes()
+            if key_of(data) != self._keys[path]:
+                raise FileChanged(path)
+            bodies = lower(data, _all_but(data, set(sketched.values()))).bodies
+            found.update((index, bodies[index]) for index in sketched)
+        return found
+
+
+def _all_but(data: bytes, wanted: Iterable[int]) -> Callable[[bytes, int], Plain | None]:
+    """Let every function be left empty that does not end in one of some lines."""
+    at, line = 0, 1
+
+    def spare(body: bytes, end: int) -> Plain | None:
+        nonlocal at, line
+        line += data.count(b"\n", at, end)
+        at = end
+        return None if line in wanted else Plain(b"", ())
+
+    return spare
