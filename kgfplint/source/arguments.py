@@ -203,7 +203,7 @@ def _glued_strings(canvas: Canvas) -> None:
                 canvas.note("glue", match.start(1), match.end(1))
                 canvas.blank(match.start(1), match.end(1))
     for start, _ in canvas.literals:
-        if text[start] != 0x22 or not start or text[start - 1] in b"(,":
+        if text[start] != 0x22 or not start or text[start - 1] in b"(," or bytes(text[start - 2 : start]) in (b", ", b"= "):
             continue
         reach = max(0, start - 120)
         window = text[reach:start].rstrip()

@@ -63,9 +63,10 @@ def _stretches(regions: list[Region], end: int) -> list[tuple[int, int]]:
 
 def _kind(canvas: Canvas, position: int) -> str:
     text = canvas.text
-    if text[position - 2 : position] == b")\n":  # how nearly all functions begin
-        return "variant" if _MEMBER.match(text, position + 1) else "function"
-    before = canvas.before(position)
+    usual = text[position - 2 : position]
+    if usual == b"= ":
+        return "init"
+    before = b")" if usual == b")\n" else canvas.before(position)
     last = before[-1:]
     if last == b")":
         return "variant" if _MEMBER.match(text, position + 1) else "function"
