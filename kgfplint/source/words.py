@@ -40,6 +40,7 @@ STATEMENT = _bytes(syntax_rules()["keywords"]["statements"])
 """Keywords of statements and operators."""
 TAKES_TYPE = _bytes(syntax_rules()["keywords"]["take_types"])
 """Operators that take a type in parentheses."""
+# Possessive, here as elsewhere, are single classes only: with groups early releases of Python 3.11 err (gh-106052).
 ARGS = rb"\([^()]*+\)"
 for _ in range(4):
     ARGS = rb"\([^()]*+(?:" + ARGS + rb"[^()]*+)*\)"
