@@ -1,18 +1,22 @@
 """Building a control flow graph: blocks, edges, loops, labels and what runs at the end of scopes."""
 
+from collections.abc import Iterator
+
 from kgfplint.facts import ir
 
 
 class OpenBlock:
     """A basic block under construction."""
 
-    __slots__ = ("edges", "events", "line")
+    __slots__ = ("edges", "end", "events", "line", "number")
 
     def __init__(self) -> None:
         """Start without events and edges."""
         self.events: list[ir.Event] = []
         self.edges: list[tuple[OpenBlock, ir.Expr | None, bool]] = []
         self.line = 0
+        self.end: OpenBlock | None = None
+        self.number = -1
 
 
 Scope = list[ir.Event]
@@ -113,17 +117,17 @@ class Builder:
                 target, kept = self.labels[name]
                 block.events.extend(_exits(place, kept))
                 block.edges.append((target, None, True))
-        _thread_jumps(self.entry)
         order = _reverse_post_order(self.entry)
-        number = {id(block): index for index, block in enumerate(order)}
-        return tuple(
+        for number, block in enumerate(order):
+            block.number = number
+        return tuple([
             ir.Block(
                 tuple(block.events),
-                tuple(ir.Edge(number[id(to)], condition, truth) for to, condition, truth in block.edges),
+                tuple([ir.Edge(to.number, condition, truth) for to, condition, truth in block.edges]),
                 block.line,
             )
             for block in order
-        )
+        ])
 
 
 def _exits(left: Place, reached: Place) -> list[ir.Event]:
@@ -136,45 +140,42 @@ def _exits(left: Place, reached: Place) -> list[ir.Event]:
     return exits
 
 
-def _thread_jumps(entry: OpenBlock) -> None:
-    """Let every edge lead past blocks that hold nothing and only go on."""
-    final: dict[int, OpenBlock] = {}
-
-    def beyond(block: OpenBlock) -> OpenBlock:
-        path: list[OpenBlock] = []
-        while id(block) not in final and not block.events and len(block.edges) == 1 and block not in path:
-            path.append(block)
-            block = block.edges[0][0]
-        end = final.get(id(block), block)
-        for passed in path:
-            final[id(passed)] = end
-        return end
-
-    seen = {id(entry)}
-    stack = [entry]
-    while stack:
-        block = stack.pop()
-        block.edges = [(beyond(to), condition, truth) for to, condition, truth in block.edges]
-        for to, _, _ in block.edges:
-            if id(to) not in seen:
-                seen.add(id(to))
-                stack.append(to)
+def _beyond(block: OpenBlock) -> OpenBlock:
+    """Return where an edge to a block ends, led past blocks that hold nothing and only go on."""
+    if block.events or len(block.edges) != 1:
+        return block
+    path: list[OpenBlock] = []
+    while block.end is None and not block.events and len(block.edges) == 1 and block not in path:
+        path.append(block)
+        block = block.edges[0][0]
+    end = block.end or block
+    for passed in path:
+        passed.end = end
+    return end
 
 
 def _reverse_post_order(entry: OpenBlock) -> list[OpenBlock]:
-    """Order reachable blocks so that, loops aside, each comes after its predecessors."""
-    seen = {id(entry)}
+    """Order reachable blocks so that, loops aside, each comes after its predecessors; their edges skip empty blocks."""
+    if not entry.edges:
+        return [entry]
+    entry.number = 0
     done: list[OpenBlock] = []
-    stack = [(entry, 0)]
+    stack = [(entry, _led(entry))]
     while stack:
-        block, at = stack.pop()
-        if at < len(block.edges):
-            stack.append((block, at + 1))
-            child = block.edges[at][0]
-            if id(child) not in seen:
-                seen.add(id(child))
-                stack.append((child, 0))
+        block, edges = stack[-1]
+        for child, _, _ in edges:
+            if child.number < 0:
+                child.number = 0
+                stack.append((child, _led(child)))
+                break
         else:
             done.append(block)
+            stack.pop()
     done.reverse()
     return done
+
+
+def _led(block: OpenBlock) -> Iterator[tuple[OpenBlock, ir.Expr | None, bool]]:
+    """Lead the edges of a block past empty ones; return an iterator over them."""
+    block.edges = [(_beyond(to), condition, truth) for to, condition, truth in block.edges]
+    return iter(block.edges)

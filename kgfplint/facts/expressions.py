@@ -1,56 +1,49 @@
 """Lowering expressions: syntax nodes to IR expressions, with call and assignment events on the way."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from tree_sitter import Node
 
 from kgfplint.facts import ir
 from kgfplint.facts.cfg import Builder, OpenBlock
-from kgfplint.facts.terms import integer
+from kgfplint.facts.leaves import LEAVES
+from kgfplint.facts.marks import Marks
+from kgfplint.facts.shapes import bare, operands
+from kgfplint.facts.texts import Texts
 from kgfplint.facts.types import descriptor, text_of
+from kgfplint.facts.words import FATAL, LOOKED_THROUGH, NO_CALLS, NORETURN, TRANSPARENT, spelled
 
-TRANSPARENT = frozenset({"likely", "unlikely", "READ_ONCE", "ACCESS_ONCE", "data_race", "__builtin_expect"})
-"""Macros whose value is their first argument (linux/compiler.h)."""
-WARNINGS = frozenset({"WARN_ON", "WARN_ON_ONCE", "WARN", "WARN_ONCE", "WARN_TAINT", "VM_WARN_ON", "VM_WARN_ON_ONCE"})
-"""Macros whose value is the truth of their first argument (asm-generic/bug.h)."""
-LOOKED_THROUGH = TRANSPARENT | WARNINGS
-FATAL = frozenset({"BUG_ON", "VM_BUG_ON", "VM_BUG_ON_PAGE", "VM_BUG_ON_FOLIO"})
-"""Macros that do not return when their first argument is true (asm-generic/bug.h)."""
-NORETURN = frozenset({"BUG", "panic", "do_exit", "unreachable", "__builtin_unreachable", "make_task_dead", "die"})
-"""Functions and macros that never return."""
+__all__ = ["FATAL", "LOOKED_THROUGH", "Expressions"]
 
-_PLAIN = ("assignment_expression", "update_expression", "comma_expression")
+_TRANSPARENT, _LOOKED_THROUGH, _FATAL = spelled(TRANSPARENT), spelled(LOOKED_THROUGH), spelled(FATAL)
+_NO_CALLS, _NORETURN = spelled(NO_CALLS), spelled(NORETURN)
+_EVENTS = ("assignment_expression", "update_expression", "comma_expression")
+_NOT = ord("!")
+_SHORT = 200
+"""Bytes of the longest argument list that is looked at for plain arguments only."""
+_MEMORABLE = frozenset({
+    "identifier", "null", "field_expression", "pointer_expression", "subscript_expression", "number_literal",
+    "unary_expression", "binary_expression", "sizeof_expression",
+})
+"""Kinds of syntax nodes whose expression is remembered by its text, where it emits no event."""
 
 
 class Expressions:
     """Lowers expressions of one function into a builder.
 
-    `data` is the normalised text, `types` the types that were arguments of macros by the offset of
-    their end, `line_base` what to add to a row for its 1-based line.
+    `data` is the normalised text, `line_base` what to add to a row for its 1-based line.
     """
 
-    def __init__(self, data: bytes, types: Mapping[int, str], line_base: int = 1) -> None:
+    def __init__(self, data: bytes, marks: Marks, line_base: int = 1) -> None:
         """Start with an empty control flow graph."""
         self.data = data
-        self.types = types
-        self._names: dict[bytes, ir.Name] = {}
+        self.marks = marks
+        self.types = marks.types
+        self.cleanups = marks.cleanups
+        self.texts: Texts | None = marks.texts
         self.line_base = line_base
         self.flow = Builder()
-        self._kinds: dict[str, Callable[[Node], ir.Expr]] = {
-            "identifier": self._identifier, "null": self._identifier, "field_identifier": self._identifier,
-            "type_identifier": self._identifier, "primitive_type": self._type_name, "sized_type_specifier": self._type_name,
-            "struct_specifier": self._type_name, "type_descriptor": self._descriptor,
-            "number_literal": self._number, "true": self._true, "false": self._false, "char_literal": self._char,
-            "string_literal": self._string, "concatenated_string": self._string,
-            "parenthesized_expression": self._parenthesized, "field_expression": self._field,
-            "pointer_expression": self._pointer, "subscript_expression": self._subscript, "call_expression": self._call,
-            "sizeof_expression": self._sizeof, "alignof_expression": self._sizeof, "offsetof_expression": self._offsetof,
-            "cast_expression": self._cast, "unary_expression": self._unary, "binary_expression": self._binary,
-            "conditional_expression": self._conditional, "assignment_expression": self._assignment,
-            "update_expression": self._update, "comma_expression": self._comma, "initializer_list": self._initialiser,
-            "compound_literal_expression": self._compound_literal, "compound_statement": self._statement_expression,
-        }
 
     def statement_value(self, node: Node) -> ir.Expr:
         """Lower a compound statement used as a value; the statement lowering overrides it."""
@@ -73,27 +66,51 @@ class Expressions:
         """Lower one expression, emitting the events it implies; never fails."""
         if node is None:
             return ir.Unknown("")
-        lower = self._kinds.get(node.type)
-        return lower(node) if lower else self._unknown(node)
+        kind = node.type
+        lower = _KINDS.get(kind, Expressions._unknown)
+        texts = self.texts
+        if texts is None or kind not in _MEMORABLE:
+            return lower(self, node)
+        start, end = node.start_byte, node.end_byte
+        if self.types and self.marks.types_within(start, end):
+            return lower(self, node)
+        text = self.data[start:end]
+        value = texts.known.get(text) or texts.read(text)
+        if value is None:
+            block = self.flow.current
+            events = len(block.events)
+            value = lower(self, node)
+            if block is self.flow.current and len(block.events) == events:
+                texts.remember(text, value)
+        return value
 
     def evaluate(self, node: Node) -> None:
         """Lower an expression whose value is not used."""
-        value = self.expr(node)
-        if not isinstance(value, ir.CallResult | ir.Number) and node.type not in _PLAIN:
+        kind = node.type
+        if kind == "call_expression":
+            value = self._call(node)
+        elif kind in _EVENTS:
+            _KINDS[kind](self, node)
+            return
+        else:
+            value = self.expr(node)
+        if not isinstance(value, ir.CallResult | ir.Number):
             self.flow.emit(ir.Evaluate(value, *self.place(node)))
 
     def assign(self, target: ir.Expr, value: Node, line: int, column: int) -> ir.Expr:
         """Emit `target = value`, as a Call with a target when the value is one call; return the target."""
-        value = _bare(value)
-        while value.type == "comma_expression":
-            left, _, right = _operands(value)
+        value = bare(value)
+        kind = value.type
+        while kind == "comma_expression":
+            left, _, right = operands(value)
             if left is None or right is None:
                 break
             self.evaluate(left)
-            value = _bare(right)
-        if value.type == "call_expression":
-            self._plain_call(value, target)
-        elif value.type == "conditional_expression":
+            value = bare(right)
+            kind = value.type
+        if kind == "call_expression":
+            self._call(value, target)
+        elif kind == "conditional_expression":
             self._diamond(value, lambda arm: self.assign(target, arm, line, column))
         else:
             self.flow.emit(ir.Assign(target, self.expr(value), "", line, column))
@@ -101,58 +118,60 @@ class Expressions:
 
     def condition(self, node: Node, then: OpenBlock, other: OpenBlock) -> None:
         """Branch on an expression, splitting `&&`, `||` and `!` into edges of single conditions."""
-        node = _bare(node, casts=False)
-        if node.type == "binary_expression":
-            left, op, right = _operands(node)
+        kind = node.type
+        if kind == "parenthesized_expression":
+            value = self._enclosed(node)
+            if value is not None:
+                self._branch(value, self.line(node), then, other)
+                return
+            node = bare(node, casts=False)
+            kind = node.type
+        if kind == "binary_expression":
+            left, op, right = operands(node)
             if left and op and right and op.type in ("&&", "||"):
                 middle = OpenBlock()
                 self.condition(left, *((middle, other) if op.type == "&&" else (then, middle)))
                 self.flow.current = middle
                 self.condition(right, then, other)
                 return
-        elif node.type == "unary_expression" and self.data[node.start_byte : node.start_byte + 1] == b"!":
+        elif kind == "unary_expression" and self.data[node.start_byte] == _NOT:
             argument = node.child_by_field_name("argument")
             if argument:
                 self.condition(argument, other, then)
                 return
-        elif node.type == "call_expression" and self._callee_word(node) in LOOKED_THROUGH and self._arguments(node):
-            self.condition(self._arguments(node)[0], then, other)
-            return
+        elif kind == "call_expression":
+            arguments = node.children[-1].named_children if self._word(node.children[0]) in _LOOKED_THROUGH else []
+            if arguments:
+                self.condition(arguments[0], then, other)
+                return
         value = self.expr(node)
         self.flow.branch(value, self.line(node), then, other)
 
+    def _enclosed(self, node: Node) -> ir.Expr | None:
+        """Return the plain expression in parentheses, on one line; None for anything else."""
+        start, end = node.start_byte, node.end_byte
+        if self.texts is None or (self.types and self.marks.types_within(start, end)):
+            return None
+        text = self.data[start + 1 : end - 1].strip()
+        return None if b"\n" in text else self.texts.read(text)
+
+    def _branch(self, value: ir.Expr, line: int, then: OpenBlock, other: OpenBlock) -> None:
+        """Branch on a plain expression, as `condition` does on its syntax."""
+        if isinstance(value, ir.Unary) and value.op == "!":
+            self._branch(value.operand, line, other, then)
+        elif isinstance(value, ir.Binary) and value.op in ("&&", "||"):
+            middle = OpenBlock()
+            self._branch(value.left, line, *((middle, other) if value.op == "&&" else (then, middle)))
+            self.flow.current = middle
+            self._branch(value.right, line, then, other)
+        else:
+            self.flow.branch(value, line, then, other)
+
     def _identifier(self, node: Node) -> ir.Expr:
-        if self.types and node.end_byte in self.types:
-            return ir.TypeName(self.types[node.end_byte])
-        word = self.data[node.start_byte : node.end_byte]
-        name = self._names.get(word)
-        if name is None:
-            name = self._names[word] = ir.Name(sys.intern(word.decode("utf-8", "replace")))
-        return name
-
-    def _type_name(self, node: Node) -> ir.Expr:
-        return ir.TypeName(self.text(node))
-
-    def _descriptor(self, node: Node) -> ir.Expr:
-        ctype = descriptor(node, self.data)
-        return ir.Name(ctype) if ctype.isidentifier() else ir.TypeName(ctype)
-
-    def _number(self, node: Node) -> ir.Expr:
-        value = integer(self.text(node))
-        return ir.Unknown(self.text(node)) if value is None or value >= 1 << 64 else ir.Number(value)
-
-    def _true(self, _: Node) -> ir.Expr:
-        return ir.Number(1)
-
-    def _false(self, _: Node) -> ir.Expr:
-        return ir.Number(0)
-
-    def _char(self, node: Node) -> ir.Expr:
-        text = self.text(node)
-        return ir.Number(ord(text[1])) if len(text) == 3 else ir.Unknown(text)
-
-    def _string(self, node: Node) -> ir.Expr:
-        return ir.Text(self.text(node)[:80].strip('"'))
+        end = node.end_byte
+        if self.types and end in self.types:
+            return ir.TypeName(self.types[end])
+        return ir.Name(sys.intern(self.data[node.start_byte : end].decode("utf-8", "replace")))
 
     def _parenthesized(self, node: Node) -> ir.Expr:
         inner = node.named_children
@@ -189,11 +208,6 @@ class Expressions:
         self.flow.current = kept
         return ir.SizeOf("", operand)
 
-    def _offsetof(self, node: Node) -> ir.Expr:
-        named, member = node.child_by_field_name("type"), node.child_by_field_name("member")
-        ctype = descriptor(named, self.data) if named else ""
-        return ir.CallResult(ir.Name("offsetof"), (ir.TypeName(ctype), ir.Name(self.text(member) if member else "")))
-
     def _cast(self, node: Node) -> ir.Expr:
         named = node.child_by_field_name("type")
         return ir.Cast(descriptor(named, self.data) if named else "", self.expr(node.child_by_field_name("value")))
@@ -206,7 +220,7 @@ class Expressions:
         return operand if op == "+" else ir.Unary(op, operand)
 
     def _binary(self, node: Node) -> ir.Expr:
-        left, op, right = _operands(node)
+        left, op, right = operands(node)
         word = sys.intern(op.type) if op else "?"
         if word in ("&&", "||") and right is not None and self._calls(right):
             first = self.expr(left)
@@ -247,20 +261,17 @@ class Expressions:
         return ir.Conditional(tested, values[0], values[-1]) if values else tested
 
     def _assignment(self, node: Node) -> ir.Expr:
-        left, op, right = _operands(node)
+        left, op, right = operands(node)
         target = self.expr(left)
-        line, column = self.place(node)
-        word = op.type[:-1] if op else ""
         if right is None:
             return target
-        if word:
+        row, column = node.start_point
+        line, column = row + self.line_base, column + 1
+        word = op.type[:-1] if op else ""
+        if word or bare(right).type == "assignment_expression":
             self.flow.emit(ir.Assign(target, self.expr(right), word, line, column))
             return target
-        if _bare(right).type == "assignment_expression":
-            self.flow.emit(ir.Assign(target, self.expr(right), "", line, column))
-            return target
-        self.assign(target, right, line, column)
-        return target
+        return self.assign(target, right, line, column)
 
     def _update(self, node: Node) -> ir.Expr:
         target = self.expr(node.child_by_field_name("argument"))
@@ -292,16 +303,13 @@ class Expressions:
         ctype = descriptor(named, self.data) if named else ""
         return self._initialiser(value, ctype) if value else ir.Initialiser(ctype, ())
 
-    def _statement_expression(self, node: Node) -> ir.Expr:
-        return self.statement_value(node)
-
     def _unknown(self, node: Node) -> ir.Expr:
         if node.type == "ERROR" or node.type.startswith("gnu_asm") or node.type in ("extension_expression", "generic_expression"):
             operand = node.child_by_field_name("value")
             for child in [operand] if operand else node.named_children:
                 if child.type.startswith("gnu_asm"):
                     self._unknown(child)
-                elif child.type in self._kinds and child.type != "string_literal":
+                elif child.type in _KINDS and child.type != "string_literal":
                     value = self.expr(child)
                     if node.type == "gnu_asm_output_operand":
                         self.flow.emit(ir.Assign(value, ir.Unknown("asm"), "", *self.place(child)))
@@ -312,50 +320,50 @@ class Expressions:
         text = self.data[node.start_byte : node.end_byte]
         return b"(" in text or b"=" in text or b"++" in text
 
-    def _callee_word(self, node: Node) -> str:
-        function = node.child(0)
-        if function is None or function.type != "identifier":
-            return ""
-        return self.data[function.start_byte : function.end_byte].decode("utf-8", "replace")
+    def _word(self, callee: Node) -> bytes:
+        """Return the name of what is called, empty where it is not called by a name."""
+        return self.data[callee.start_byte : callee.end_byte] if callee.type == "identifier" else b""
 
-    def _arguments(self, node: Node) -> list[Node]:
-        return node.children[-1].named_children
-
-    def _plain_call(self, node: Node, target: ir.Expr) -> None:
-        """Emit a call whose value goes to `target`, looking through macros whose value is their argument."""
-        arguments = self._arguments(node) if self._callee_word(node) in TRANSPARENT else []
-        if arguments:
-            self.assign(target, arguments[0], *self.place(node))
-        else:
-            self._emit_call(node, target)
-
-    def _call(self, node: Node) -> ir.Expr:
-        word = self._callee_word(node)
-        if word in LOOKED_THROUGH:
-            arguments = self._arguments(node)
-            if arguments:
-                return self.expr(arguments[0])
-        if word in FATAL:
-            arguments = self._arguments(node)
-            if arguments:
-                after = OpenBlock()
-                self.condition(arguments[0], OpenBlock(), after)
-                self.flow.current = after
-                return ir.Number(0)
-        return self._emit_call(node, None)
-
-    def _emit_call(self, node: Node, target: ir.Expr | None) -> ir.Expr:
+    def _call(self, node: Node, target: ir.Expr | None = None) -> ir.Expr:
+        """Emit a call, looking through macros whose value is their argument."""
         parts = node.children
-        callee = self.expr(parts[0])
-        args = tuple([self.expr(argument) for argument in parts[-1].named_children])
-        line, column = self.place(node)
+        called, listed = parts[0], parts[-1]
+        word = self._word(called)
+        if word in _NO_CALLS and listed.named_children:
+            first = listed.named_children[0]
+            if word in _FATAL:
+                if target is None:
+                    after = OpenBlock()
+                    self.condition(first, OpenBlock(), after)
+                    self.flow.current = after
+                    return ir.Number(0)
+            elif target is None:
+                return self.expr(first)
+            elif word in _TRANSPARENT:
+                return self.assign(target, first, *self.place(node))
+        callee = self.texts.known.get(word) if self.texts is not None and not self.types else None
+        if callee is None:
+            callee = self.expr(called)
+        args = self._arguments(listed)
+        row, column = node.start_point
+        line = row + self.line_base
         if isinstance(callee, ir.CallResult) and isinstance(callee.callee, ir.Name) and callee.callee.id in ("guard", "CLASS"):
-            self._guard(callee, args, line, column)
+            self._guard(callee, args, line, column + 1)
             return ir.Number(0)
-        self.flow.emit(ir.Call(callee, args, target, line, column, node.end_point[0] + self.line_base))
-        if isinstance(callee, ir.Name) and callee.id in NORETURN:
+        self.flow.current.events.append(ir.Call(callee, args, target, line, column + 1, node.end_point[0] + self.line_base))
+        if word in _NORETURN:
             self.flow.stop()
         return ir.CallResult(callee, args)
+
+    def _arguments(self, listed: Node) -> tuple[ir.Expr, ...]:
+        """Lower the arguments of a call: by their text alone where all of them are plain."""
+        start, end = listed.start_byte, listed.end_byte
+        texts = self.texts
+        if texts is not None and end - start <= _SHORT and not (self.types and self.marks.types_within(start, end)):
+            args = texts.listed(self.data[start + 1 : end - 1])
+            if args is not None:
+                return args
+        return tuple([self.expr(argument) for argument in listed.named_children])
 
     def _guard(self, maker: ir.CallResult, args: tuple[ir.Expr, ...], line: int, column: int) -> None:
         """`guard(cls)(args)` and `CLASS(cls, name)(args)`: enter now, leave at the end of the scope."""
@@ -368,26 +376,21 @@ class Expressions:
         self.flow.at_exit(ir.Guard(cls, args, False, line, column))
 
 
-def _operands(node: Node) -> tuple[Node | None, Node | None, Node | None]:
-    """The left side, operator and right side of a binary expression or assignment."""
-    parts = node.children
-    if len(parts) == 3:
-        return parts[0], parts[1], parts[2]
-    return node.child_by_field_name("left"), node.child_by_field_name("operator"), node.child_by_field_name("right")
+def _leaf(read: Callable[[Node, bytes], ir.Expr]) -> Callable[[Expressions, Node], ir.Expr]:
+    return lambda lowering, node: read(node, lowering.data)
 
 
-def _bare(node: Node, casts: bool = True) -> Node:
-    """Strip parentheses (and casts) around an expression; statement expressions stay."""
-    while True:
-        if node.type == "parenthesized_expression":
-            inner = node.named_children
-            if len(inner) != 1 or inner[0].type == "compound_statement":
-                return node
-            node = inner[0]
-        elif casts and node.type == "cast_expression":
-            value = node.child_by_field_name("value")
-            if value is None:
-                return node
-            node = value
-        else:
-            return node
+_KINDS: dict[str, Callable[[Expressions, Node], ir.Expr]] = {
+    "identifier": Expressions._identifier, "null": Expressions._identifier, "field_identifier": Expressions._identifier,
+    "type_identifier": Expressions._identifier, **{kind: _leaf(read) for kind, read in LEAVES.items()},
+    "parenthesized_expression": Expressions._parenthesized,
+    "field_expression": Expressions._field, "pointer_expression": Expressions._pointer,
+    "subscript_expression": Expressions._subscript, "call_expression": Expressions._call,
+    "sizeof_expression": Expressions._sizeof, "alignof_expression": Expressions._sizeof,
+    "cast_expression": Expressions._cast,
+    "unary_expression": Expressions._unary, "binary_expression": Expressions._binary,
+    "conditional_expression": Expressions._conditional, "assignment_expression": Expressions._assignment,
+    "update_expression": Expressions._update, "comma_expression": Expressions._comma,
+    "initializer_list": Expressions._initialiser, "compound_literal_expression": Expressions._compound_literal,
+    "compound_statement": lambda lowering, node: lowering.statement_value(node),
+}

@@ -12,7 +12,7 @@ from kgfplint.facts.outline import summarise
 from kgfplint.facts.statements import Marks, Statements
 from kgfplint.source.syntax import parse
 
-_DEFINE = re.compile(rb"^[ \t]*#[ \t]*define[ \t]+(\w+)\(([^()\n]*)\)((?:[^\n\\]|\\\r?\n|\\(?!\r?\n))*)", re.M)
+_DEFINE = re.compile(rb"#[ \t]*define[ \t]+(\w+)\(([^()\n]*)\)([^\n\\]*(?:\\(?:\r?\n)?[^\n\\]*)*)")
 _SPLICE = re.compile(rb"\\(\r?\n)")
 _CALL = re.compile(rb"[A-Za-z_]\w*[ \t]*\(|->|\*[ \t]*\)|\bstruct\b")
 _MOST = 6000
@@ -37,6 +37,8 @@ class MacroFunctions:
         line, last = 1, 0
         for match in _DEFINE.finditer(data):
             body = match.group(3)
+            if data[data.rfind(b"\n", 0, match.start()) + 1 : match.start()].strip(b" \t"):
+                continue
             if len(body) > _MOST or b"##" in body or not _CALL.search(body):
                 continue
             line += data.count(b"\n", last, match.start(1))

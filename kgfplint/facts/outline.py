@@ -7,6 +7,7 @@ from kgfplint.facts import ir
 from kgfplint.facts.terms import show
 
 _TYPED = (ir.Field, ir.Deref, ir.AddressOf, ir.Index, ir.CallResult, ir.Conditional, ir.Initialiser)
+_NAMING = (ir.Name, ir.AddressOf, ir.Cast)
 _WORD = re.compile(r"(?<![\w.>])[A-Za-z_]\w*")
 _LONGEST = 200
 """Characters of the longest type of a macro's value that is kept."""
@@ -57,7 +58,7 @@ def _plain_name(expr: ir.Expr) -> str:
 
 
 def _may_be_function(name: str, types: Mapping[str, str]) -> bool:
-    return bool(name) and name not in types and not name.isupper() and name != "NULL"
+    return name != "" and name not in types and not name.isupper()
 
 
 def summarise(
@@ -72,18 +73,22 @@ def summarise(
     handed: dict[tuple[str, int, str], int] = {}
     stored: list[ir.Binding] = []
     comes_back = False
-    for event in _events(body):
-        comes_back = comes_back or isinstance(event, ir.Return)
-        if isinstance(event, ir.Call):
-            _note_call(event, types, calls, indirect, handed)
-        elif isinstance(event, ir.Assign):
-            value = _plain_name(event.value)
-            if isinstance(event.target, ir.Field) and _may_be_function(value, types):
-                place = root_path(event.target, types)
-                if place:
-                    stored.append(ir.Binding(place[0], place[1], value, event.line, name))
-            elif isinstance(event.value, ir.Initialiser):
-                _note_initialiser(event, types, name, stored)
+    for block in body.blocks:
+        for event in block.events:
+            if isinstance(event, ir.Call):
+                _note_call(event, types, calls, indirect, handed)
+            elif isinstance(event, ir.Assign):
+                if isinstance(event.target, ir.Field):
+                    value = _plain_name(event.value)
+                    if _may_be_function(value, types):
+                        place = root_path(event.target, types)
+                        if place:
+                            stored.append(ir.Binding(place[0], place[1], value, event.line, name))
+                        continue
+                if isinstance(event.value, ir.Initialiser):
+                    _note_initialiser(event, types, name, stored)
+            elif isinstance(event, ir.Return):
+                comes_back = True
     if flags & ir.MACRO:
         returns = macro_type(params, body) if flags & ir.EXPRESSION else ""
         params = declaring(params, body)
@@ -144,9 +149,10 @@ def _note_call(
     elif place := root_path(callee, types):
         indirect.setdefault(place, event.line)
     for position, argument in enumerate(event.args):
-        name = _plain_name(argument)
-        if _may_be_function(name, types):
-            handed.setdefault((word, position, name), event.line)
+        if isinstance(argument, _NAMING):
+            name = _plain_name(argument)
+            if _may_be_function(name, types):
+                handed.setdefault((word, position, name), event.line)
 
 
 def _note_initialiser(event: ir.Assign, types: Mapping[str, str], inside: str, stored: list[ir.Binding]) -> None:

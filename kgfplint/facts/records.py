@@ -10,7 +10,8 @@ from kgfplint.facts.types import base_type, declarators, declared, tag_of, text_
 
 _LOWER = re.compile(rb"(?<!\w)[a-z_]\w{2,}")
 _DIGITS = re.compile(r"\d+")
-_DEFINES = re.compile(rb"\b(?:struct|union)\s+(?:\w+\s*)?\{")
+_DEFINES = re.compile(rb"struct\s+(?:\w+\s*)?\{"), re.compile(rb"union\s+(?:\w+\s*)?\{")
+"""Each starts with a plain word, which makes searching quick."""
 _NO_DEFINITION = ("expression_statement", "return_statement", "init_declarator")
 _RECORDS = ("struct_specifier", "union_specifier")
 
@@ -70,7 +71,8 @@ def _bits(declarator: Node, data: bytes) -> int:
 
 def local_records(body: Node, data: bytes, condition: str) -> Iterator[ir.Record]:
     """Yield the records defined inside a function body."""
-    if not _DEFINES.search(data, body.start_byte, body.end_byte):
+    start, end = body.start_byte, body.end_byte
+    if not any(defines.search(data, start, end) for defines in _DEFINES):
         return
     stack = [body]
     while stack:

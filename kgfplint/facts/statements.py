@@ -1,6 +1,6 @@
 """Lowering statements: a function body to basic blocks with conditions on the edges."""
 
-import bisect
+import sys
 from collections.abc import Callable, Iterable
 
 from tree_sitter import Node
@@ -8,89 +8,39 @@ from tree_sitter import Node
 from kgfplint.facts import ir
 from kgfplint.facts.cfg import OpenBlock
 from kgfplint.facts.expressions import Expressions
-from kgfplint.facts.types import base_type, declarators, declared
-from kgfplint.source.normalise import Note
+from kgfplint.facts.marks import Marks
+from kgfplint.facts.phrases import Phrases
+from kgfplint.facts.types import base_type, declared
+
+__all__ = ["Marks", "Shallow", "Statements"]
 
 
-class Marks:
-    """The source notes that lowering looks at, by offset."""
-
-    def __init__(self, notes: Iterable[Note]) -> None:
-        """Sort the notes of one normalised text by kind."""
-        self._macros: list[Note] = []
-        self.cleanups: dict[int, str] = {}
-        self.types: dict[int, str] = {}
-        self.annotations: list[Note] = []
-        self._functions: list[Note] = []
-        self.ranges: set[int] = set()
-        for note in notes:
-            if note.kind == "block_macro":
-                self._macros.append(note)
-            elif note.kind == "cleanup":
-                self.cleanups[note.start] = note.text
-            elif note.kind == "type_argument":
-                self.types[note.end] = note.text
-            elif note.kind == "annotation":
-                self.annotations.append(note)
-            elif note.kind == "case_range":
-                self.ranges.add(note.end)
-            elif note.kind == "macro_function":
-                self._functions.append(note)
-        self._starts = [note.start for note in self._macros]
-
-    def block_macro(self, node: Node) -> str | None:
-        """Return the name of the macro that a loop or `if` stands for, None for a plain one."""
-        at = bisect.bisect_right(self._starts, node.start_byte) - 1
-        return self._macros[at].text if at >= 0 and node.start_byte < self._macros[at].end else None
-
-    def function_name(self, node: Node, body: Node) -> str | None:
-        """Return the name of the function that a top-level macro defines, None for a plain definition."""
-        return next((n.text for n in self._functions if node.start_byte <= n.start < body.start_byte), None)
-
-    def attributes(self, node: Node, body: Node) -> tuple[str, ...]:
-        """Return the attribute words of a function definition's head."""
-        first = bisect.bisect_left(self.annotations, node.start_byte - 80, key=lambda note: note.start)
-        found = []
-        for note in self.annotations[first:]:
-            if note.start >= body.start_byte:
-                break
-            if note.start >= node.start_byte:
-                found.append(note.text)
-        return tuple(found)
-
-
-class Statements(Expressions):
+class Statements(Phrases):
     """Lowers one function body."""
 
     def __init__(self, data: bytes, marks: Marks, line_base: int = 1) -> None:
         """Prepare to lower one body of the normalised text `data`."""
-        super().__init__(data, marks.types, line_base)
-        self.marks = marks
+        super().__init__(data, marks, line_base)
         self.locals: dict[str, ir.Local] = {}
-        self._statements: dict[str, Callable[[Node], None]] = {
-            "compound_statement": self._compound, "expression_statement": self._expression, "declaration": self._declaration,
-            "if_statement": self._if, "else_clause": self._children, "while_statement": self._while, "do_statement": self._do,
-            "for_statement": self._for, "switch_statement": self._switch, "case_statement": self._children,
-            "return_statement": self._return, "goto_statement": self._goto, "labeled_statement": self._label,
-            "break_statement": lambda _: self.flow.leave_loop(False), "continue_statement": lambda _: self.flow.leave_loop(True),
-            "preproc_if": self._conditional_code, "preproc_ifdef": self._conditional_code,
-            "preproc_else": self._children, "preproc_elif": self._conditional_code, "preproc_elifdef": self._conditional_code,
-            "attributed_statement": self._children, "ERROR": self._damaged, "linkage_specification": self._children,
-        }
-        self._switches: list[list[tuple[OpenBlock, ir.Expr | None]]] = []
 
     def body(self, node: Node, last_line: int) -> ir.Body:
         """Lower a compound statement (or any statement) as a whole function body."""
+        if node.has_error:
+            self.texts = None  # In a syntax error, a text is not always the same expression.
+        if not self.marks.types_within(node.start_byte, node.end_byte):
+            self.types = {}
+        self.cleanups = {at: cls for at, cls in self.cleanups.items() if node.start_byte <= at < node.end_byte}
         self.statement(node)
         self.flow.emit(ir.Return(None, last_line, 1))
         return ir.Body(self.flow.finish(), tuple(self.locals.values()))
 
     def statement(self, node: Node) -> None:
         """Lower one statement into the current block."""
-        lower = self._statements.get(node.type)
+        kind = node.type
+        lower = _KINDS.get(kind)
         if lower:
-            lower(node)
-        elif node.type.endswith("_expression"):
+            lower(self, node)
+        elif kind.endswith("_expression"):
             self.evaluate(node)
 
     def statement_value(self, node: Node) -> ir.Expr:
@@ -109,39 +59,43 @@ class Statements(Expressions):
         return value
 
     def _compound(self, node: Node) -> None:
-        self.flow.enter_scope()
-        self._children(node)
-        self.flow.leave_scope()
+        flow = self.flow
+        flow.enter_scope()
+        for child in node.children:
+            self.statement(child)
+        flow.leave_scope()
 
     def _children(self, node: Node) -> None:
-        statements = self._statements
-        for child in node.named_children:
-            lower = statements.get(child.type)
-            if lower:
-                lower(child)
-            elif node.type == "labeled_statement" or child.type.endswith("_expression"):
-                self.statement(child)
+        for child in node.children:
+            self.statement(child)
 
     def _damaged(self, node: Node) -> None:
         """Lower what is recognisable inside a syntax error."""
         for child in node.named_children:
-            if child.type in ("call_expression", "assignment_expression") or child.type in self._statements:
+            if child.type in ("call_expression", "assignment_expression") or child.type in _KINDS:
                 self.statement(child)
 
     def _expression(self, node: Node) -> None:
-        for child in node.named_children:
-            if child.type != "comment":
+        if self.action(node):
+            return
+        for child in node.children:
+            if child.is_named and child.type != "comment":
                 self.evaluate(child)
 
     def _declaration(self, node: Node) -> None:
+        if self.declaration(node, self.locals):
+            return
         base = base_type(node.child_by_field_name("type"), self.data)
-        storage = next((self.text(c) for c in node.named_children if c.type == "storage_class_specifier"), "")
-        for declarator in declarators(node):
-            value = declarator.child_by_field_name("value") if declarator.type == "init_declarator" else None
+        storage = next((self.text(c) for c in node.children if c.type == "storage_class_specifier"), "")
+        for declarator in node.children_by_field_name("declarator"):
+            value = None
+            if declarator.type == "init_declarator":
+                parts = declarator.children
+                declarator, value = parts[0], parts[-1]
             name_node, ctype = declared(declarator, base, self.data)
             if name_node is None or ctype.endswith("()"):
                 continue
-            name = self.text(name_node)
+            name = sys.intern(self.text(name_node))
             line, column = self.place(name_node)
             cleanup = self._cleanup_class(node, name_node)
             self.locals[name] = ir.Local(name, ctype, line, storage, cleanup)
@@ -153,14 +107,21 @@ class Statements(Expressions):
                 self.flow.at_exit(ir.Cleanup(name, cleanup, line))
 
     def _cleanup_class(self, declaration: Node, name: Node) -> str:
-        if not self.marks.cleanups:
+        if not self.cleanups:
             return ""
-        return next((cls for at, cls in self.marks.cleanups.items() if declaration.start_byte <= at < declaration.end_byte
+        return next((cls for at, cls in self.cleanups.items() if declaration.start_byte <= at < declaration.end_byte
                      and at <= name.start_byte + 200), "")
 
     def _if(self, node: Node) -> None:
-        condition = node.child_by_field_name("condition")
-        consequence, alternative = node.child_by_field_name("consequence"), node.child_by_field_name("alternative")
+        parts = node.children
+        condition: Node | None
+        consequence: Node | None
+        alternative: Node | None
+        if len(parts) == 3 or (len(parts) == 4 and parts[3].type == "else_clause"):
+            condition, consequence, alternative = parts[1], parts[2], parts[3] if len(parts) == 4 else None
+        else:
+            condition, consequence, alternative = (
+                node.child_by_field_name(field) for field in ("condition", "consequence", "alternative"))
         macro = self.marks.block_macro(node)
         if macro is not None and condition is not None:
             self._block_macro(node, macro, condition, consequence)
@@ -168,12 +129,18 @@ class Statements(Expressions):
         then, other, after = OpenBlock(), OpenBlock(), OpenBlock()
         if condition:
             self.condition(condition, then, other)
-        for block, arm in ((then, consequence), (other, alternative)):
-            self.flow.current = block
-            if arm:
-                self.statement(arm)
-            self.flow.link(after)
-        self.flow.current = after
+        flow = self.flow
+        flow.current = then
+        if consequence:
+            self.statement(consequence)
+        flow.link(after)
+        if alternative is None:
+            other.edges.append((after, None, True))
+        else:
+            flow.current = other
+            self.statement(alternative)
+            flow.link(after)
+        flow.current = after
 
     def _loop(self, head: OpenBlock, after: OpenBlock, body: Node | None) -> None:
         """Lower a loop body in the current block; `continue` goes to head."""
@@ -290,11 +257,19 @@ class Statements(Expressions):
         self.flow.current = after
 
     def _return(self, node: Node) -> None:
-        inner = [child for child in node.named_children if child.type != "comment"]
-        value = self.expr(inner[0]) if inner else None
+        value = self.returned(node)
+        if value is None:
+            inner = [child for child in node.children if child.is_named and child.type != "comment"]
+            value = self.expr(inner[0]) if inner else None
         self.flow.unwind(0)
         self.flow.emit(ir.Return(value, *self.place(node)))
         self.flow.stop()
+
+    def _break(self, _: Node) -> None:
+        self.flow.leave_loop(False)
+
+    def _continue(self, _: Node) -> None:
+        self.flow.leave_loop(True)
 
     def _goto(self, node: Node) -> None:
         label = node.child_by_field_name("label")
@@ -329,11 +304,29 @@ class Statements(Expressions):
         self.flow.go(after)
 
 
+_KINDS: dict[str, Callable[[Statements, Node], None]] = {
+    "compound_statement": Statements._compound, "expression_statement": Statements._expression,
+    "declaration": Statements._declaration, "if_statement": Statements._if, "else_clause": Statements._children,
+    "while_statement": Statements._while, "do_statement": Statements._do, "for_statement": Statements._for,
+    "switch_statement": Statements._switch, "case_statement": Statements._children, "return_statement": Statements._return,
+    "goto_statement": Statements._goto, "labeled_statement": Statements._label, "break_statement": Statements._break,
+    "continue_statement": Statements._continue, "preproc_if": Statements._conditional_code,
+    "preproc_ifdef": Statements._conditional_code, "preproc_else": Statements._children,
+    "preproc_elif": Statements._conditional_code, "preproc_elifdef": Statements._conditional_code,
+    "attributed_statement": Statements._children, "ERROR": Statements._damaged, "linkage_specification": Statements._children,
+}
+
+
 class Shallow(Statements):
     """Lowers bodies nested without measure: expressions deeper than DEEPEST levels are unknown."""
 
     DEEPEST = 100
     _depth = 0
+
+    def __init__(self, data: bytes, marks: Marks, line_base: int = 1) -> None:
+        """Prepare to lower one body, remembering no expression: what it is depends on its depth."""
+        super().__init__(data, marks, line_base)
+        self.texts = None
 
     def expr(self, node: Node | None) -> ir.Expr:
         """Lower one expression down to that depth."""

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 from tree_sitter import Node
 
-_SPACE = re.compile(r"\s+")
 _TAGGED = re.compile(r"\b(?:struct|union) +(\w[\w.]*)")
 _DECLARATORS = frozenset({
     "pointer_declarator", "array_declarator", "function_declarator", "parenthesized_declarator",
@@ -21,7 +20,7 @@ _DECLARATORS = frozenset({
 def text_of(node: Node, data: bytes) -> str:
     """Return the source text of a node on one line, single spaced."""
     text = data[node.start_byte : node.end_byte].decode("utf-8", "replace")
-    return text if text.isalnum() else _SPACE.sub(" ", text).strip()
+    return text if text.isidentifier() else " ".join(text.split())
 
 
 def unnamed(node: Node) -> str:
