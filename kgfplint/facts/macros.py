@@ -10,7 +10,7 @@ from tree_sitter import Node
 from kgfplint.facts import ir
 from kgfplint.facts.outline import summarise
 from kgfplint.facts.statements import Marks, Statements
-from kgfplint.source.syntax import parse
+from kgfplint.source.syntax import Syntax, parse
 
 _DEFINE = re.compile(rb"#[ \t]*define[ \t]+(\w+)\(([^()\n]*)\)([^\n\\]*(?:\\(?:\r?\n)?[^\n\\]*)*)")
 _SPLICE = re.compile(rb"\\(\r?\n)")
@@ -57,7 +57,7 @@ class MacroFunctions:
         """Yield the outline and body of each macro that parses as statements or as an expression."""
         if not self._found:
             return
-        syntax = parse(self._text)
+        syntax: Syntax[object] = parse(self._text)
         marks = Marks(syntax.notes)
         for node in syntax.tree.root_node.named_children:
             macro = self._found.get(node.start_point[0])
