@@ -15,7 +15,7 @@ from kgfplint.checks.run import Analysis, Job
 from kgfplint.config import Settings
 from kgfplint.facts import ir
 from kgfplint.facts.index import Index, Progress, build
-from kgfplint.facts.store import BodyReader, Store, StoreError, remove
+from kgfplint.facts.store import BodyReader, Store, StoreError, store_path
 from kgfplint.facts.workers import available_cpus
 from kgfplint.findings import Finding, with_fingerprints
 from kgfplint.gfp import Masks
@@ -139,7 +139,7 @@ def survey(paths: Sequence[Path], settings: Settings, progress: Progress = lambd
         yield Survey(root, _version(root, settings), targets, index, store, stats)
     except StoreError as error:
         if error.damaged and not store.is_temporary:
-            remove(store.path)
+            store.discard()
             raise StoreLost(f"the store {store.path} was damaged ({error}) and is removed") from error
         raise RunError(f"the store of facts failed: {error}") from error
     finally:
@@ -166,7 +166,7 @@ def _indexed(root: Path, targets: Sequence[str], settings: Settings, follow: boo
     """Bring the facts into a store: the user's, the same built anew if damaged, else a temporary one."""
     jobs = settings.jobs or available_cpus()
     try:
-        store = Store.open() if settings.cache else Store.temporary()
+        store = Store.open(store_path(root)) if settings.cache else Store.temporary()
         while True:
             try:
                 return build(root, targets, store, jobs, follow, progress), store

@@ -14,6 +14,7 @@ from kgfplint.facts import ir
 from kgfplint.facts.lower import Lowered, lower
 from kgfplint.gfp import Masks
 from kgfplint.ownership.frame import Frame
+from kgfplint.ownership.provenance import Provenance
 from kgfplint.ownership.summaries import ROUNDS, summarise, telling
 from kgfplint.program import Program, link
 from kgfplint.program.meaning import Meaning, Summary
@@ -111,7 +112,7 @@ class Tree:
 
     def unit(self, name: str) -> Unit:
         number = self.number(name)
-        return Unit(number, self.bodies[number], self.meaning, {})
+        return Unit(number, self.bodies[number], self.meaning, Provenance(self.program, {}))
 
     def summary(self, name: str) -> Summary:
         return self.summaries.get(self.number(name), Summary())

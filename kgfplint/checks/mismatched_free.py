@@ -11,7 +11,7 @@ from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, show
 from kgfplint.findings import Finding, Severity, Step
 from kgfplint.ownership.ops import Release, Site
-from kgfplint.ownership.provenance import key_of, of_local
+from kgfplint.ownership.provenance import Source, keys_of, of_local
 from kgfplint.ownership.states import Incident
 
 RULE = Rule(
@@ -54,7 +54,7 @@ def _questions(unit: Unit) -> Iterator[Question]:
     """Yield what must be known of the whole program before this function can be judged."""
     incidents = [i for i in unit.paths.incidents.values() if i.free is not None and i.origin.site is not None]
     if any(i.free and i.origin.site and _differ(i, i.origin.site, i.free.free) for i in incidents):
-        yield Question("", ())
+        yield Question((), ())
     known = {i.free.number for i in incidents if i.free is not None}
     for release in unit.paths.releases:
         subject = bare(release.argument)
@@ -62,9 +62,9 @@ def _questions(unit: Unit) -> Iterator[Question]:
             continue
         assigned = unit.values.get(subject.id) if isinstance(subject, ir.Name) else None
         if assigned and of_local(assigned, unit.meaning, unit.file):
-            yield Question("", ())
-        elif key := key_of(subject, unit.typing, unit.path, unit.types):
-            yield Question(key, release.free.accepts)
+            yield Question((), ())
+        elif keys := keys_of(subject, unit):
+            yield Question(keys, release.free.accepts)
 
 
 def _by_provenance(unit: Unit, release: Release, event: ir.Call) -> Iterator[Finding]:
@@ -73,9 +73,8 @@ def _by_provenance(unit: Unit, release: Release, event: ir.Call) -> Iterator[Fin
     catalogue = unit.meaning.catalogue
     assigned = unit.values.get(subject.id) if isinstance(subject, ir.Name) else None
     local = of_local(assigned, unit.meaning, unit.file) if assigned else None
-    key = key_of(subject, unit.typing, unit.path, unit.types)
-    made = unit.provenance.get(key, ()) if unit.provenance is not None else ()
-    families = local or {source.family for source in made}
+    key, made = unit.provenance.of(unit.file, keys_of(subject, unit)) if unit.provenance is not None else ("", [])
+    families = local or {_underlying(unit, source) for source in made}
     if not families or families & set(free.accepts) or free.flavour in ("put", "callback"):
         return
     if not _comparable(unit, families, free) or any(_made_by(unit, source.alloc) in free.accepts for source in made):
@@ -84,9 +83,9 @@ def _by_provenance(unit: Unit, release: Release, event: ir.Call) -> Iterator[Fin
     title = catalogue.families[family].title if family in catalogue.families else family
     fitting = catalogue.frees_of.get(family, ())
     trace = [Step(source.path, source.line, source.function, f"{source.alloc}() allocates {what_of(key)}") for source in made[:1]]
-    near = local is None and any(source.path == unit.path for source in made) and key.startswith("struct ")
-    what = f"every {what_of(key)}" if local is None else show(subject)
-    message = (f"{what} of this program is {title}, but {free.name}() frees {show(subject)}"
+    near = local is None and any(source.path == unit.path for source in made) and ":" not in key
+    what = show(subject) if local is not None else f"every {what_of(key)}" if key.startswith("struct ") else f"all of {what_of(key)}"
+    message = (f"{what} in this program is {title}, but {free.name}() frees {show(subject)}"
                f"{f'; use {fitting[0]}()' if fitting else ''}")
     yield unit.finding(RULE, event, message, (*trace, unit.step(event.line, f"{free.name}() frees it")),
                        None if near else Severity.WARNING)
@@ -108,6 +107,13 @@ def _made_by(unit: Unit, alloc: str) -> str:
     """Return the family that the tree's own code makes an allocator's memory with, "" if that is not known."""
     made = unit.meaning.inferred(unit.file, alloc).allocates
     return made.family if made is not None else ""
+
+
+def _underlying(unit: Unit, source: Source) -> str:
+    """Return the family of a source, that of its memory where a subsystem's own allocator only dresses up a general one."""
+    families = unit.meaning.catalogue.families
+    special = not (source.family in families and families[source.family].heap)
+    return (_made_by(unit, source.alloc) if special else "") or source.family
 
 
 def what_of(key: str) -> str:

@@ -26,7 +26,7 @@ from kgfplint.facts.store import Store
 from kgfplint.facts.workers import Workers
 from kgfplint.findings import Finding
 from kgfplint.gfp import Masks
-from kgfplint.ownership.provenance import Source, Sources, gathered, sources
+from kgfplint.ownership.provenance import Provenance, Sources, sources
 from kgfplint.ownership.summaries import ROUNDS, summarise, telling
 from kgfplint.program.link import Program
 from kgfplint.program.meaning import Meaning, Summary
@@ -46,7 +46,7 @@ class Result(NamedTuple):
 
     number: int
     summary: Summary | None
-    sources: Sources
+    sources: tuple[Sources, frozenset[str]]
     findings: tuple[Finding, ...] = ()
     questions: tuple[Question, ...] = ()
     failures: tuple[tuple[str, str], ...] = ()
@@ -99,7 +99,7 @@ class Job:
     targets: Collection[int] = ()
     summaries: dict[int, Summary] = field(default_factory=dict)
     journal: Journal = field(default_factory=Journal)
-    provenance: Mapping[str, tuple[Source, ...]] | None = None
+    provenance: Provenance | None = None
 
     def meaning(self) -> Meaning:
         """Return what calls mean under the present summaries."""
@@ -151,7 +151,7 @@ def _analyse(end: int, functions: Sequence[int]) -> list[Result]:
 
 def _check(end: int, functions: Sequence[int]) -> list[Result]:
     """Check functions once more, now that the whole program is known."""
-    return [_checked(unit, Result(unit.number, None, ())) for unit in _units(functions, end)]
+    return [_checked(unit, Result(unit.number, None, ((), frozenset()))) for unit in _units(functions, end)]
 
 
 def _checked(unit: Unit, result: Result) -> Result:
@@ -241,8 +241,9 @@ class Analysis:
     def _ask_again(self) -> None:
         """Check the functions once more that asked what only the whole program answers."""
         job = self._job
-        job.provenance = gathered({number: result.sources for number, result in self._results.items()})
-        again = sorted(number for number, result in self._results.items() if any(map(self._answered, result.questions)))
+        job.provenance = Provenance(job.program, {number: result.sources for number, result in self._results.items()})
+        again = sorted(number for number, result in self._results.items()
+                       if any(self._answered(number, question) for question in result.questions))
         with Workers(self._jobs, self._before_fork) as workers:
             for done, (chunk, results) in enumerate(
                     workers.map(functools.partial(_check, job.journal.end), self._chunks(again)), 1):
@@ -251,12 +252,12 @@ class Analysis:
                     self._results[result.number] = self._results[result.number]._replace(
                         findings=result.findings, failures=result.failures)
 
-    def _answered(self, question: Question) -> bool:
+    def _answered(self, number: int, question: Question) -> bool:
         """Tell whether the answer to a question may make a finding."""
-        if not question.key:
+        if not question.keys:
             return True
         assert self._job.provenance is not None
-        made = self._job.provenance.get(question.key, ())
+        _, made = self._job.provenance.of(self._job.program.rows[number].file, question.keys)
         return bool(made) and not any(source.family in question.accepts for source in made)
 
     def _tell_failures(self) -> None:

@@ -1,6 +1,6 @@
 """One function as the rules see it: its outline, body, types, held locks, allocations and paths of ownership."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from kgfplint.facts.terms import show
 from kgfplint.findings import Finding, Severity, Step
 from kgfplint.gfp import Mask
 from kgfplint.ownership.frame import Frame
-from kgfplint.ownership.provenance import Source
+from kgfplint.ownership.provenance import Provenance
 from kgfplint.program.meaning import Meaning
 
 
@@ -37,10 +37,10 @@ class Allocation(NamedTuple):
 class Question(NamedTuple):
     """What only the whole program can answer: whether all memory of a kind is of a family that a free does not accept.
 
-    `key` is that of the provenance; "": a finding that depends on what some function turns out to do.
+    `keys` are those of the provenance, most exact first; none: a finding that depends on what some function turns out to do.
     """
 
-    key: str
+    keys: tuple[str, ...]
     accepts: tuple[str, ...]
 
 
@@ -52,7 +52,7 @@ class Unit(Frame):
     """
 
     def __init__(
-        self, number: int, body: ir.Body, meaning: Meaning, provenance: Mapping[str, tuple[Source, ...]] | None = None,
+        self, number: int, body: ir.Body, meaning: Meaning, provenance: Provenance | None = None,
     ) -> None:
         """`number` is the function's number in the program; `provenance` tells where memory of a type comes from."""
         super().__init__(number, body, meaning)

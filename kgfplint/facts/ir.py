@@ -245,7 +245,8 @@ class Function(Struct, frozen=True, array_like=True, gc=False):
 
     calls holds (callee name, line) of direct calls; indirect (type of the root, member path, line)
     of calls like `x->ops->open()`; handed (callee name, argument index, function name, line) of
-    plain names given as arguments (callbacks, or locals: linking tells).
+    plain names given as arguments (callbacks, or locals: linking tells); stored the names of members that get a value
+    other than a constant, or whose address is handed over.
     """
 
     name: str
@@ -259,6 +260,7 @@ class Function(Struct, frozen=True, array_like=True, gc=False):
     calls: tuple[tuple[str, int], ...]
     indirect: tuple[tuple[str, str, int], ...]
     handed: tuple[tuple[str, int, str, int], ...]
+    stored: tuple[str, ...] = ()
 
 
 class Record(Struct, frozen=True, array_like=True, gc=False):

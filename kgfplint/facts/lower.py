@@ -144,7 +144,7 @@ class _File:
         if spared is not None:
             found = sketch(spared, body.start_point[0] + 1, {param.name: param.ctype for param in params})
             self.functions.append(
-                ir.Function(name, line, last, flags | ir.SKETCHED, returns, params, condition, notes, *found[:3]))
+                ir.Function(name, line, last, flags | ir.SKETCHED, returns, params, condition, notes, *found[:4]))
             self.bodies.append(_NO_BODY)
             self.bindings.extend(ir.Binding(*stored, name) for stored in found.stored)
             return

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from kgfplint.facts import ir
-from kgfplint.facts.terms import show
+from kgfplint.facts.terms import bare, member_of, show
 
 _TYPED = (ir.Field, ir.Deref, ir.AddressOf, ir.Index, ir.CallResult, ir.Conditional, ir.Initialiser)
 _NAMING = (ir.Name, ir.AddressOf, ir.Cast)
@@ -71,13 +71,16 @@ def summarise(
     calls: dict[str, int] = {}
     indirect: dict[tuple[str, str], int] = {}
     handed: dict[tuple[str, int, str], int] = {}
+    members: set[str] = set()
     stored: list[ir.Binding] = []
     comes_back = False
     for block in body.blocks:
         for event in block.events:
             if isinstance(event, ir.Call):
                 _note_call(event, types, calls, indirect, handed)
+                members.update(member_of(place) for place in written(event))
             elif isinstance(event, ir.Assign):
+                members.update(member_of(place) for place in written(event))
                 if isinstance(event.target, ir.Field):
                     value = _plain_name(event.value)
                     if _may_be_function(value, types):
@@ -97,8 +100,24 @@ def summarise(
         tuple(calls.items()),
         tuple((root, path, at) for (root, path), at in indirect.items()),
         tuple((callee, place, function, at) for (callee, place, function), at in handed.items()),
+        tuple(sorted(members - {""})),
     )
     return outline, stored
+
+
+def written(event: ir.Event) -> Iterator[ir.Expr]:
+    """Yield what an event may give another value than a constant: its target, and what it hands over the address of."""
+    if isinstance(event, ir.Call):
+        if event.target is not None:
+            yield event.target
+        yield from (argument.base for argument in event.args if isinstance(argument, ir.AddressOf))
+    elif isinstance(event, ir.Assign) and not _is_constant(event.value):
+        yield event.target
+
+
+def _is_constant(value: ir.Expr) -> bool:
+    value = bare(value)
+    return isinstance(value, ir.Number | ir.Unary) or (isinstance(value, ir.Name) and value.id.isupper())
 
 
 def macro_type(params: tuple[ir.Param, ...], body: ir.Body) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
-from kgfplint.facts.expressions import FATAL, LOOKED_THROUGH
+from kgfplint.facts.words import FATAL, LOOKED_THROUGH, spelled
 from kgfplint.source.words import BUILTIN, SIZES, STATEMENT, TAGS, syntax_rules
 
 _CALL = re.compile(rb"(?<![\w.>])([A-Za-z_]\w*+)\s?+\(")
@@ -19,6 +19,8 @@ _WORDS = tuple(word.encode() for word in syntax_rules()["telling"]["words"])
 _MEMBER_CALL = re.compile(rb"[.>](\w++)\)?\s?+\(")
 _ARGUMENT = re.compile(rb"[(,]\s*+&?([A-Za-z_]\w*+)\s*+(?=[,)])")
 _STORED = re.compile(rb"[.>](\w++)\s*+=\s*+&?([A-Za-z_]\w*+)\s*+;")
+_SET = re.compile(rb"[.>](\w++)(?:\[[^\]]*+\])?\s*+=(?!=)\s*+(?!NULL\b|true\b|false\b|[-!\dA-Z])")
+_ADDRESS = re.compile(rb"[(,]\s*+&[\w.>-]*?[.>](\w++)\s*+[,)]")
 _DECLARATION = re.compile(
     rb"[;{}]\s*((?:(?:const|volatile|register|static|unsigned|signed|struct|union|enum|long)\s+)*"
     rb"(?!(?:return|goto|else|case|break|continue|do|typeof|if|for|while|switch)\b)[A-Za-z_]\w*)\s*(?:(?<=\s)|(?=\*))"
@@ -27,7 +29,7 @@ _TYPEOF_LOCAL = re.compile(rb"[;{}]\s*(?:__)?typeof(?:__)?\s*\([^;=]*?\)[\s*]*([
 _MORE = re.compile(rb",\s*((?:\*\s*)*)([A-Za-z_]\w*)\s*((?:\[[^\]]*\])*)(?=\s*(?:[,=]|\Z))")
 _NESTED = re.compile(rb"\([^()]*\)|\{[^{}]*\}")
 _QUALIFIERS = re.compile(rb"\b(?:const|volatile|register|static)\s+")
-_NO_CALL = STATEMENT | TAGS | BUILTIN | {name.encode() for name in SIZES} | {name.encode() for name in LOOKED_THROUGH | FATAL} | {
+_NO_CALL = STATEMENT | TAGS | BUILTIN | spelled(SIZES) | spelled(LOOKED_THROUGH | FATAL) | {
     b"sizeof", b"typeof", b"__typeof__", b"defined", b"offsetof", b"__builtin_offsetof", b"true", b"false"}
 _CHAIN = re.compile(rb"(?:([A-Za-z_]\w*)|\))((?:\s*(?:->|\.)\s*\w+|\s*\[[^\][]*\])*)\s*\Z")
 _TAG_GIVEN = re.compile(rb"(?:\A\(\s*|,\s*)(?:const\s+)?((?:struct|union)\s+\w+)\s*(\**)\s*[,)]")
@@ -39,11 +41,12 @@ _REACH = 400
 
 
 class Sketch(NamedTuple):
-    """What the body of a function calls, calls through pointers, hands over and stores, as in ir.Function and ir.Binding."""
+    """What the body of a function does, as in ir.Function; `stored` holds names of functions, as in ir.Binding."""
 
     calls: tuple[tuple[str, int], ...]
     indirect: tuple[tuple[str, str, int], ...]
     handed: tuple[tuple[str, int, str, int], ...]
+    members: tuple[str, ...]
     stored: tuple[tuple[str, str, str, int], ...]
 
 
@@ -77,7 +80,9 @@ class _Reader:
         self._params = params
 
     def sketch(self) -> Sketch:
-        return Sketch(tuple(self._calls()), self._indirect(), tuple(self._handed()), tuple(self._stored()))
+        members = sorted({*_SET.findall(self._body), *_ADDRESS.findall(self._body)})
+        return Sketch(tuple(self._calls()), self._indirect(), tuple(self._handed()),
+                      tuple(member.decode() for member in members), tuple(self._stored()))
 
     def _line(self, at: int) -> int:
         return self._first + self._body.count(b"\n", 0, at)

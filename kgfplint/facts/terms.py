@@ -110,6 +110,13 @@ def root(expr: ir.Expr) -> str:
             return ""
 
 
+def member_of(lvalue: ir.Expr) -> str:
+    """Return the name of the member that an lvalue is, or is an element of; "" for any other."""
+    while isinstance(lvalue, ir.Index):
+        lvalue = lvalue.base
+    return lvalue.member if isinstance(lvalue, ir.Field) else ""
+
+
 def bare(expr: ir.Expr) -> ir.Expr:
     """Strip casts."""
     while isinstance(expr, ir.Cast):

@@ -1,5 +1,7 @@
 """The macros and functions that lowering knows by name."""
 
+from collections.abc import Iterable
+
 TRANSPARENT = frozenset({"likely", "unlikely", "READ_ONCE", "ACCESS_ONCE", "data_race", "__builtin_expect"})
 """Macros whose value is their first argument (linux/compiler.h)."""
 WARNINGS = frozenset({"WARN_ON", "WARN_ON_ONCE", "WARN", "WARN_ONCE", "WARN_TAINT", "VM_WARN_ON", "VM_WARN_ON_ONCE"})
@@ -13,6 +15,6 @@ NORETURN = frozenset({"BUG", "panic", "do_exit", "unreachable", "__builtin_unrea
 """Functions and macros that never return."""
 
 
-def spelled(words: frozenset[str]) -> frozenset[bytes]:
+def spelled(words: Iterable[str]) -> frozenset[bytes]:
     """Return words as they stand in the text of a file."""
     return frozenset(word.encode() for word in words)

@@ -1,19 +1,21 @@
 """Where memory of a type, or of a global, comes from anywhere in the program.
 
 A path shows where a local got its memory; for a parameter or an element of a list it shows nothing.
-But when every allocation of `struct foo` is by one allocator, that one made this `struct foo`, too.
+But when every allocation of `struct foo` is by one allocator, that one made this `struct foo`, too; and when nothing
+but memory of one allocator is ever stored into a member, what the member points to is of that allocator.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
 from kgfplint.facts import ir
-from kgfplint.facts.terms import bare, is_zero
+from kgfplint.facts.outline import written
+from kgfplint.facts.terms import bare, is_zero, member_of
 from kgfplint.facts.types import pointee, tag_of
 from kgfplint.ownership.frame import Frame
+from kgfplint.program.link import Program
 from kgfplint.program.meaning import Meaning
-from kgfplint.program.types import Typing
 
 
 class Source(Struct, frozen=True, array_like=True):
@@ -29,12 +31,51 @@ class Source(Struct, frozen=True, array_like=True):
 Sources = tuple[tuple[str, Source], ...]
 
 
-def key_of(expr: ir.Expr, typing: Typing, path: str, locals_: Iterable[str]) -> str:
-    """Return what the provenance of an expression goes by: a global of this file, else the struct it points to, else ""."""
+class Provenance:
+    """Where memory comes from in the whole program: all allocations by what they are for.
+
+    The keys are `path:name` for a global, `tag.member` for what a member of a struct points to, `struct tag` for what is
+    of that type.
+    """
+
+    def __init__(self, program: Program, by_function: Mapping[int, tuple[Sources, Collection[str]]]) -> None:
+        """Take the sources of each analysed function, and the members that it stores something else into."""
+        self._program = program
+        self._analysed = by_function
+        self._made: dict[str, list[Source]] = {}
+        for number in sorted(by_function):
+            for key, source in by_function[number][0]:
+                self._made.setdefault(key, []).append(source)
+
+    def of(self, file: int, keys: Iterable[str]) -> tuple[str, list[Source]]:
+        """Return the first of some keys of an expression in `file` that all memory is known for, and where it is allocated."""
+        for key in keys:
+            made = self._made.get(key)
+            if made and ("." not in key.rpartition(":")[2] or self._is_closed(file, *key.split(".", 1))):
+                return key, made
+        return "", []
+
+    def _is_closed(self, file: int, tag: str, member: str) -> bool:
+        """Tell whether only allocations are stored into a member: by every function of a file that knows the struct."""
+        types, rows = self._program.types, self._program.rows
+        record = types.record(file, tag, member)
+        for number in self._program.store_functions.get(member, ()):
+            analysed = self._analysed.get(number)
+            if (analysed is None or member in analysed[1]) and record and types.sees(rows[number].file, record.file):
+                return False
+        return record is not None
+
+
+def keys_of(expr: ir.Expr, frame: Frame) -> tuple[str, ...]:
+    """Return what the provenance of an expression goes by, most exact first."""
     expr = bare(expr)
-    if isinstance(expr, ir.Name) and expr.id not in locals_:
-        return f"{path}:{expr.id}"
-    return _struct(typing.expanded(expr))
+    if isinstance(expr, ir.Name) and expr.id not in frame.types:
+        return (f"{frame.path}:{expr.id}",)
+    kind = _struct(frame.typing.expanded(expr))
+    inner = expr.base if isinstance(expr, ir.Index) else expr
+    if isinstance(inner, ir.Field) and (tag := frame.typing.tag(inner.base)):
+        return (f"{tag}.{inner.member}", kind) if kind else (f"{tag}.{inner.member}",)
+    return (kind,) if kind else ()
 
 
 def _struct(ctype: str) -> str:
@@ -43,46 +84,40 @@ def _struct(ctype: str) -> str:
     return f"struct {tag_of(target)}" if target and tag_of(target) and not target.endswith(("*", "]")) else ""
 
 
-def sources(frame: Frame) -> Sources:
-    """Return the allocations of one function by what they are for."""
-    if not frame.allocates:
-        return ()
-    row, types = frame.row, frame.program.types
+def sources(frame: Frame) -> tuple[Sources, frozenset[str]]:
+    """Return the allocations of one function by what they are for, and the members that it stores something else into."""
     found: list[tuple[str, Source]] = []
-    for callee, line, target in _allocations(frame):
-        alloc = frame.meaning.alloc(row.file, callee)
+    known: set[int] = set()
+    for event, callee, target in _allocations(frame):
+        alloc = frame.meaning.alloc(frame.file, callee)
         if alloc is None or alloc.ptr is not None:
             continue
-        returned = types.expand(row.file, row.returns)
-        key = key_of(target, frame.typing, frame.path, frame.types) if target is not None else _struct(returned)
-        if key:
-            found.append((key, Source(alloc.family, callee, frame.path, line, row.name)))
-    return tuple(found)
+        known.add(id(event))
+        returned = frame.program.types.expand(frame.file, frame.row.returns)
+        source = Source(alloc.family, callee, frame.path, event.line, frame.name)
+        keys = keys_of(target, frame) if target is not None else tuple(filter(None, (_struct(returned),)))
+        found.extend((key, source) for key in keys)
+    others = {member_of(place) for event in frame.events() if id(event) not in known for place in written(event)}
+    return tuple(found), frozenset(others - {""})
 
 
-def _allocations(frame: Frame) -> Iterator[tuple[str, int, ir.Expr | None]]:
-    """Yield callee, line and target of each call whose memory is stored or (target None) returned."""
-    for event in frame.events():
+def _allocations(frame: Frame) -> Iterator[tuple[ir.Call | ir.Assign | ir.Return, str, ir.Expr | None]]:
+    """Yield event, callee and target of each call whose memory is stored or (target None) returned.
+
+    A local that holds nothing but memory of one call may stand between.
+    """
+    for event in frame.events() if frame.allocates else ():
         if isinstance(event, ir.Call) and isinstance(event.callee, ir.Name):
             alloc = frame.meaning.alloc(frame.file, event.callee.id)
             if alloc is not None and alloc.out is not None and alloc.out < len(event.args):
                 given = bare(event.args[alloc.out])
-                yield event.callee.id, event.line, given.base if isinstance(given, ir.AddressOf) else ir.Deref(given)
+                yield event, event.callee.id, given.base if isinstance(given, ir.AddressOf) else ir.Deref(given)
             elif event.target is not None:
-                yield event.callee.id, event.line, event.target
-        elif isinstance(event, ir.Return) and event.value is not None:
-            value = bare(event.value)
+                yield event, event.callee.id, event.target
+        elif isinstance(event, ir.Return | ir.Assign) and event.value is not None:
+            value = frame.value_of(bare(event.value))
             if isinstance(value, ir.CallResult) and isinstance(value.callee, ir.Name):
-                yield value.callee.id, event.line, None
-
-
-def gathered(by_function: Mapping[int, Sources]) -> dict[str, tuple[Source, ...]]:
-    """Return the sources of all functions by key, in a stable order."""
-    found: dict[str, list[Source]] = {}
-    for number in sorted(by_function):
-        for key, source in by_function[number]:
-            found.setdefault(key, []).append(source)
-    return {key: tuple(sources) for key, sources in found.items()}
+                yield event, value.callee.id, event.target if isinstance(event, ir.Assign) else None
 
 
 def of_local(values: Iterable[ir.Expr | None], meaning: Meaning, file: int) -> set[str] | None:

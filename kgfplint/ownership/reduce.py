@@ -34,6 +34,7 @@ from kgfplint.ownership.ops import (
     Use,
 )
 from kgfplint.program.meaning import Meaning
+from kgfplint.program.types import Typing
 
 _HOLDS = re.compile(r"(?:^|_)(?:get|hold|ref|grab|clone)(?:_|$)")
 _UNEVALUATED = frozenset({"typeof", "__typeof__", "struct_size", "flex_array_size", "sizeof_field", "offsetof"})
@@ -258,7 +259,7 @@ class Reducer:
             changed = arg.base if isinstance(arg, ir.AddressOf) else arg
             whole = event.block_macro or (isinstance(changed, ir.Name) and address)
             lvalues, known = self._by_name.get(variable, ()), self._facts_by_name.get(variable, ())
-            if whole or (address and own):
+            if whole or (address and own and self._known_to(name, changed)):
                 keep = isinstance(arg, ir.AddressOf) and not isinstance(arg.base, ir.Name)
                 targets.update(n for n in lvalues if not keep or n in self._inside)
                 facts.update(known if not keep else ())
@@ -293,6 +294,15 @@ class Reducer:
         """Given a member's address, a function of a .c file may find its way to the rest of the struct."""
         rows, paths = self.meaning.program.rows, self.meaning.program.paths
         return not name or any(paths[rows[f].file].endswith(".c") for f in self.meaning.program.resolve(self.file, name))
+
+    def _known_to(self, name: str, member: ir.Expr) -> bool:
+        """Tell whether the file of a function sees the struct of a member: else it finds no way to the rest of it."""
+        if not name or not isinstance(member, ir.Field):
+            return True
+        types, rows = self.meaning.program.types, self.meaning.program.rows
+        record = types.record(self.file, Typing(types, self.file, self.types).tag(member.base), member.member)
+        targets = self.meaning.program.resolve(self.file, name)
+        return record is None or any(types.sees(rows[target].file, record.file) for target in targets)
 
     def _assign(self, event: ir.Assign) -> Iterator[Op]:
         target, value = bare(event.target), bare(event.value)

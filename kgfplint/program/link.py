@@ -40,7 +40,8 @@ class Program:
     """All functions of a tree, their calls as integer arrays, and the types of the tree.
 
     Function numbers count through the files in order; calls of function f are the slices
-    `call_names[call_start[f]:call_start[f + 1]]` (name numbers) and `call_lines` alike.
+    `call_names[call_start[f]:call_start[f + 1]]` (name numbers) and `call_lines` alike. `store_functions` are those that
+    store something into a member of this name.
     """
 
     def __init__(self) -> None:
@@ -59,6 +60,7 @@ class Program:
         self.call_start = array("q", [0])
         self.call_names = array("i")
         self.call_lines = array("i")
+        self.store_functions: dict[str, array[int]] = {}
         self.indirect_start = array("q", [0])
         self.indirect_keys = array("i")
         self.indirect_lines = array("i")
@@ -231,6 +233,11 @@ def _add_function(
         program.call_names.append(program.number(callee))
         program.call_lines.append(line)
     program.call_start.append(len(program.call_names))
+    for member in function.stored:
+        found = program.store_functions.get(member)
+        if found is None:
+            found = program.store_functions[sys.intern(member)] = array("i")
+        found.append(number)
     if function.indirect:
         indirect.append((number, function.indirect))
     for callee, place, given, line in function.handed:

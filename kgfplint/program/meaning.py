@@ -97,7 +97,8 @@ class Meaning:
         allocates = first.allocates if all(o.allocates == first.allocates for o in found) else None
         frees = tuple(f for f in first.frees if all(f in o.frees for o in found))
         acquires = tuple(a for a in first.acquires if all(a in o.acquires for o in found))
-        releases = tuple(dict.fromkeys(r for o in found for r in o.releases))
+        # All implement one interface: where one looks as if it dropped a lock and another does not, it was misread.
+        releases = tuple(r for r in first.releases if all(r in o.releases for o in found))
         assigns = tuple(sorted({place for o in found for place in o.assigns}))
         return Summary(allocates, frees, acquires, releases, assigns, any(o.returns for o in found))
 

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from kgfplint.source.annotations import blank_annotations
 from kgfplint.source.arguments import rewrite_arguments
@@ -17,22 +17,25 @@ from kgfplint.source.toplevel import rewrite_toplevel
 __all__ = ["Normalised", "Note", "normalise"]
 
 
-class Normalised(NamedTuple):
+Spared = TypeVar("Spared")
+
+
+class Normalised(NamedTuple, Generic[Spared]):
     """`text` has the length and the line ends of the input; `notes` tells in order what was taken out.
 
-    `spared` holds the code of function bodies that were left empty, by the offset of their opening brace.
+    `spared` holds, by the offset of its opening brace, what was said of each function body that was left empty.
     """
 
     text: bytes
     notes: list[Note]
-    spared: dict[int, bytes]
+    spared: dict[int, Spared]
 
 
-def normalise(data: bytes, spare: Callable[[bytes, int], bool] | None = None) -> Normalised:
+def normalise(data: bytes, spare: Callable[[bytes, int], Spared | None] | None = None) -> Normalised[Spared]:
     """Return `data` with comments and preprocessor-only constructs blanked or rewritten in place.
 
-    Pure, linear in the length of `data`, and never raises, whatever the bytes. Function bodies for which `spare` is
-    true, called with their code and the offset of their end, are emptied.
+    Pure, linear in the length of `data`, and never raises, whatever the bytes. A function body of which `spare`, given
+    its code and the offset of its end, says anything is emptied.
     """
     canvas = Canvas(data)
     if canvas.directives:
@@ -48,15 +51,15 @@ def normalise(data: bytes, spare: Callable[[bytes, int], bool] | None = None) ->
     return Normalised(canvas.finish(), sorted(canvas.notes, key=lambda note: note.start), spared)
 
 
-def _emptied(canvas: Canvas, regions: Regions, spare: Callable[[bytes, int], bool]) -> dict[int, bytes]:
+def _emptied(canvas: Canvas, regions: Regions, spare: Callable[[bytes, int], Spared | None]) -> dict[int, Spared]:
     """Empty function bodies, with the directives in them."""
-    spared: dict[int, bytes] = {}
+    spared: dict[int, Spared] = {}
     lines = [line.start for line in canvas.directives]
     for region in regions.all:
         if region.kind == "function":
-            body = bytes(canvas.text[region.start : region.end])
-            if spare(body, region.end):
-                spared[region.start] = body
+            said = spare(bytes(canvas.text[region.start : region.end]), region.end)
+            if said is not None:
+                spared[region.start] = said
                 canvas.blank(region.start + 1, region.end - 1)
                 for index in range(bisect_left(lines, region.start), bisect_left(lines, region.end)):
                     canvas.drop(index)
