@@ -1,6 +1,7 @@
 """The run: files to facts (parallel, kept in a store), facts to a program, the program to findings."""
 
 import contextlib
+import hashlib
 import logging
 import os
 import time
@@ -11,14 +12,17 @@ from pathlib import Path
 
 from kgfplint.catalogue import Catalogue, load, rules_directory
 from kgfplint.checks import CheckModule, select
+from kgfplint.checks.results import State
 from kgfplint.checks.run import Analysis, Job
 from kgfplint.config import Settings
 from kgfplint.facts import ir
+from kgfplint.facts.executors import ExecutorError, connected
 from kgfplint.facts.index import Index, Progress, build
 from kgfplint.facts.store import BodyReader, Store, StoreError, store_path
 from kgfplint.facts.workers import available_cpus
 from kgfplint.findings import Finding, with_fingerprints
 from kgfplint.gfp import Masks
+from kgfplint.lastreport import LastReport
 from kgfplint.program import Program, fields, link
 from kgfplint.report import Report, Stats
 from kgfplint.source.tree import discover, find_root, kernel_version
@@ -36,7 +40,10 @@ class StoreLost(RunError):
 
 @dataclass
 class Survey:
-    """What was read: the tree, the files asked about (`targets`), all files indexed, and the store of facts."""
+    """What was read: the tree, the files asked about (`targets`), all files indexed, and the store of facts.
+
+    `failed`: a check failed somewhere, which is to be told in each run.
+    """
 
     root: Path
     version: tuple[int, int] | None
@@ -44,6 +51,7 @@ class Survey:
     index: Index
     store: Store
     stats: Stats = field(default_factory=Stats)
+    failed: bool = False
 
     def bodies(self, path: str) -> BodyReader:
         """Return the bodies of the functions of an indexed file, by its tree-relative path."""
@@ -83,11 +91,18 @@ def _run(paths: Sequence[Path], settings: Settings, checks: Sequence[CheckModule
     # First, so that a mistake in a rules file is told at once.
     catalogue = load([rules_directory(), *map(Path, settings.rules)], _version(_common_root(paths), settings))
     with survey(paths, settings, progress) as found:
-        program = linked(found, progress)
-        with _timed(found.stats, "analysis"):
-            findings = analyse(program, found, catalogue, checks, settings, progress)
-        if measure:
-            _count_fields(program, found, settings, progress)
+        masks = Masks.of_tree(found.root, found.version)
+        digest = _digest(catalogue, masks, checks)
+        last = LastReport(found.store, digest, found.root, found.index.keys, found.targets)
+        findings = None if measure else last.findings(found.stats)
+        if findings is None:
+            program = linked(found, progress)
+            with _timed(found.stats, "analysis"):
+                findings = analyse(program, found, catalogue, masks, checks, settings, digest, progress)
+            if measure:
+                _count_fields(program, found, settings, progress)
+            elif not found.failed:
+                last.keep(findings, found.stats)
     version = ".".join(map(str, found.version)) if found.version else ""
     # Workers answer in any order; of findings that differ only in their trace the same one must stay.
     ordered = with_fingerprints(sorted(findings, key=repr))
@@ -95,14 +110,27 @@ def _run(paths: Sequence[Path], settings: Settings, checks: Sequence[CheckModule
     return Report(str(found.root), version, tuple(reported), found.stats)
 
 
-def analyse(program: Program, found: Survey, catalogue: Catalogue, checks: Sequence[CheckModule],
-            settings: Settings, progress: Progress) -> list[Finding]:
+def _digest(catalogue: Catalogue, masks: Masks, checks: Sequence[CheckModule]) -> bytes:
+    """Return the digest of all that findings depend on besides the facts: this program, rules, kernel version, masks."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes() + b"\0")
+    said = catalogue.digest, catalogue.version, sorted(masks.named.items()), [check.RULE.code for check in checks]
+    digest.update(repr(said).encode())
+    return digest.digest()
+
+
+def analyse(program: Program, found: Survey, catalogue: Catalogue, masks: Masks, checks: Sequence[CheckModule],
+            settings: Settings, digest: bytes, progress: Progress) -> list[Finding]:
     """Return the findings of the checks in the survey's target files, in any order."""
-    masks = Masks.of_tree(found.root, found.version)
     wanted = set(found.targets)
     targets = frozenset(number for number, path in enumerate(program.paths) if path in wanted)
     job = Job(found.root, program, catalogue, masks, found.store.path, found.index.keys, checks, targets)
-    return Analysis(job, settings.jobs or available_cpus(), found.store.release, progress).findings()
+    state = State(found.store, digest, found.root, found.index.keys)
+    analysis = Analysis(job, state, settings.jobs or available_cpus(), found.store.release, progress)
+    findings = analysis.findings()
+    found.failed = analysis.failed
+    return findings
 
 
 def _count_fields(program: Program, found: Survey, settings: Settings, progress: Progress) -> None:
@@ -166,15 +194,18 @@ def _indexed(root: Path, targets: Sequence[str], settings: Settings, follow: boo
     """Bring the facts into a store: the user's, the same built anew if damaged, else a temporary one."""
     jobs = settings.jobs or available_cpus()
     try:
-        store = Store.open(store_path(root)) if settings.cache else Store.temporary()
-        while True:
-            try:
-                return build(root, targets, store, jobs, follow, progress), store
-            except StoreError as error:
-                store.close()
-                if store.is_temporary:
-                    raise
-                store = Store.instead_of(store.path, error)
+        with connected(settings.executor) as executor:
+            store = Store.open(store_path(root)) if settings.cache else Store.temporary()
+            while True:
+                try:
+                    return build(root, targets, store, jobs, follow, progress, executor), store
+                except StoreError as error:
+                    store.close()
+                    if store.is_temporary:
+                        raise
+                    store = Store.instead_of(store.path, error)
+    except ExecutorError as error:
+        raise RunError(str(error)) from error
     except (OSError, StoreError) as error:
         raise RunError(f"no place to keep facts during the run: {error}") from error
 

@@ -233,7 +233,8 @@ def test_a_damaged_blob_costs_one_more_run(copy, monkeypatch, caplog, column):
     with survey([copy], Settings()) as found, contextlib.closing(sqlite3.connect(found.store.path)) as connection:
         connection.execute(f"UPDATE facts SET {column} = zeroblob(length({column}))")
         connection.commit()
-    assert run([copy], Settings()).stats.files == 10
+    # With other rules than before: what the run before found does not count.
+    assert run([copy], Settings(select=("KGF301",))).stats.files == 10
     assert len(caplog.messages) == 1 and "damaged" in caplog.messages[0]
 
 

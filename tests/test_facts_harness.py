@@ -18,7 +18,7 @@ from kgfplint.ownership.provenance import Provenance
 from kgfplint.ownership.summaries import ROUNDS, summarise, telling
 from kgfplint.program import Program, link
 from kgfplint.program.meaning import Meaning, Summary
-from kgfplint.program.order import BottomUp, Calls
+from kgfplint.program.order import BottomUp, Calls, Outcome
 
 
 def lowered(text: str | bytes) -> Lowered:
@@ -91,14 +91,15 @@ class Tree:
         wave = next(waves, None)
         while wave is not None:
             meaning = Meaning(self.program, known, masks, dict(self.summaries))
-            fresh = {number: summarise(Frame(number, self.bodies[number], meaning)) for number in wave}
-            changed = {number for number, summary in fresh.items() if summary != self.summaries.get(number)}
+            fresh = {number: summarise(Frame(number, self.bodies[number], meaning)) for number in wave.functions}
+            outcomes = [Outcome(number, summary != self.summaries.get(number), summary is not None, False)
+                        for number, summary in fresh.items()]
             self.summaries.update((number, summary) for number, summary in fresh.items() if summary is not None)
-            for number in changed:
+            for number in fresh.keys() & self.summaries.keys():
                 if fresh[number] is None:
                     del self.summaries[number]
             try:
-                wave = waves.send(changed)
+                wave = waves.send(outcomes)
             except StopIteration:
                 wave = None
         last = Meaning(self.program, known, masks, self.summaries)

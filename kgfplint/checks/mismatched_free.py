@@ -84,7 +84,8 @@ def _by_provenance(unit: Unit, release: Release, event: ir.Call) -> Iterator[Fin
     fitting = catalogue.frees_of.get(family, ())
     trace = [Step(source.path, source.line, source.function, f"{source.alloc}() allocates {what_of(key)}") for source in made[:1]]
     near = local is None and any(source.path == unit.path for source in made) and ":" not in key
-    what = show(subject) if local is not None else f"every {what_of(key)}" if key.startswith("struct ") else f"all of {what_of(key)}"
+    kind = f"every {what_of(key)}" if key.startswith("struct ") else f"all of {what_of(key)}"
+    what = kind if local is None else show(subject)
     message = (f"{what} in this program is {title}, but {free.name}() frees {show(subject)}"
                f"{f'; use {fitting[0]}()' if fitting else ''}")
     yield unit.finding(RULE, event, message, (*trace, unit.step(event.line, f"{free.name}() frees it")),

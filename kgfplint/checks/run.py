@@ -13,12 +13,12 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
 from kgfplint.catalogue import Catalogue
 from kgfplint.checks import CheckModule
+from kgfplint.checks.results import Result, State
 from kgfplint.checks.unit import Question, Unit
 from kgfplint.facts import ir
 from kgfplint.facts.bodies import Bodies, FileChanged
@@ -26,11 +26,11 @@ from kgfplint.facts.store import Store
 from kgfplint.facts.workers import Workers
 from kgfplint.findings import Finding
 from kgfplint.gfp import Masks
-from kgfplint.ownership.provenance import Provenance, Sources, sources
+from kgfplint.ownership.provenance import Provenance, sources
 from kgfplint.ownership.summaries import ROUNDS, summarise, telling
 from kgfplint.program.link import Program
 from kgfplint.program.meaning import Meaning, Summary
-from kgfplint.program.order import BottomUp, Calls
+from kgfplint.program.order import BottomUp, Calls, Outcome, Wave
 
 log = logging.getLogger("kgfplint")
 
@@ -39,17 +39,6 @@ _MOST, _LEAST = 200, 8
 """Functions that a worker takes at a time."""
 _FAILURES = (RecursionError, LookupError, ValueError, TypeError, AttributeError)
 """What a mistake in a rule may raise: it is told, and the run goes on."""
-
-
-class Result(NamedTuple):
-    """What came of one function: its summary, what it allocates, findings, open questions, and rules that failed."""
-
-    number: int
-    summary: Summary | None
-    sources: tuple[Sources, frozenset[str]]
-    findings: tuple[Finding, ...] = ()
-    questions: tuple[Question, ...] = ()
-    failures: tuple[tuple[str, str], ...] = ()
 
 
 class Journal:
@@ -157,8 +146,10 @@ def _check(end: int, functions: Sequence[int]) -> list[Result]:
 def _checked(unit: Unit, result: Result) -> Result:
     """Add what the checks find in a function of a file asked about; where a check fails, the place and the reason."""
     assert _job is not None
-    if unit.file not in _job.targets or not _telling(unit):
+    if unit.file not in _job.targets:
         return result
+    if not _telling(unit):
+        return result._replace(checked=True)
     found: list[Finding] = []
     failures: list[tuple[str, str]] = []
     for check in _job.checks:
@@ -166,7 +157,7 @@ def _checked(unit: Unit, result: Result) -> Result:
             found.extend(check.check(unit))
         except _FAILURES as error:
             failures.append((check.RULE.code, f"{unit.path}:{unit.row.line}: in {unit.name}: {error!r}"))
-    return result._replace(findings=tuple(found), questions=tuple(unit.questions), failures=tuple(failures))
+    return result._replace(checked=True, findings=tuple(found), questions=tuple(unit.questions), failures=tuple(failures))
 
 
 def _telling(unit: Unit) -> bool:
@@ -178,15 +169,18 @@ def _telling(unit: Unit) -> bool:
 class Analysis:
     """The whole-program analyses of one run."""
 
-    def __init__(self, job: Job, jobs: int, release: Callable[[], None], progress: Progress) -> None:
-        """Use `jobs` processes; `release` lets go of what must not be shared with forked ones."""
+    def __init__(self, job: Job, state: State | None, jobs: int, release: Callable[[], None], progress: Progress) -> None:
+        """Use what `state` keeps of a former run, and `jobs` processes; `release` lets go of what forked ones must not share."""
         global _job, _meaning
         _job, _meaning = job, None
         self._job = job
+        self._state = state
         self._jobs = jobs
         self._release = release
         self._progress = progress
         self._results: dict[int, Result] = {}
+        self._before: dict[int, Summary] = {}
+        self.failed = False
 
     def _before_fork(self) -> None:
         global _reader
@@ -198,36 +192,57 @@ class Analysis:
     def findings(self) -> list[Finding]:
         """Analyse the program and return the findings in the target files, in any order."""
         job = self._job
+        results, former = self._state.results(job.program, job.targets) if self._state else ([], None)
+        for result in results:
+            self._results[result.number] = result
+            if result.summary is not None:
+                self._before[result.number] = result.summary
+                if former is not None and former.kept[result.number]:
+                    job.summaries[result.number] = result.summary
         order = BottomUp(Calls(job.program, job.catalogue.primitives))
-        waves = order.waves(telling(job.program, job.catalogue), ROUNDS)
+        waves = order.waves(telling(job.program, job.catalogue), ROUNDS, former)
         with Workers(self._jobs, self._before_fork) as workers:
-            changed: set[int] | None = None
-            while True:
+            wave = next(waves, None)
+            while wave is not None:
+                outcomes = self._run(workers, wave)
                 try:
-                    wave = waves.send(changed) if changed is not None else next(waves)
+                    wave = waves.send(outcomes)
                 except StopIteration:
-                    break
-                changed = self._run(workers, wave)
+                    wave = None
+        if self._state:
+            self._state.save(job.program, self._results)
         self._ask_again()
         self._tell_failures()
-        return [finding for result in self._results.values() for finding in result.findings]
+        return [finding for number, result in self._results.items() if job.program.rows[number].file in job.targets
+                for finding in result.findings]
 
-    def _run(self, workers: Workers, wave: Sequence[int]) -> set[int]:
-        """Analyse functions and return those whose summary is another one now."""
+    def _run(self, workers: Workers, wave: Wave) -> list[Outcome]:
+        """Analyse the functions of a wave and return what came of them; drop what is void."""
         job = self._job
-        changed: list[tuple[int, Summary | None]] = []
-        for chunk, results in workers.map(functools.partial(_analyse, job.journal.end), self._chunks(wave)):
+        for number in wave.void:
+            del self._results[number]
+        self._tell([(number, None) for number in {*wave.forget, *wave.void} if number in job.summaries])
+        outcomes: list[Outcome] = []
+        told: list[tuple[int, Summary | None]] = []
+        for chunk, results in workers.map(functools.partial(_analyse, job.journal.end), self._chunks(wave.functions)):
             for result in results or self._lost(chunk):
                 self._results[result.number] = result
-                if result.summary != job.summaries.get(result.number):
-                    changed.append((result.number, result.summary))
+                fresh = result.summary != job.summaries.get(result.number)
+                if fresh:
+                    told.append((result.number, result.summary))
+                outcomes.append(Outcome(result.number, fresh, result.summary is not None,
+                                        result.summary != self._before.get(result.number)))
         self._progress("analysis", len(self._results), len(job.program.rows))
-        if changed:
-            changed.sort(key=lambda pair: pair[0])
-            job.journal.write(changed)
-            for number, summary in changed:
-                _keep(job.summaries, number, summary)
-        return {number for number, _ in changed}
+        self._tell(told)
+        return outcomes
+
+    def _tell(self, summaries: list[tuple[int, Summary | None]]) -> None:
+        """Bring summaries to all processes."""
+        if summaries:
+            summaries.sort(key=lambda pair: pair[0])
+            self._job.journal.write(summaries)
+            for number, summary in summaries:
+                _keep(self._job.summaries, number, summary)
 
     def _chunks(self, functions: Sequence[int]) -> list[Sequence[int]]:
         size = min(_MOST, max(_LEAST, len(functions) // (4 * self._jobs)))
@@ -241,6 +256,7 @@ class Analysis:
     def _ask_again(self) -> None:
         """Check the functions once more that asked what only the whole program answers."""
         job = self._job
+        # What was kept for the next run is what came before these answers: they are asked for in each.
         job.provenance = Provenance(job.program, {number: result.sources for number, result in self._results.items()})
         again = sorted(number for number, result in self._results.items()
                        if any(self._answered(number, question) for question in result.questions))
@@ -262,6 +278,7 @@ class Analysis:
 
     def _tell_failures(self) -> None:
         failures: dict[str, list[str]] = {}
+        self.failed = any(result.failures for result in self._results.values())
         for result in self._results.values():
             for code, failure in result.failures:
                 failures.setdefault(code, []).append(failure)

@@ -263,18 +263,24 @@ class Store(Database):
         return found[0]
 
     def put_results(self, kind: str, digest: bytes, rows: Iterable[tuple[bytes, bytes]], *, root: Path | None = None,
-                    gone: Iterable[bytes] = ()) -> None:
+                    gone: Iterable[bytes] = (), unless: tuple[bytes, bytes] | None = None) -> bool:
         """Keep results of an analysis: (key, content) rows of the group (kind, digest), all in one transaction.
 
         The digest covers everything that the results depend on and that neither their keys nor facts_version() do,
         such as rules and options. Rows are used, pruned and exported as a group; `root` is the tree that they are
-        about, if it is one. `gone` are keys of rows to drop.
+        about, if it is one. `gone` are keys of rows to drop. With `unless`, a key and what it was when these rows were
+        made (b"": nothing), nothing is kept and False returned if that is something else by now.
         """
         with self.transaction() as connection:
             group = note_group(connection, kind, digest, facts_version(), root)
+            if unless is not None:
+                row = connection.execute("SELECT content FROM results WHERE grp = ? AND key = ?", (group, unless[0])).fetchone()
+                if (bytes(unseal(row[0], unless[0])) if row else b"") != unless[1]:
+                    return False
             connection.executemany("DELETE FROM results WHERE grp = ? AND key = ?", ((group, key) for key in gone))
             connection.executemany("INSERT OR REPLACE INTO results VALUES (?, ?, ?)",
                                    ((group, key, seal(content, key)) for key, content in rows))
+        return True
 
     def results(self, kind: str, digest: bytes, keys: Iterable[bytes] | None = None) -> dict[bytes, bytes]:
         """Return those results of a group that are kept, by key: all of them, or those of the keys.

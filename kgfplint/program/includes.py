@@ -1,7 +1,7 @@
 """Which headers a file sees: resolving #include lines against the tree and closing over them."""
 
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 
 class Includes:
@@ -48,6 +48,14 @@ class Includes:
         if file not in self._closures:
             self._close(file)
         return self._closures[file]
+
+    def naming(self, tails: Collection[str]) -> list[int]:
+        """Return the files with an include line for a header whose file name is one of `tails`."""
+        return [file for file, words in self._included.items() if any(word[1:-1].rpartition("/")[2] in tails for word in words)]
+
+    def bits(self, files: Iterable[int]) -> int:
+        """Return the bit set of those of some files that are headers."""
+        return sum(self._bit.get(file, 0) for file in set(files))
 
     def _direct(self, file: int) -> list[int]:
         return [number for word in self._included.get(file, ()) for number in self.resolve(file, word) if number in self._bit]

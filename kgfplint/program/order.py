@@ -3,7 +3,8 @@
 Over integer arrays: a kernel has some 700,000 functions and three million calls.
 """
 
-from collections.abc import Collection, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +60,34 @@ def _pairs(wanted: Ints, known: Ints) -> tuple[Ints, Ints]:
     return left, order[np.repeat(first, many) + offset]
 
 
+class Wave(NamedTuple):
+    """Functions to analyse together; before that, former summaries to forget; and functions whose former results are void,
+    since nothing calls for any now."""
+
+    functions: list[int]
+    forget: list[int]
+    void: list[int]
+
+
+class Outcome(NamedTuple):
+    """What came of a function: whether its summary is another one than before in this run (`fresh`), whether it has one,
+    and whether it is another one than that of the former run (`moved`)."""
+
+    number: int
+    fresh: bool
+    summed: bool
+    moved: bool
+
+
+class Former:
+    """What is known from a former run, as bits by function: `made` has results, `summed` with a summary; `kept` stands as
+    it was, with results or without."""
+
+    def __init__(self, count: int) -> None:
+        """Know nothing of so many functions."""
+        self.made, self.summed, self.kept = (np.zeros(count, np.bool_) for _ in range(3))
+
+
 class BottomUp:
     """The functions of a program by level: each calls only functions of lower levels, or of its own cycle.
 
@@ -76,30 +105,46 @@ class BottomUp:
         self._callers, self._targets = calls.callers[order], calls.targets[order]
         self._first = np.searchsorted(self._level[self._callers], np.arange(self._level.max(initial=0) + 2))
 
-    def waves(self, telling: Iterable[int], rounds: int) -> Generator[list[int], Collection[int]]:
-        """Yield sets of functions to analyse together; take those whose summary is another one afterwards.
+    def waves(self, telling: Iterable[int], rounds: int, former: "Former | None" = None) -> Generator[Wave, Iterable[Outcome]]:
+        """Yield sets of functions to analyse together; take what came of them.
 
-        `telling` are the functions that are analysed in any case; the others are when a callee has a summary.
-        Functions of a cycle come again until nothing changes, in at most so many rounds.
+        `telling` are the functions that are analysed in any case, others are when a callee has a summary; `former`
+        results that still hold are not made again unless the summary of a callee is another one now. Functions of a
+        cycle come again until nothing changes, in at most so many rounds, and always all of them from the beginning.
         """
-        wanted = np.zeros(len(self.group), np.bool_)
+        count = len(self.group)
+        former = former or Former(count)
+        wanted, fresh = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
         wanted[list(telling)] = True
-        summed = np.zeros(len(self.group), np.bool_)
+        kept, summed, moved = former.kept.copy(), former.summed & former.kept, np.zeros(count, np.bool_)
         order = np.argsort(self._level, kind="stable")
         for level, members in enumerate(np.split(order, np.flatnonzero(np.diff(self._level[order])) + 1)):
             callers = self._callers[self._first[level] : self._first[level + 1]]
             targets = self._targets[self._first[level] : self._first[level + 1]]
-            wanted[callers[summed[targets]]] = True
-            waiting = members[wanted[members]]
             inner = self.group[callers] == self.group[targets]
+            kept[callers[moved[targets] & ~inner]] = False
+            lost = np.unique(self.group[members[~kept[members]]])
+            together = members[np.isin(self.group[members], lost)]
+            kept[together], summed[together] = False, False
+            wanted[callers[summed[targets]]] = True
+            wanted[members[kept[members] & former.made[members]]] = True
+            forget = together[former.summed[together]].tolist()
+            waiting = members[wanted[members] & ~(kept[members] & former.made[members])]
             for _ in range(rounds):
                 if not len(waiting):
                     break
-                changed = list((yield np.sort(waiting).tolist()))
-                summed[changed] = True
-                fresh = np.zeros(len(self.group), np.bool_)
-                fresh[changed] = True
+                fresh[:] = False
+                for outcome in (yield Wave(np.sort(waiting).tolist(), forget, [])):
+                    fresh[outcome.number] = outcome.fresh
+                    summed[outcome.number] |= outcome.summed
+                    moved[outcome.number] = outcome.moved
+                forget = []
                 waiting = np.unique(callers[inner & fresh[targets]])
+                wanted[waiting] = True
+            gone = members[former.made[members] & ~kept[members] & ~wanted[members]]
+            moved[gone] |= former.summed[gone]
+            if len(gone):
+                yield Wave([], forget, gone.tolist())
 
 
 def _peeled(count: int, callers: Ints, targets: Ints) -> tuple[Ints, NDArray[np.bool_]]:

@@ -1,0 +1,115 @@
+"""What came of functions, kept from one run to the next: an edit costs only what it can reach.
+
+A state holds the results of all functions of the last run with the same rules, options and kernel version, by the
+path of the file and the place of the function in it, and which facts each file had. Results hold no number of a
+function; what depends on the whole program (see Question) is asked anew in each run and not among them.
+"""
+
+import secrets
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from kgfplint.checks.unit import Question
+from kgfplint.facts.store import Store
+from kgfplint.findings import Finding
+from kgfplint.ownership.provenance import Sources
+from kgfplint.program.changes import changed_names, mentioning, moved, seeing, with_dependents
+from kgfplint.program.link import Program
+from kgfplint.program.meaning import Summary
+from kgfplint.program.order import Former
+
+KIND = "functions"
+_HEAD, _MARK = b"\0files", b"\0mark"
+"""Keys that no path has: which files there were, and a random word that tells states apart."""
+
+
+class Result(NamedTuple):
+    """What came of one function: its summary, what it allocates and stores, and, if it was checked, findings, open
+    questions and rules that failed."""
+
+    number: int
+    summary: Summary | None
+    sources: tuple[Sources, frozenset[str]]
+    checked: bool = False
+    findings: tuple[Finding, ...] = ()
+    questions: tuple[Question, ...] = ()
+    failures: tuple[tuple[str, str], ...] = ()
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Result]).decode
+_decode_head = msgspec.msgpack.Decoder(dict[str, bytes]).decode
+
+
+class State:
+    """The results of a former run, as far as they hold for the files of this one."""
+
+    def __init__(self, store: Store, digest: bytes, root: Path, keys: Mapping[str, bytes]) -> None:
+        """Read what is kept under `digest`, which covers rules, options and code; `keys` are those of this run's facts."""
+        self._store = store
+        self._digest = digest
+        self._root = root
+        self._keys = keys
+        self._rows = store.results(KIND, digest)
+        self._mark = self._rows.pop(_MARK, b"")
+        head = self._rows.pop(_HEAD, b"")
+        self._before: dict[str, bytes] = _decode_head(head) if head else {}
+
+    def results(self, program: Program, targets: Collection[int]) -> tuple[list[Result], Former]:
+        """Return the results that hold: of functions that no change of a file can reach but through summaries.
+
+        One that was not checked does not do for a function in a target file.
+        """
+        former = Former(len(program.rows))
+        lost = self._unsafe(program) if self._before else None
+        if lost is None:
+            return [], former
+        former.kept[:] = True
+        for file in lost:
+            former.kept[program.first[file] : program.first[file + 1]] = False
+        found: list[Result] = []
+        for file, path in enumerate(program.paths):
+            row = self._rows.get(path.encode("utf-8", "surrogateescape"))
+            if row is not None and file not in lost:
+                first = program.first[file]
+                found.extend(result._replace(number=first + result.number) for result in _decode(row))
+        for result in found:
+            former.made[result.number] = True
+            former.summed[result.number] = result.summary is not None
+            former.kept[result.number] = result.checked or program.rows[result.number].file not in targets
+        return found, former
+
+    def _unsafe(self, program: Program) -> set[int] | None:
+        """Return the files all of whose functions must be analysed anew, None when that cannot be told."""
+        changed = moved(self._before, self._keys)
+        known = self._store.known(self._before[path] for path in changed if path in self._before)
+        if any(path in self._before and self._before[path] not in known for path in changed):
+            return None
+        before = {path: self._store.outline(self._before[path]) for path in changed if path in self._before}
+        after = {path: self._store.outline(self._keys[path]) for path in changed if path in self._keys}
+        numbers = {path: number for number, path in enumerate(program.paths)}
+        headers = {path for path in before.keys() ^ after.keys() if path.endswith(".h")}
+        lines = [numbers[path] for path in after if path not in before or before[path].includes != after[path].includes]
+        lost = seeing(program, lines, headers) | {numbers[path] for path in after}
+        names = with_dependents(program, changed_names(before.values(), after.values()))
+        kept = ((numbers[path], path) for path in self._paths() if path in numbers and numbers[path] not in lost)
+        return lost | mentioning(self._root, kept, names)
+
+    def _paths(self) -> Iterable[str]:
+        return (key.decode("utf-8", "surrogateescape") for key in self._rows)
+
+    def save(self, program: Program, results: Mapping[int, Result]) -> None:
+        """Keep the results of this run for the next; nothing is kept if another run has kept its own meanwhile."""
+        by_file: dict[int, list[Result]] = {}
+        for number in sorted(results):
+            file = program.rows[number].file
+            by_file.setdefault(file, []).append(results[number]._replace(number=number - program.first[file]))
+        rows = {program.paths[file].encode("utf-8", "surrogateescape"): _encode(found) for file, found in by_file.items()}
+        fresh = [(key, row) for key, row in rows.items() if self._rows.get(key) != row]
+        gone = self._rows.keys() - rows.keys()
+        if fresh or gone or self._before != self._keys:
+            fresh += [(_HEAD, _encode(dict(self._keys))), (_MARK, secrets.token_bytes(16))]
+            self._store.put_results(KIND, self._digest, fresh, root=self._root, gone=gone, unless=(_MARK, self._mark))

@@ -1,0 +1,103 @@
+"""What an edit of some files can reach: names whose definitions changed, and the files that see or mention them.
+
+Results of an analysis of one function depend on its own body, on the summaries of what it calls, and on the definitions
+of names: of those that it mentions, and of those that their definitions mention.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+
+from kgfplint.facts import ir
+from kgfplint.program.link import Program
+
+_READING = ~(ir.SKETCHED | ir.DAMAGED)
+"""Flags that tell how a function was read are not about what it is."""
+
+
+def changed_names(before: Iterable[ir.FileFacts], after: Iterable[ir.FileFacts]) -> set[str]:
+    """Return the names that are defined otherwise in files as they were `before` and as they are `after`."""
+    old = set(chain.from_iterable(map(_definitions, before)))
+    new = set(chain.from_iterable(map(_definitions, after)))
+    return {str(definition[0]) for definition in old ^ new}
+
+
+def _definitions(facts: ir.FileFacts) -> Iterator[tuple[object, ...]]:
+    """Yield what a file says of names, without places: the name first."""
+    for record in facts.records:
+        yield record.tag, "record", record.kind, tuple(name for name, _, _ in record.members)
+        for name, ctype, bits in record.members:
+            yield name, "member", record.tag, ctype, bits
+    for function in facts.functions:
+        masked = any("gfp_t" in param.ctype for param in function.params)
+        calls = tuple(sorted(name for name, _ in function.calls)) if masked or function.flags & ir.MACRO else ()
+        yield (function.name, "function", function.flags & _READING, function.returns, function.params,
+               function.annotations, calls)
+    for kind, pairs in (("typedef", facts.typedefs), ("enumerator", facts.enumerators), ("macro", facts.macros),
+                        ("global", tuple((name, ctype) for name, ctype, _ in facts.globals))):
+        for name, text in pairs:
+            yield name, kind, text
+    for name, returns, params in facts.prototypes:
+        yield name, "prototype", returns, params
+    for name in facts.noreturn:
+        yield name, "noreturn"
+
+
+def with_dependents(program: Program, names: Collection[str]) -> set[str]:
+    """Return names with those whose definitions mention one of them, directly or not."""
+    found: set[str] = set()
+    fresh = set(names)
+    while fresh:
+        found |= fresh
+        pattern = re.compile("|".join(map(re.escape, sorted(fresh))))
+        fresh = {name for name, text in _texts(program) if name not in found and pattern.search(text)}
+    return found
+
+
+def _texts(program: Program) -> Iterator[tuple[str, str]]:
+    """Yield (name, text of a definition) for all definitions that mention other names."""
+    types = program.types
+    for table in (program.macros, types.typedefs, types.globals, types.returns):
+        for name, choices in table.items():
+            yield from ((name, text) for _, text in choices)
+    yield from program.enumerators.items()
+    for records in types.records.values():
+        for members in records:
+            yield from members.items()
+    for name, shapes in types.declaring.items():
+        yield from ((name, " ".join(shape)) for _, shape in shapes)
+
+
+def seeing(program: Program, files: Iterable[int], headers: Collection[str]) -> set[int]:
+    """Return the files that see otherwise than before: those given, whose include lines changed, those that name one of
+    `headers`, which came or went, and all that include such a file."""
+    includes = program.types.includes
+    assert includes is not None
+    tails = {header.rpartition("/")[2] for header in headers}
+    changed = set(files)
+    if tails:
+        changed.update(includes.naming(tails))
+    mask = includes.bits(changed)
+    return changed | ({file for file in range(len(program.paths)) if includes.closure(file) & mask} if mask else set())
+
+
+def mentioning(root: Path, paths: Iterable[tuple[int, str]], names: Collection[str]) -> set[int]:
+    """Return those of some (number, tree-relative path) files in whose text one of the names occurs, or that cannot be read."""
+    words = [name.encode("utf-8", "surrogateescape") for name in names]
+    pattern = re.compile(b"|".join(map(re.escape, sorted(words)))) if len(words) > 8 else None
+    found = set()
+    for number, path in paths if words else ():
+        try:
+            data = (root / path).read_bytes()
+        except OSError:
+            found.add(number)
+            continue
+        if pattern.search(data) if pattern else any(word in data for word in words):
+            found.add(number)
+    return found
+
+
+def moved(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> set[str]:
+    """Return the paths of files that were changed, added or removed, from the keys of their facts."""
+    return {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
