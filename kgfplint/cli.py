@@ -56,6 +56,7 @@ def reading(command: Command) -> Command:
     """Add the options of every command that reads a tree."""
     for option in (
         click.option("--jobs", "-j", type=int, metavar="N", help="Processes to use; 0 is one per processor."),
+        click.option("--executor", metavar="URL", help="Read files on a Dask cluster: dask://HOST:PORT."),
         click.option("--kernel", metavar="VERSION", help="Kernel version, such as 6.1 (default: the tree's own)."),
         click.option("--rules", multiple=True, metavar="DIR", help="A folder with more data on interfaces."),
         click.option("--no-cache", "cache", flag_value=False, type=bool, default=None,

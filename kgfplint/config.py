@@ -6,6 +6,7 @@ misspelt setting must not pass for one that holds.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,10 @@ class ConfigError(Exception):
 
 
 class Settings(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields=True):
-    """Every setting by its name; `jobs` 0 is one per processor, `kernel` "" is what the tree says."""
+    """Every setting by its name.
+
+    `jobs` 0 is one per processor, `executor` "" is this machine, `kernel` "" is what the tree says.
+    """
 
     format: Literal["text", "json"] = "text"
     severity: Word = "warning"
@@ -31,6 +35,7 @@ class Settings(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_field
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     jobs: int = 0
+    executor: str = ""
     kernel: str = ""
     rules: tuple[str, ...] = ()
     cache: bool = True
@@ -40,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_field
         """Check what the types do not say; ValueError names the setting."""
         if self.jobs < 0:
             raise ValueError("expected 0 or more")
+        if self.executor:
+            parse_executor(self.executor)
         if self.kernel:
             parse_version(self.kernel)
 
@@ -69,6 +76,15 @@ def parse_version(text: str) -> tuple[int, int]:
     if len(parts) < 2 or not all(part.isdecimal() for part in parts[:2]):
         raise ValueError(f"expected a version such as 6.1, not {text!r}")
     return int(parts[0]), int(parts[1])
+
+
+def parse_executor(text: str) -> tuple[str, int]:
+    """Return `dask://HOST:PORT` as (HOST, PORT), an IPv6 address with its brackets; ValueError for anything else."""
+    if found := re.fullmatch(r"dask://([^\s/:@\[\]]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})/?", text):
+        host, port = found[1], int(found[2])
+        if 0 < port < 1 << 16:
+            return host, port
+    raise ValueError(f"expected dask://HOST:PORT, not {text!r}")
 
 
 def load(start: Path, options: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:

@@ -1,14 +1,18 @@
 """From files to facts: reads what the store does not know yet, in parallel, and follows includes."""
 
+import contextlib
 import functools
 import gc
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from kgfplint.facts.executors import ExecutorError, identity, lend
 from kgfplint.facts.includes import Includes
 from kgfplint.facts.lower import lower, sketchable
 from kgfplint.facts.store import Row, Stamp, Store, key_of, pack
@@ -21,6 +25,8 @@ CHUNK_BYTES = 1 << 20
 """Source bytes that a worker takes at a time: some 0.3 CPU seconds."""
 SMALL_BYTES = 1 << 17
 """Source bytes below which starting processes costs more than it saves."""
+_ALONE = threading.Lock()
+"""Held while lowering for an executor, whose tasks may be threads: the parsers are one per process."""
 _RACY = 2_000_000_000
 """Nanoseconds: a file younger than this may change again without its time stamp telling."""
 
@@ -35,6 +41,15 @@ class Outcome(NamedTuple):
     failure: str = ""
 
 
+class Source(NamedTuple):
+    """One file as it was read: all that it takes to lower it, here or on another machine."""
+
+    path: str
+    stamp: Stamp
+    key: bytes
+    data: bytes
+
+
 @dataclass
 class Index:
     """The files of a run: the keys of their facts by tree-relative path, and those left out, with the reason."""
@@ -45,11 +60,13 @@ class Index:
 
 
 def build(root: Path, paths: Iterable[str], store: Store, jobs: int, follow: bool,
-          progress: Progress = lambda *_: None) -> Index:
+          progress: Progress = lambda *_: None, executor: Executor | None = None) -> Index:
     """Bring the facts of the files at the tree-relative paths into the store, and say which they are.
 
     With `follow`, the headers that they include are read, too, and so on. A file that cannot be read or
-    lowered is listed as skipped. Raises StoreError when the store fails.
+    lowered is listed as skipped. Files are lowered by `jobs` processes here or, given one, by an executor, to which
+    they go by value; what it fails to do is done here. Raises StoreError when the store fails, ExecutorError when the
+    executor's workers are of another version than this.
     """
     began = time.time_ns()
     index = Index(root)
@@ -60,7 +77,7 @@ def build(root: Path, paths: Iterable[str], store: Store, jobs: int, follow: boo
         while wave:
             fresh = list(_unread(root, wave, stamps, store, index))
             settled = []
-            for outcome in _outcomes(root, fresh, store, workers, jobs, progress):
+            for outcome in _outcomes(root, fresh, store, workers, jobs, progress, executor):
                 _note(index, outcome)
                 if outcome.stamp and not outcome.failure and outcome.stamp.mtime < began - _RACY:
                     settled.append((outcome.path, outcome.stamp, outcome.key))
@@ -101,12 +118,14 @@ def _unread(root: Path, paths: Iterable[str], stamps: dict[str, tuple[Stamp, byt
 
 
 def _outcomes(root: Path, files: Sequence[tuple[str, int]], store: Store, workers: Workers, jobs: int,
-              progress: Progress) -> Iterator[Outcome]:
+              progress: Progress, executor: Executor | None) -> Iterator[Outcome]:
     """Read and lower files, put their rows into the store, and yield what became of each."""
     total, done = sum(size for _, size in files), 0
     sizes = dict(files)
     results: Iterable[tuple[Sequence[str], list[Outcome] | None]]
-    if jobs == 1 or total < SMALL_BYTES:
+    if executor is not None:
+        results = _lent(root, store, workers, executor, _chunks(files))
+    elif jobs == 1 or total < SMALL_BYTES:
         results = ((chunk, [_read(root, store, p) for p in chunk]) for chunk in _chunks(files))
     else:
         task = functools.partial(_read_chunk, root, store.path)
@@ -139,13 +158,48 @@ def _reader(path: Path) -> Store:
 
 
 def _read_chunk(root: Path, store: Path, paths: Sequence[str]) -> list[Outcome]:
-    """Read and lower some files in a worker process.
+    """Read and lower some files in a worker process of this machine."""
+    with _uncollected():
+        return [_read(root, _reader(store), path) for path in paths]
 
-    Flow graphs are cycles; the collector looks for them once a chunk, not every 700 objects (a sixth of the time).
+
+def _lent(root: Path, store: Store, workers: Workers, executor: Executor,
+          chunks: Iterable[Sequence[str]]) -> Iterator[tuple[Sequence[str], list[Outcome] | None]]:
+    """Read files here and lower them on the executor; what it fails to do is done by the workers."""
+    lost = []
+
+    def offers() -> Iterator[tuple[list[Outcome | Source], list[tuple[bytes, bytes]]]]:
+        for chunk in chunks:
+            taken = [_taken(root, store, path) for path in chunk]
+            yield taken, [(one.key, one.data) for one in taken if isinstance(one, Source)]
+
+    for taken, results in lend(executor, lower_all, offers()):
+        paths = [one.path for one in taken]
+        if results is None:
+            lost.append(paths)
+            continue
+        answers = iter(results)
+        yield paths, [one if isinstance(one, Outcome) else _outcome(one, next(answers)) for one in taken]
+    yield from workers.map(functools.partial(_read_chunk, root, store.path), lost)
+
+
+def lower_all(sources: Sequence[tuple[bytes, bytes]]) -> list[Row | str]:
+    """Lower files, given by key and content, wherever this runs: the row of each, or why there is none.
+
+    Raises ExecutorError when keys made here differ: then this is another version than the one that asks.
     """
+    with _ALONE, _uncollected():
+        if any(key_of(data) != key for key, data in sources):
+            raise ExecutorError(f"a worker runs {identity()}, which is not what runs here")
+        return [_lowered(key, data) for key, data in sources]
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Have the collector look for cycles, as flow graphs are, at the end: not every 700 objects saves a sixth."""
     gc.disable()
     try:
-        return [_read(root, _reader(store), path) for path in paths]
+        yield
     finally:
         gc.enable()
         gc.collect()
@@ -153,6 +207,12 @@ def _read_chunk(root: Path, store: Path, paths: Sequence[str]) -> list[Outcome]:
 
 def _read(root: Path, store: Store, path: str) -> Outcome:
     """Read one file and, unless the store knows its bytes already, lower it."""
+    taken = _taken(root, store, path)
+    return taken if isinstance(taken, Outcome) else _outcome(taken, _lowered(taken.key, taken.data))
+
+
+def _taken(root: Path, store: Store, path: str) -> Outcome | Source:
+    """Read one file; it is settled if it cannot be read, or if the store knows its bytes already."""
     try:
         with open(root / path, "rb") as file:
             stamp = Stamp.of(os.fstat(file.fileno()))
@@ -160,14 +220,22 @@ def _read(root: Path, store: Store, path: str) -> Outcome:
     except OSError as error:
         return Outcome(path, failure=f"unreadable: {error.strerror}")
     key = key_of(data)
-    if store.known([key]):
-        return Outcome(path, stamp, key)
+    return Outcome(path, stamp, key) if store.known([key]) else Source(path, stamp, key, data)
+
+
+def _lowered(key: bytes, data: bytes) -> Row | str:
+    """Return the row of a file with these bytes, or why there is none."""
     try:
         lowered = lower(data, sketchable)
-        return Outcome(path, stamp, key, pack(key, lowered.facts, lowered.bodies))
+        return pack(key, lowered.facts, lowered.bodies)
     except Exception as error:  # a file that we cannot lower must not end the run; it is counted and named
-        reason = " ".join([type(error).__name__ + ":", *str(error).splitlines()[:1]])
-        return Outcome(path, stamp, failure=f"failed: {reason}")
+        return " ".join([type(error).__name__ + ":", *str(error).splitlines()[:1]])
+
+
+def _outcome(source: Source, result: Row | str) -> Outcome:
+    if isinstance(result, str):
+        return Outcome(source.path, source.stamp, failure=f"failed: {result}")
+    return Outcome(source.path, source.stamp, source.key, result)
 
 
 def _included(wave: Iterable[str], index: Index, includes: Includes, store: Store) -> list[str]:
