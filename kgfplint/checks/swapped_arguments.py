@@ -8,7 +8,7 @@ from kgfplint.checks.unit import Allocation, Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, show
 from kgfplint.findings import Finding, Severity
-from kgfplint.program.meaning import GFP_TYPES
+from kgfplint.program.definitions import GFP_TYPES
 
 RULE = Rule(
     code="KGF213",

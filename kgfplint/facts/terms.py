@@ -1,7 +1,8 @@
 """Working with expressions: reading and printing them as C, walking, substituting, and normal forms of conditions."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from kgfplint.facts import ir
 
@@ -63,24 +64,23 @@ def _operand(expr: ir.Expr) -> str:
     return f"({show(expr)})" if isinstance(expr, ir.Binary | ir.Conditional) else show(expr)
 
 
+_Parts = Callable[[Any], tuple[ir.Expr, ...]]
+_PARTS: dict[type, _Parts] = {
+    **dict.fromkeys((ir.Field, ir.Deref, ir.AddressOf), lambda term: (term.base,)),
+    **dict.fromkeys((ir.Cast, ir.Unary), lambda term: (term.operand,)),
+    ir.Index: lambda term: (term.base, term.index),
+    ir.CallResult: lambda term: (term.callee, *term.args),
+    ir.Binary: lambda term: (term.left, term.right),
+    ir.Conditional: lambda term: (term.condition, term.then, term.other),
+    ir.Initialiser: lambda term: tuple(value for _, value in term.items),
+}
+"""How to take each kind of expression apart: a table is several times faster than `match` over as many classes."""
+
+
 def children(expr: ir.Expr) -> tuple[ir.Expr, ...]:
     """Return the direct operands of an expression; the operand of sizeof is not evaluated and not one."""
-    match expr:
-        case ir.Field(base, _, _) | ir.Deref(base) | ir.AddressOf(base):
-            return (base,)
-        case ir.Index(base, index):
-            return base, index
-        case ir.CallResult(callee, args):
-            return callee, *args
-        case ir.Cast(_, operand) | ir.Unary(_, operand):
-            return (operand,)
-        case ir.Binary(_, left, right):
-            return left, right
-        case ir.Conditional(condition, then, other):
-            return condition, then, other
-        case ir.Initialiser(_, items):
-            return tuple(value for _, value in items)
-    return ()
+    parts = _PARTS.get(type(expr))
+    return parts(expr) if parts is not None else ()
 
 
 def walk(expr: ir.Expr) -> Iterator[ir.Expr]:
@@ -89,25 +89,31 @@ def walk(expr: ir.Expr) -> Iterator[ir.Expr]:
     while stack:
         term = stack.pop()
         yield term
-        stack.extend(reversed(children(term)))
+        parts = _PARTS.get(type(term))
+        if parts is not None:
+            stack.extend(parts(term)[::-1])
 
 
 def names(expr: ir.Expr) -> set[str]:
     """Return the identifiers that an expression evaluates."""
-    return {term.id for term in walk(expr) if isinstance(term, ir.Name)}
+    return {term.id for term in walk(expr) if type(term) is ir.Name}
 
 
 def root(expr: ir.Expr) -> str:
     """Return the variable that an lvalue starts from (`p` of `p->a[i].b`), "" if it has none."""
-    while True:
-        if isinstance(expr, ir.Name):
-            return expr.id
-        if isinstance(expr, ir.Field | ir.Deref | ir.AddressOf | ir.Index):
-            expr = expr.base
-        elif isinstance(expr, ir.Cast):
-            expr = expr.operand
+    term: Any = expr
+    while type(term) is not ir.Name:
+        if type(term) in _PLACES:
+            term = term.base
+        elif type(term) is ir.Cast:
+            term = term.operand
         else:
             return ""
+    name: str = term.id
+    return name
+
+
+_PLACES = frozenset({ir.Field, ir.Deref, ir.AddressOf, ir.Index})
 
 
 def member_of(lvalue: ir.Expr) -> str:
@@ -119,7 +125,7 @@ def member_of(lvalue: ir.Expr) -> str:
 
 def bare(expr: ir.Expr) -> ir.Expr:
     """Strip casts."""
-    while isinstance(expr, ir.Cast):
+    while type(expr) is ir.Cast:
         expr = expr.operand
     return expr
 
@@ -158,7 +164,7 @@ def substitute(expr: ir.Expr, values: Mapping[str, ir.Expr]) -> ir.Expr:
 def is_zero(expr: ir.Expr) -> bool:
     """Tell whether an expression is the constant 0 or NULL."""
     expr = bare(expr)
-    return expr in (ZERO, NULL)
+    return (type(expr) is ir.Number and expr.value == 0) or (type(expr) is ir.Name and expr.id == "NULL")
 
 
 def atom(condition: ir.Expr, truth: bool) -> tuple[ir.Expr, bool]:
@@ -168,13 +174,13 @@ def atom(condition: ir.Expr, truth: bool) -> tuple[ir.Expr, bool]:
     constants stand on the right.
     """
     while True:
-        if isinstance(condition, ir.Unary) and condition.op == "!":
+        if type(condition) is ir.Unary and condition.op == "!":
             condition, truth = condition.operand, not truth
-        elif isinstance(condition, ir.Cast):
+        elif type(condition) is ir.Cast:
             condition = condition.operand
-        elif isinstance(condition, ir.Binary) and condition.op in _FLIPPED:
+        elif type(condition) is ir.Binary and condition.op in _FLIPPED:
             op, left, right = condition.op, condition.left, condition.right
-            if isinstance(bare(left), ir.Number) or left == NULL:
+            if type(bare(left)) is ir.Number or left == NULL:
                 op, left, right = _MIRRORED[op], right, left
             if op in ("==", "!=") and is_zero(right):
                 condition, truth = left, truth if op == "!=" else not truth

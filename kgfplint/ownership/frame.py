@@ -9,7 +9,7 @@ from kgfplint.facts.terms import bare
 from kgfplint.ownership.paths import Paths
 from kgfplint.ownership.reduce import Reducer
 from kgfplint.program.link import Row
-from kgfplint.program.meaning import Meaning
+from kgfplint.program.meaning import Called, Meaning
 from kgfplint.program.types import Typing, names_of
 
 
@@ -50,12 +50,12 @@ class Frame:
     @cached_property
     def calls(self) -> tuple[ir.Call, ...]:
         """All calls, in block order."""
-        return tuple(event for event in self.events() if isinstance(event, ir.Call))
+        return tuple(event for block in self.body.blocks for event in block.events if type(event) is ir.Call)
 
     @cached_property
     def callees(self) -> frozenset[str]:
         """The names that are called directly."""
-        return frozenset(call.callee.id for call in self.calls if isinstance(call.callee, ir.Name))
+        return frozenset(call.callee.id for call in self.calls if type(call.callee) is ir.Name)
 
     @cached_property
     def values(self) -> dict[str, list[ir.Expr | None]]:
@@ -64,13 +64,14 @@ class Frame:
         for name in self.locals:
             values.setdefault(name, [])
         for event in self.events():
-            if isinstance(event, ir.Assign) and isinstance(event.target, ir.Name) and event.target.id in values:
-                values[event.target.id].append(ir.Binary(event.op, event.target, event.value) if event.op else event.value)
-            elif isinstance(event, ir.Call):
-                if isinstance(event.target, ir.Name) and event.target.id in values:
+            if type(event) is ir.Assign:
+                if type(event.target) is ir.Name and event.target.id in values:
+                    values[event.target.id].append(ir.Binary(event.op, event.target, event.value) if event.op else event.value)
+            elif type(event) is ir.Call:
+                if type(event.target) is ir.Name and event.target.id in values:
                     values[event.target.id].append(ir.CallResult(event.callee, event.args))
                 for arg in event.args:
-                    if isinstance(arg, ir.AddressOf) and isinstance(arg.base, ir.Name) and arg.base.id in values:
+                    if type(arg) is ir.AddressOf and type(arg.base) is ir.Name and arg.base.id in values:
                         values[arg.base.id].append(None)
         for param in self.row.params:
             if values[param.name]:
@@ -89,24 +90,25 @@ class Frame:
         return expr
 
     @cached_property
+    def called(self) -> tuple[Called, ...]:
+        """What the names do that are called directly."""
+        meaning, file = self.meaning, self.file
+        return tuple(meaning.called(file, name) for name in self.callees)
+
+    @cached_property
     def allocates(self) -> bool:
         """Whether any call allocates."""
-        return any(self.meaning.alloc(self.file, name) is not None for name in self.callees)
+        return any(called.alloc is not None for called in self.called)
 
     @cached_property
     def frees(self) -> bool:
         """Whether any call frees."""
-        return any(self.meaning.frees(self.file, name) for name in self.callees)
+        return any(called.frees for called in self.called)
 
     @cached_property
     def touches_locks(self) -> bool:
         """Whether any event may change the held state."""
-        locks = self.meaning.catalogue.locks
-        for name in self.callees:
-            summary = self.meaning.summary(self.file, name)
-            if name in locks or summary.acquires or summary.releases:
-                return True
-        return any(isinstance(event, ir.Guard) for event in self.events())
+        return any(called.locks for called in self.called) or any(type(event) is ir.Guard for event in self.events())
 
     @cached_property
     def locks(self) -> HeldLocks:

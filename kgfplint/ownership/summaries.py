@@ -14,8 +14,9 @@ from kgfplint.ownership.ops import Release, Site
 from kgfplint.ownership.paths import Paths
 from kgfplint.ownership.states import ERROR, MAYBE, NULL, VALID, Exit
 from kgfplint.program.constants import constants_of
+from kgfplint.program.definitions import GFP_TYPES
 from kgfplint.program.link import Program, Row
-from kgfplint.program.meaning import EMPTY, GFP_TYPES, Freed, LockChange, Meaning, Summary
+from kgfplint.program.meaning import EMPTY, Freed, LockChange, Meaning, Summary
 
 ROUNDS = 8
 """Functions that call each other are analysed together at most so many times."""

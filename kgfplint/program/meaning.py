@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -9,12 +10,11 @@ from kgfplint.catalogue import Alloc, Catalogue, Free
 from kgfplint.facts import ir
 from kgfplint.facts.terms import substitute
 from kgfplint.gfp import Mask, Masks
+from kgfplint.program.definitions import Definition, definitions_of
 from kgfplint.program.link import Program
 
 Values = Mapping[str, Sequence[ir.Expr | None]]
 """Names of locals and parameters with all values assigned to them (None: an unknown one; none: a parameter's own)."""
-
-GFP_TYPES = frozenset({"gfp_t", "const gfp_t"})
 
 
 class LockChange(Struct, frozen=True, array_like=True):
@@ -54,6 +54,19 @@ class Summary(Struct, frozen=True, array_like=True):
 EMPTY = Summary()
 
 
+class Called(NamedTuple):
+    """What a call of a name in a file does: how it allocates, whether it frees, its summary, whether it comes back.
+
+    `locks`: the call may change what is held.
+    """
+
+    alloc: Alloc | None
+    frees: bool
+    summary: Summary
+    returns: bool
+    locks: bool
+
+
 class Meaning:
     """Answers what calls do, seen from one file after another.
 
@@ -66,29 +79,40 @@ class Meaning:
         self.catalogue = catalogue
         self.masks = masks
         self.summaries = summaries
-        self._gfp: dict[tuple[int, str], int | None] = {}
-        self._found: dict[tuple[int, str], Summary] = {}
+        self._definitions = definitions_of(program)
+        self._called: dict[tuple[int, str], Called] = {}
 
-    def summary(self, file: int, name: str) -> Summary:
-        """Return the summary of what `name` means in `file`; where definitions differ, what they agree on.
+    def definition(self, file: int, name: str) -> Definition:
+        """Return which functions `name` means in `file`."""
+        return self._definitions.of(file, name)
 
-        A primitive of the catalogue has none: what it does stands there, whatever its body says.
+    def called(self, file: int, name: str) -> Called:
+        """Return what a call of `name` in `file` does.
+
+        A primitive of the catalogue has no summary: what it does stands there, whatever its body says.
         """
-        if name in self.catalogue.primitives:
-            return EMPTY
-        return self.inferred(file, name)
-
-    def inferred(self, file: int, name: str) -> Summary:
-        """Return the summary of what `name` means in `file`, of primitives, too."""
         key = file, name
-        known = self._found.get(key)
+        known = self._called.get(key)
         if known is None:
-            known = self._found[key] = self._agreed(file, name)
+            known = self._called[key] = self._judged(file, name)
         return known
 
-    def _agreed(self, file: int, name: str) -> Summary:
-        targets = self.program.resolve(file, name)
-        found = [self.summaries.get(target, EMPTY) for target in targets]
+    def _judged(self, file: int, name: str) -> Called:
+        known = self.catalogue
+        summary = EMPTY if name in known.primitives else self.inferred(file, name)
+        return Called(
+            known.allocs.get(name) or summary.allocates, name in known.frees or bool(summary.frees), summary,
+            summary.returns and name not in self.program.noreturn,
+            name in known.locks or bool(summary.acquires or summary.releases),
+        )
+
+    def summary(self, file: int, name: str) -> Summary:
+        """Return the summary of what `name` means in `file`, EMPTY for a primitive."""
+        return self.called(file, name).summary
+
+    def inferred(self, file: int, name: str) -> Summary:
+        """Return the summary of what `name` means in `file`, of primitives, too; where definitions differ, what they agree on."""
+        found = [self.summaries.get(target, EMPTY) for target in self._definitions.of(file, name).functions]
         if not found:
             return EMPTY
         first = found[0]
@@ -104,11 +128,11 @@ class Meaning:
 
     def alloc(self, file: int, name: str) -> Alloc | None:
         """Return how a call of `name` allocates, None if it does not (as far as is known)."""
-        return self.catalogue.allocs.get(name) or self.summary(file, name).allocates
+        return self.called(file, name).alloc
 
     def frees(self, file: int, name: str) -> bool:
         """Tell whether a call of `name` frees something."""
-        return name in self.catalogue.frees or bool(self.summary(file, name).frees)
+        return self.called(file, name).frees
 
     def freed(self, file: int, call: ir.Call) -> list[tuple[Free, ir.Expr]]:
         """Return what a call frees: by what kind of deallocator, and which expression of the caller."""
@@ -126,7 +150,7 @@ class Meaning:
     def arguments(self, file: int, call: ir.Call) -> dict[str, ir.Expr]:
         """Return the arguments of a call by the names of the parameters of (the first of) its callees."""
         name = call.callee.id if isinstance(call.callee, ir.Name) else ""
-        targets = self.program.resolve(file, name)
+        targets = self._definitions.of(file, name).functions
         params = self.program.rows[targets[0]].params if targets else ()
         return {param.name: arg for param, arg in zip(params, call.args, strict=False)}
 
@@ -134,24 +158,12 @@ class Meaning:
         """Tell whether control comes back from a call."""
         if not isinstance(call.callee, ir.Name):
             return True
-        return call.callee.id not in self.program.noreturn and self.summary(file, call.callee.id).returns
+        return self.called(file, call.callee.id).returns
 
     def gfp_argument(self, file: int, name: str) -> int | None:
         """Return the position of the mask among the arguments of `name`, None if it takes none."""
-        key = file, name
-        if key not in self._gfp:
-            self._gfp[key] = self._gfp_argument(file, name)
-        return self._gfp[key]
-
-    def _gfp_argument(self, file: int, name: str) -> int | None:
         known = self.catalogue.allocs.get(name)
-        if known is not None:
-            return known.gfp
-        for target in self.program.resolve(file, name):
-            for place, param in enumerate(self.program.rows[target].params):
-                if param.ctype in GFP_TYPES:
-                    return place
-        return None
+        return known.gfp if known is not None else self._definitions.of(file, name).mask
 
     def mask_of(self, file: int, alloc: Alloc, call: ir.Call, values: Values) -> Mask:
         """Return the mask that an allocating call is given; `values` are those of locals."""
