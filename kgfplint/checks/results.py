@@ -5,8 +5,9 @@ path of the file and the place of the function in it, and which facts each file 
 function; what depends on the whole program (see Question) is asked anew in each run and not among them.
 """
 
+import itertools
 import secrets
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +45,19 @@ _decode = msgspec.msgpack.Decoder(list[Result]).decode
 _decode_head = msgspec.msgpack.Decoder(dict[str, bytes]).decode
 
 
+class Kept(NamedTuple):
+    """What is left of a former run: results that hold, the summaries of all functions that are still there, and both as bits."""
+
+    results: list[Result]
+    summaries: dict[int, Summary]
+    former: Former
+
+
+def _count(places: dict[tuple[str, int], int], name: str, place: int) -> None:
+    """Note the place of a function under its name; several may have one, under different `#if`s."""
+    places[name, next(n for n in itertools.count() if (name, n) not in places)] = place
+
+
 class State:
     """The results of a former run, as far as they hold for the files of this one."""
 
@@ -58,29 +72,50 @@ class State:
         head = self._rows.pop(_HEAD, b"")
         self._before: dict[str, bytes] = _decode_head(head) if head else {}
 
-    def results(self, program: Program, targets: Collection[int]) -> tuple[list[Result], Former]:
-        """Return the results that hold: of functions that no change of a file can reach but through summaries.
+    def results(self, program: Program, targets: Collection[int]) -> Kept:
+        """Return the results of functions that no change of a file can reach but through summaries.
 
         One that was not checked does not do for a function in a target file.
         """
-        former = Former(len(program.rows))
+        kept = Kept([], {}, Former(len(program.rows)))
         lost = self._unsafe(program) if self._before else None
         if lost is None:
-            return [], former
+            return kept
+        former = kept.former
         former.kept[:] = True
-        for file in lost:
-            former.kept[program.first[file] : program.first[file + 1]] = False
-        found: list[Result] = []
         for file, path in enumerate(program.paths):
             row = self._rows.get(path.encode("utf-8", "surrogateescape"))
-            if row is not None and file not in lost:
-                first = program.first[file]
-                found.extend(result._replace(number=first + result.number) for result in _decode(row))
-        for result in found:
-            former.made[result.number] = True
-            former.summed[result.number] = result.summary is not None
-            former.kept[result.number] = result.checked or program.rows[result.number].file not in targets
-        return found, former
+            results = [result._replace(number=number) for result, number in self._placed(program, file, row)] if row else []
+            for result in results:
+                former.made[result.number] = True
+                former.kept[result.number] = result.checked or file not in targets
+                if result.summary is not None:
+                    former.summed[result.number] = True
+                    kept.summaries[result.number] = result.summary
+            if file in lost:
+                former.kept[program.first[file] : program.first[file + 1]] = False
+            else:
+                kept.results.extend(results)
+        return kept
+
+    def _placed(self, program: Program, file: int, row: bytes) -> Iterator[tuple[Result, int]]:
+        """Yield the former results of a file, each with the number that its function has now, if it still has one."""
+        path, first = program.paths[file], program.first[file]
+        before = self._before[path]
+        if before == self._keys[path]:
+            yield from ((result, first + result.number) for result in _decode(row))
+            return
+        numbers: dict[tuple[str, int], int] = {}
+        for number in program.functions_of(file):
+            _count(numbers, program.rows[number].name, number)
+        former: dict[tuple[str, int], int] = {}
+        for index, function in enumerate(self._store.outline(before).functions):
+            _count(former, function.name, index)
+        names = {index: name for name, index in former.items()}
+        for result in _decode(row):
+            number = numbers.get(names[result.number], -1)
+            if number >= 0:
+                yield result, number
 
     def _unsafe(self, program: Program) -> set[int] | None:
         """Return the files all of whose functions must be analysed anew, None when that cannot be told."""

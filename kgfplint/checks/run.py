@@ -169,7 +169,7 @@ def _telling(unit: Unit) -> bool:
 class Analysis:
     """The whole-program analyses of one run."""
 
-    def __init__(self, job: Job, state: State | None, jobs: int, release: Callable[[], None], progress: Progress) -> None:
+    def __init__(self, job: Job, state: State, jobs: int, release: Callable[[], None], progress: Progress) -> None:
         """Use what `state` keeps of a former run, and `jobs` processes; `release` lets go of what forked ones must not share."""
         global _job, _meaning
         _job, _meaning = job, None
@@ -192,15 +192,14 @@ class Analysis:
     def findings(self) -> list[Finding]:
         """Analyse the program and return the findings in the target files, in any order."""
         job = self._job
-        results, former = self._state.results(job.program, job.targets) if self._state else ([], None)
-        for result in results:
+        kept = self._state.results(job.program, job.targets)
+        self._before = kept.summaries
+        for result in kept.results:
             self._results[result.number] = result
-            if result.summary is not None:
-                self._before[result.number] = result.summary
-                if former is not None and former.kept[result.number]:
-                    job.summaries[result.number] = result.summary
+            if result.summary is not None and kept.former.kept[result.number]:
+                job.summaries[result.number] = result.summary
         order = BottomUp(Calls(job.program, job.catalogue.primitives))
-        waves = order.waves(telling(job.program, job.catalogue), ROUNDS, former)
+        waves = order.waves(telling(job.program, job.catalogue), ROUNDS, kept.former)
         with Workers(self._jobs, self._before_fork) as workers:
             wave = next(waves, None)
             while wave is not None:
@@ -209,8 +208,7 @@ class Analysis:
                     wave = waves.send(outcomes)
                 except StopIteration:
                     wave = None
-        if self._state:
-            self._state.save(job.program, self._results)
+        self._state.save(job.program, self._results)
         self._ask_again()
         self._tell_failures()
         return [finding for number, result in self._results.items() if job.program.rows[number].file in job.targets
@@ -220,7 +218,7 @@ class Analysis:
         """Analyse the functions of a wave and return what came of them; drop what is void."""
         job = self._job
         for number in wave.void:
-            del self._results[number]
+            self._results.pop(number, None)
         self._tell([(number, None) for number in {*wave.forget, *wave.void} if number in job.summaries])
         outcomes: list[Outcome] = []
         told: list[tuple[int, Summary | None]] = []

@@ -6,6 +6,7 @@ but memory of one allocator is ever stored into a member, what the member points
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cached_property
 
 from msgspec import Struct
 
@@ -51,11 +52,26 @@ class Provenance:
         """Return the first of some keys of an expression in `file` that all memory is known for, and where it is allocated."""
         for key in keys:
             made = self._made.get(key)
-            if made and ("." not in key.rpartition(":")[2] or self._is_closed(file, *key.split(".", 1))):
+            if made and self._is_closed(file, key):
                 return key, made
         return "", []
 
-    def _is_closed(self, file: int, tag: str, member: str) -> bool:
+    def _is_closed(self, file: int, key: str) -> bool:
+        """Tell whether all memory that goes by a key is seen where it is allocated."""
+        if ":" in key:
+            return True
+        if key.startswith("struct "):
+            return key.removeprefix("struct ") not in self._heads
+        tag, _, member = key.removesuffix("[]").rpartition(".")
+        return self._holds_only_allocations(file, tag, member)
+
+    @cached_property
+    def _heads(self) -> set[str]:
+        """The structs that begin others: what points to one may point to memory of the whole."""
+        first = (members[members.order[0]] for found in self._program.types.records.values() for members in found if members.order)
+        return {tag_of(ctype) for ctype in first if not ctype.endswith(("*", ")"))}
+
+    def _holds_only_allocations(self, file: int, tag: str, member: str) -> bool:
         """Tell whether only allocations are stored into a member: by every function of a file that knows the struct."""
         types, rows = self._program.types, self._program.rows
         record = types.record(file, tag, member)
@@ -72,10 +88,10 @@ def keys_of(expr: ir.Expr, frame: Frame) -> tuple[str, ...]:
     if isinstance(expr, ir.Name) and expr.id not in frame.types:
         return (f"{frame.path}:{expr.id}",)
     kind = _struct(frame.typing.expanded(expr))
-    inner = expr.base if isinstance(expr, ir.Index) else expr
-    if isinstance(inner, ir.Field) and (tag := frame.typing.tag(inner.base)):
-        return (f"{tag}.{inner.member}", kind) if kind else (f"{tag}.{inner.member}",)
-    return (kind,) if kind else ()
+    inner, element = (bare(expr.base), "[]") if isinstance(expr, ir.Index) else (expr, "")
+    tag = frame.typing.tag(inner.base) if isinstance(inner, ir.Field) else ""
+    member = f"{tag}.{inner.member}{element}" if isinstance(inner, ir.Field) and tag else ""
+    return tuple(key for key in (member, kind) if key)
 
 
 def _struct(ctype: str) -> str:

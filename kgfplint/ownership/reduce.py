@@ -323,7 +323,8 @@ class Reducer:
                 yield self._changed(target, number)
                 pointer = self.lvalues.get(self._addresses.pointer(value) or NULL)
                 kind = self._addresses.kind(value)
-                yield Set(number, kind) if pointer is None else Inside(number, pointer, kind)
+                # Only behind its start does an address within NULL differ from NULL.
+                yield Inside(number, pointer, kind) if pointer is not None and kind == "interior" else Set(number, kind)
             return
         yield self._changed(target, number)
         yield Copy(number, source)
