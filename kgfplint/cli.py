@@ -56,6 +56,8 @@ def reading(command: Command) -> Command:
     """Add the options of every command that reads a tree."""
     for option in (
         click.option("--jobs", "-j", type=int, metavar="N", help="Processes to use; 0 is one per processor."),
+        click.option("--scope", type=click.Choice(["tree", "paths"]),
+                     help="What of a kernel tree is read: all (the default), or only the paths and the headers they include."),
         click.option("--executor", metavar="URL", help="Read files on a Dask cluster: dask://HOST:PORT."),
         click.option("--kernel", metavar="VERSION", help="Kernel version, such as 6.1 (default: the tree's own)."),
         click.option("--rules", multiple=True, metavar="DIR", help="A folder with more data on interfaces."),

@@ -26,7 +26,8 @@ class ConfigError(Exception):
 class Settings(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields=True):
     """Every setting by its name.
 
-    `jobs` 0 is one per processor, `executor` "" is this machine, `kernel` "" is what the tree says.
+    `jobs` 0 is one per processor, `executor` "" is this machine, `kernel` "" is what the tree says; with `scope` "paths"
+    no more of a kernel tree is read than the paths given and what they include.
     """
 
     format: Literal["text", "json"] = "text"
@@ -39,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_field
     kernel: str = ""
     rules: tuple[str, ...] = ()
     cache: bool = True
+    scope: Literal["tree", "paths"] = "tree"
     color: Literal["auto", "always", "never"] = "auto"
 
     def __post_init__(self) -> None:

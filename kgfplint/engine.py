@@ -25,7 +25,7 @@ from kgfplint.gfp import Masks
 from kgfplint.lastreport import LastReport
 from kgfplint.program import Program, fields, link
 from kgfplint.report import Report, Stats
-from kgfplint.source.tree import discover, find_root, kernel_version
+from kgfplint.source.tree import discover, find_root, is_kernel_tree, kernel_version
 
 log = logging.getLogger("kgfplint")
 
@@ -149,7 +149,8 @@ def linked(found: Survey, progress: Progress = lambda *_: None) -> Program:
 
 @contextlib.contextmanager
 def survey(paths: Sequence[Path], settings: Settings, progress: Progress = lambda *_: None) -> Iterator[Survey]:
-    """Read the files below the paths and, unless they are the whole tree, the headers they include.
+    """Read the whole kernel tree that the paths lie in; elsewhere, or if the settings say so, only the files below the
+    paths and the headers they include.
 
     Raises RunError. The survey's store is closed at the end.
     """
@@ -157,11 +158,13 @@ def survey(paths: Sequence[Path], settings: Settings, progress: Progress = lambd
     stats = Stats()
     with _timed(stats, "discover"):
         targets = tuple(discover(root, paths))
+        whole = any(path.resolve() == root for path in paths)
+        in_tree = settings.scope == "tree" and is_kernel_tree(root)
+        wanted = tuple(discover(root, [root])) if in_tree and targets and not whole else targets
     if not targets:
         log.warning("no C files below %s", ", ".join(map(str, paths)))
-    whole = any(path.resolve() == root for path in paths)
     with _timed(stats, "facts"):
-        index, store = _indexed(root, targets, settings, not whole, progress)
+        index, store = _indexed(root, wanted, settings, not (whole or in_tree), progress)
     try:
         _tell_skipped(index, stats)
         yield Survey(root, _version(root, settings), targets, index, store, stats)

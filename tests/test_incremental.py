@@ -194,3 +194,24 @@ def test_results_of_another_run_are_not_mixed_with_ones_own(tmp_path, monkeypatc
     monkeypatch.setattr(engine.State, "save", late)
     found(tmp_path)
     assert found(tmp_path) == found(tmp_path, cache=False)
+
+
+def test_one_file_is_judged_by_the_whole_tree(tmp_path):
+    tree = Tree(tmp_path, 3)
+    tree.chosen["lib/maker.c"]["alloc"] = "vmalloc(n)"
+    tree.chosen["drivers/a.c"]["free"] = "kfree"
+    tree.write("lib/maker.c", "drivers/a.c")
+    one = [tmp_path / "drivers/a.c"]
+    wide, narrow = run(one, Settings(severity="note")), run(one, Settings(severity="note", scope="paths"))
+    everything = run([tmp_path], Settings(severity="note")).findings
+    assert wide.findings == tuple(finding for finding in everything if finding.path == "drivers/a.c") != ()
+    assert wide.stats.files == len(tree.templates) > narrow.stats.files == 3
+    assert set(narrow.findings) < set(wide.findings)
+
+
+def test_files_that_were_not_checked_before_are_checked_when_asked_about(tmp_path):
+    Tree(tmp_path, 3)
+    run([tmp_path / "drivers/a.c"], Settings(severity="note"))
+    assert found(tmp_path) == found(tmp_path, cache=False)
+    assert run([tmp_path / "net"], Settings(severity="note")).findings == run(
+        [tmp_path / "net"], Settings(severity="note", cache=False)).findings

@@ -31,9 +31,14 @@ def find_root(path: Path) -> Path:
     here = path.resolve()
     start = here if here.is_dir() else here.parent
     for folder in (start, *start.parents):
-        if (folder / "Kconfig").is_file() and len(_makefile_version(folder)) == 2:
+        if is_kernel_tree(folder):
             return folder
     return start
+
+
+def is_kernel_tree(folder: Path) -> bool:
+    """Tell whether a folder is the root of a kernel tree."""
+    return (folder / "Kconfig").is_file() and len(_makefile_version(folder)) == 2
 
 
 def kernel_version(root: Path) -> tuple[int, int] | None:
