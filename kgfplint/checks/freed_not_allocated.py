@@ -31,7 +31,7 @@ def check(unit: Unit) -> Iterator[Finding]:
     if not unit.touches_memory:
         return
     params = frozenset(param.name for param in unit.row.params)
-    addresses = Addresses(unit.body, params, unit.file, unit.program.types, unit.types)
+    addresses = Addresses(unit.body, params, unit.file, unit.program.types, unit.types, unit.typing)
     told: set[int] = set()
     others = {i.free.number for i in unit.paths.incidents.values() if i.free is not None and i.origin.what in ("alloc", "param")}
     for release in unit.paths.releases:

@@ -15,45 +15,46 @@ ERROR_POINTERS = frozenset({"ERR_PTR", "ERR_CAST"})
 class Addresses:
     """Tells the kinds of values in one function."""
 
-    def __init__(self, body: ir.Body, params: frozenset[str], file: int, types: Types, names: Mapping[str, str]) -> None:
-        """`names` maps locals and parameters to their types; `params` are the latter."""
+    def __init__(self, body: ir.Body, params: frozenset[str], file: int, types: Types, names: Mapping[str, str],
+                 typing: Typing) -> None:
+        """`names` maps locals and parameters to their types; `params` are the latter; `typing` is that of the function."""
         self._statics = {local.name for local in body.locals if local.storage}
         self._params = params
         self._file = file
         self._types = types
         self._names = names
-        self._typing = Typing(types, file, names)
+        self._typing = typing
 
     def kind(self, value: ir.Expr) -> str:
         """Return "null", "err_ptr", one of ADDRESSES, or "" for a value that is none of these or not known."""
         value = bare(value)
         if is_zero(value):
             return "null"
-        if isinstance(value, ir.CallResult) and isinstance(value.callee, ir.Name) and value.callee.id in ERROR_POINTERS:
+        if type(value) is ir.CallResult and type(value.callee) is ir.Name and value.callee.id in ERROR_POINTERS:
             return "err_ptr"
-        if isinstance(value, ir.Text):
+        if type(value) is ir.Text:
             return "string"
-        if isinstance(value, ir.AddressOf):
+        if type(value) is ir.AddressOf:
             return self._place(bare(value.base))
         return self._place(value) if self.is_array(value) else ""
 
     def is_array(self, expr: ir.Expr) -> bool:
         """Tell whether an expression is an array, whose value is its address; parameters are none."""
-        if isinstance(expr, ir.Name):
+        if type(expr) is ir.Name:
             return expr.id not in self._params and self._typing.of(expr).endswith("]")
-        return isinstance(expr, ir.Field) and self._typing.of(expr).endswith("]")
+        return type(expr) is ir.Field and self._typing.of(expr).endswith("]")
 
     @staticmethod
     def pointer(value: ir.Expr) -> ir.Expr | None:
         """Return the pointer into whose target an address leads: `p` for `&p->a.b[i]`, None for any other value."""
-        thing = bare(value.base) if isinstance(value, ir.AddressOf) else None
-        while isinstance(thing, ir.Index) or (isinstance(thing, ir.Field) and not thing.arrow):
+        thing = bare(value.base) if type(value) is ir.AddressOf else None
+        while type(thing) is ir.Index or (type(thing) is ir.Field and not thing.arrow):
             thing = bare(thing.base)
-        return bare(thing.base) if isinstance(thing, ir.Field) else None
+        return bare(thing.base) if type(thing) is ir.Field else None
 
     def is_start(self, thing: ir.Expr) -> bool:
         """Tell whether an addressed member is known to be at the start of the object: its address is the pointer's value."""
-        while isinstance(thing, ir.Field) and self._leads(thing):
+        while type(thing) is ir.Field and self._leads(thing):
             if thing.arrow:
                 return True
             thing = bare(thing.base)
@@ -62,7 +63,7 @@ class Addresses:
     def _place(self, thing: ir.Expr) -> str:
         """Where a variable or member lies that is addressed."""
         inner = False
-        while isinstance(thing, ir.Field):
+        while type(thing) is ir.Field:
             leads = self._leads(thing)
             if leads is None and thing.arrow and not inner:
                 return ""
@@ -70,7 +71,7 @@ class Addresses:
             if thing.arrow:
                 return "interior" if inner else ""
             thing = bare(thing.base)
-        if not isinstance(thing, ir.Name):
+        if type(thing) is not ir.Name:
             return ""
         if thing.id in self._names:
             return "static" if thing.id in self._statics else "local"

@@ -4,6 +4,7 @@ Correlated conditions (`if (err) ...; if (!err) ...`) are the commonest reason w
 analysis sees does not exist.
 """
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -13,6 +14,14 @@ from kgfplint.facts.terms import atom, bare, walk
 QUESTION = re.compile(
     r"(?:^|_)(?:is|has|can|are|same|should|uses?|needs?|supports?|supported|capable|enabled|valid|allowed)(?:_|$)")
 """Names of functions that tell the same again while what they are asked about does not change."""
+
+
+@functools.lru_cache(1 << 14)
+def asks(name: str) -> bool:
+    """Tell whether the name of a function is that of a QUESTION."""
+    return bool(QUESTION.search(name))
+
+
 LEAST, MOST = -(1 << 64), 1 << 64
 
 
@@ -29,6 +38,7 @@ ANY = Known()
 NONZERO = Known(excluded=frozenset({0}))
 NEGATIVE = Known(-4095, -1)
 ZERO = Known(0, 0)
+_WORDS = {"NULL": ZERO, "false": ZERO, "true": Known(1, 1)}
 
 
 class Test(NamedTuple):
@@ -46,17 +56,16 @@ class Test(NamedTuple):
 def constant(expr: ir.Expr) -> Known | None:
     """Return what an assigned constant is: a number, a symbolic constant, or a negative error."""
     expr = bare(expr)
-    if isinstance(expr, ir.Number):
+    if type(expr) is ir.Number:
         return Known(expr.value, expr.value)
-    if isinstance(expr, ir.Name) and expr.id in ("NULL", "false"):
-        return ZERO
-    if isinstance(expr, ir.Name) and expr.id == "true":
-        return Known(1, 1)
-    if isinstance(expr, ir.Name) and expr.id.isupper():
-        return Known(token=expr.id)
-    if isinstance(expr, ir.Unary) and expr.op == "-" and isinstance(expr.operand, ir.Name) and expr.operand.id[:1] == "E":
+    if type(expr) is ir.Name:
+        name = expr.id
+        if name in _WORDS:
+            return _WORDS[name]
+        return Known(token=name) if name.isupper() else None
+    if type(expr) is ir.Unary and expr.op == "-" and type(expr.operand) is ir.Name and expr.operand.id[:1] == "E":
         return Known(-4095, -1, "-" + expr.operand.id)
-    if isinstance(expr, ir.CallResult) and isinstance(expr.callee, ir.Name) and expr.callee.id in ("PTR_ERR", "ERR_PTR"):
+    if type(expr) is ir.CallResult and type(expr.callee) is ir.Name and expr.callee.id in ("PTR_ERR", "ERR_PTR"):
         return NEGATIVE
     return None
 
@@ -64,11 +73,11 @@ def constant(expr: ir.Expr) -> Known | None:
 def reading(condition: ir.Expr, truth: bool) -> Test:
     """Return the normal form of a condition."""
     subject, truth = atom(condition, truth)
-    if isinstance(subject, ir.Binary) and subject.op in ("==", "<", "<="):
+    if type(subject) is ir.Binary and subject.op in ("==", "<", "<="):
         left, right = subject.left, subject.right
-        if subject.op == "==" and constant(right) is None:
-            left, right = right, left
         known = constant(right)
+        if known is None and subject.op == "==":
+            left, known = right, constant(left)
         if known is not None and known.lo == known.hi:
             return Test(bare(left), subject.op, known.lo, truth)
         if known is not None and known.token and subject.op == "==":
@@ -120,8 +129,9 @@ def _excludes(known: Known, value: str | int) -> bool:
 
 def stable(subject: ir.Expr) -> bool:
     """A subject that stays what it is until something it names is assigned."""
-    if isinstance(subject, ir.CallResult):
-        return isinstance(subject.callee, ir.Name) and (
-            subject.callee.id in ("defined", "IS_ENABLED") or bool(QUESTION.search(subject.callee.id)))
-    return not any(isinstance(term, ir.CallResult | ir.Unknown) for term in walk(subject)) or (
-        isinstance(subject, ir.Unknown) and subject.text.startswith("#if"))
+    if type(subject) is ir.CallResult:
+        callee = subject.callee
+        return type(callee) is ir.Name and (callee.id in ("defined", "IS_ENABLED") or asks(callee.id))
+    if type(subject) is ir.Unknown:
+        return subject.text.startswith("#if")
+    return not any(type(term) is ir.CallResult or type(term) is ir.Unknown for term in walk(subject))

@@ -119,5 +119,5 @@ class Frame:
     def paths(self) -> Paths:
         """The simulation of ownership, with the parameters tracked."""
         params = [param.name for param in self.row.params]
-        reduced = Reducer(self.body, self.file, self.meaning, params, self.types).reduce()
+        reduced = Reducer(self.body, self.file, self.meaning, params, self.types, self.typing).reduce()
         return Paths(reduced, params)

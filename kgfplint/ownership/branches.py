@@ -1,0 +1,112 @@
+"""The conditions on the edges of a function: what they say of tracked lvalues, and which are worth remembering."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+
+from kgfplint.facts import ir
+from kgfplint.facts.terms import bare, root, show, walk
+from kgfplint.ownership.accesses import Accesses
+from kgfplint.ownership.addresses import ADDRESSES, Addresses
+from kgfplint.ownership.conditions import Test, asks, constant, reading, stable
+from kgfplint.ownership.ops import Branch
+from kgfplint.program.meaning import Meaning
+
+Tests = tuple[tuple[Test | None, ...], ...]
+
+
+def tests_of(body: ir.Body) -> Tests:
+    """Return the readings of all conditions, by block and edge."""
+    return tuple(_tests(block.edges) for block in body.blocks)
+
+
+def _tests(edges: tuple[ir.Edge, ...]) -> tuple[Test | None, ...]:
+    """The readings of the edges of one block; the two ways of an `if` have the same condition."""
+    found: list[Test | None] = []
+    for at, edge in enumerate(edges):
+        test = found[-1] if at and edge.condition == edges[at - 1].condition else None
+        if test is None:
+            test = reading(edge.condition, edge.truth) if edge.condition is not None else None
+        elif edge.truth is not edges[at - 1].truth:
+            test = Test(test.subject, test.op, test.value, not test.truth)
+        found.append(test)
+    return tuple(found)
+
+
+def facts_of(body: ir.Body, tests: Tests, lvalues: Collection[ir.Expr]) -> dict[ir.Expr, int]:
+    """Number the subjects that are worth remembering: tested twice, or tested and set to a constant."""
+    tested = Counter(subject for block in tests for subject in dict.fromkeys(test.subject for test in block if test is not None))
+    if not tested:
+        return {}
+    fixed = {bare(event.target) for block in body.blocks for event in block.events
+             if type(event) is ir.Assign and constant(event.value) is not None}
+    facts: dict[ir.Expr, int] = {}
+    for subject, count in tested.items():
+        worth = count > 1 or subject in fixed or type(subject) is ir.CallResult
+        if worth and subject not in lvalues and stable(subject):
+            facts[subject] = len(facts)
+    return facts
+
+
+class Branches:
+    """Reads the conditions of one function."""
+
+    def __init__(self, lvalues: Mapping[ir.Expr, int], facts: Mapping[ir.Expr, int], live: Collection[int],
+                 params: Collection[str], addresses: Addresses, meaning: Meaning) -> None:
+        """`lvalues` and `facts` are what is tracked, by number; uses are told of the lvalues in `live`."""
+        self._lvalues = lvalues
+        self._facts = facts
+        self._live = live
+        self._params = params
+        self._addresses = addresses
+        self._verdicts = meaning.catalogue.verdicts
+        self._accesses = Accesses(lvalues.items(), addresses)
+
+    def of(self, test: Test) -> Branch | None:
+        """Return what a test is about, None if it concerns nothing that is tracked."""
+        subject = test.subject
+        uses = self._accesses.of(subject)
+        used = tuple(n for n in uses if n in self._live)
+        number = self._lvalues.get(subject)
+        if number is not None:
+            return Branch(number, "mention" if test.op else "null", test.truth, -1, None, used)
+        about = self._asked(subject, test.truth) or self._compared(subject, test.truth)
+        if about is not None:
+            return about
+        fact = self._facts.get(subject, -1)
+        if not uses and (mentioned := self._mentioned(subject)):
+            asked = type(subject) is ir.CallResult and asks(show(subject.callee))
+            first = next((n for n, variable in mentioned if variable not in self._params), mentioned[0][0])
+            return Branch(first, "asked" if asked else "mention", test.truth, fact, test, ())
+        return Branch(-1, "", test.truth, fact, test, used) if fact >= 0 or used else None
+
+    def _asked(self, subject: ir.Expr, truth: bool) -> Branch | None:
+        """Read a call that tells from an lvalue whether an allocation failed."""
+        if type(subject) is not ir.CallResult or type(subject.callee) is not ir.Name:
+            return None
+        verdict = self._verdicts.get(subject.callee.id)
+        if verdict is None or verdict.action != "test" or verdict.ptr >= len(subject.args):
+            return None
+        number = self._lvalues.get(bare(subject.args[verdict.ptr]))
+        how = "either" if len(verdict.means) > 1 else verdict.means[0]
+        return Branch(number, how, not truth, -1, None, ()) if number is not None else None
+
+    def _compared(self, subject: ir.Expr, truth: bool) -> Branch | None:
+        """Read a comparison with the address of something, or of two lvalues."""
+        if type(subject) is not ir.Binary or subject.op != "==":
+            return None
+        left, right = self._lvalues.get(bare(subject.left)), self._lvalues.get(bare(subject.right))
+        for number, second, other in ((left, right, subject.right), (right, left, subject.left)):
+            if number is not None and self._addresses.kind(other) in ADDRESSES:
+                return Branch(number, "address", truth, -1, None, ())
+            if number is not None and second is not None:
+                return Branch(number, "same", truth, -1, None, (), second)
+        return None
+
+    def _mentioned(self, subject: ir.Expr) -> list[tuple[int, str]]:
+        """Return the lvalues in a condition with the variables that they start from."""
+        found = ((self._lvalues.get(term), term) for term in _places(subject))
+        return [(number, root(term)) for number, term in found if number is not None]
+
+
+def _places(expr: ir.Expr) -> Iterable[ir.Expr]:
+    return (term for term in walk(expr) if type(term) is not ir.Number and type(term) is not ir.Binary)
