@@ -5,21 +5,23 @@ values is kept apart where the ownership differs and joined where it does not. A
 states is cut short: a miss, never a guess.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from kgfplint.facts import ir
 from kgfplint.facts.terms import show
 from kgfplint.ownership import ops
 from kgfplint.ownership.addresses import ADDRESSES
 from kgfplint.ownership.conditions import ANY, after, join
-from kgfplint.ownership.states import ERROR, MAYBE, NULL, UNKNOWN, VALID, Exit, Incident, Object, Origin, State
+from kgfplint.ownership.states import ERROR, MAYBE, NULL, PARAM, UNKNOWN, VALID, Exit, Incident, Object, Origin, State
 
 _MOST_STATES = 40
 _MOST_STEPS = 6000
 _NULL_OBJECT, _ERROR_OBJECT, _HELD_OBJECT = -1, -2, -3
-_PARAM, _ADDRESS, _TESTED, _WITHIN = -100, -100_000, -200_000, -300_000
-"""Objects with these numbers and below: parameters, addresses that lvalues were set to, pointers of no known origin,
-and pointers into objects."""
+_ADDRESS, _TESTED, _WITHIN = -100_000, -200_000, -300_000
+"""Objects with these numbers and below: addresses that lvalues were set to, pointers of no known origin, and pointers
+into objects."""
+Effect = Callable[[State, Any], bool | None]
 
 
 class Paths:
@@ -41,18 +43,29 @@ class Paths:
         self._origins: dict[int, Origin] = {_NULL_OBJECT: Origin(None, "null"), _ERROR_OBJECT: Origin(None, "err_ptr"),
                                           _HELD_OBJECT: Origin(None, "held")}
         self._within: dict[tuple[int, int], int] = {}
+        self._numbers = {lvalue: number for number, lvalue in enumerate(program.lvalues)}
+        effects = self._effects()
+        self._code = [[(effects[type(op)], op) for op in block] for block in program.blocks]
         self._run(tuple(params))
+
+    def _effects(self) -> dict[type, Effect]:
+        """What carries out each kind of operation; it returns False where the path ends."""
+        return {
+            ops.Allocate: self._allocate, ops.Release: self._release, ops.Copy: self._copy, ops.Set: self._set,
+            ops.Shift: self._shift, ops.Inside: self._lead, ops.Ask: self._ask, ops.Forget: self._forget,
+            ops.Learn: self._learn, ops.Use: self._use, ops.Pass: self._passed, ops.Leave: self._leave, ops.Stop: self._stop,
+        }
 
     def number(self, lvalue: ir.Expr) -> int:
         """Return the number of a tracked lvalue, -1 for any other."""
-        return next((n for n, known in enumerate(self._program.lvalues) if known == lvalue), -1)
+        return self._numbers.get(lvalue, -1)
 
     def _run(self, params: tuple[str, ...]) -> None:
         values, objects = {}, {}
         for place, name in enumerate(params):
-            lvalue = next((n for n, lv in enumerate(self._program.lvalues) if lv == ir.Name(name)), None)
+            lvalue = self._numbers.get(ir.Name(name))
             if lvalue is not None:
-                number = _PARAM - place
+                number = PARAM - place
                 values[lvalue], objects[number] = number, Object(UNKNOWN)
                 self._origins[number] = Origin(None, "param", place)
         start = State(values, objects, {})
@@ -83,7 +96,7 @@ class Paths:
                      if n in state.facts and (joined := join(known, state.facts[n])) != ANY}
             if facts == before.facts:
                 return
-            state = State(state.values, state.objects, facts)
+            state = state.with_facts(facts)
         elif len(seen) + len(waiting) >= _MOST_STATES:
             self.complete = False
             return
@@ -91,22 +104,22 @@ class Paths:
 
     def _step(self, block: int, state: State) -> Iterator[tuple[int, State]]:
         """Run one block; yield the states that leave it."""
-        state = State(dict(state.values), dict(state.objects), dict(state.facts))
-        for op in self._program.blocks[block]:
-            if isinstance(op, ops.Stop):
-                return
-            if isinstance(op, ops.Use):
-                if not self._used(state, op.targets, op.event, op.line):
+        edges = self._program.edges[block]
+        if self._code[block] or state.loose or any(branch is not None and branch.uses for _, branch in edges):
+            state = state.copy()
+            for effect, op in self._code[block]:
+                if effect(state, op) is False:
                     return
-                continue
-            self._apply(state, op)
-        self._sweep(state)
-        for to, branch in self._program.edges[block]:
+            self._sweep(state)
+        for to, branch in edges:
             if branch is None:
                 yield to, state
                 continue
-            if branch.uses and not self._used(state, branch.uses, None, self._program.lines[block]):
-                return
+            if branch.uses:
+                alive = self._used(state, branch.uses, None, self._program.lines[block])
+                state.changed()
+                if not alive:
+                    return
             arriving = self._refined(state, branch, self._program.lines[block])
             if arriving is not None:
                 yield to, arriving
@@ -114,46 +127,48 @@ class Paths:
     @staticmethod
     def _sweep(state: State) -> None:
         """Drop objects that nothing points to (parameters stay: they belong to the caller)."""
+        state.loose = False
+        objects = state.objects
         live = set(state.values.values())
-        for number in [n for n in state.objects if n not in live and not _is_param(n)]:
-            del state.objects[number]
+        if len(objects) > len(live) or not objects.keys() <= live:
+            for number in [n for n in objects if n not in live and not _is_param(n)]:
+                del objects[number]
 
-    def _apply(self, state: State, op: ops.Op) -> None:
-        match op:
-            case ops.Allocate(target, site):
-                self._allocate(state, target, site)
-            case ops.Release():
-                self._release(state, op)
-            case ops.Copy(target, source):
-                if source in state.values:
-                    state.values[target] = state.values[source]
-                else:
-                    state.values.pop(target, None)
-            case ops.Set(target, what):
-                self._set(state, target, what)
-            case ops.Shift(target, source):
-                self._shift(state, target, source)
-            case ops.Inside():
-                self._lead(state, op)
-            case ops.Ask(subject, event):
-                number = state.values.get(subject)
-                if number is not None and state.objects[number].state == MAYBE and isinstance(event, ir.Call):
-                    self._report("error-test", state, subject, event, event.line)
-                    state.objects[number] = Object(UNKNOWN)
-            case ops.Forget(targets, facts):
-                for target in targets:
-                    state.values.pop(target, None)
-                for fact in facts:
-                    state.facts.pop(fact, None)
-            case ops.Learn(fact, known):
-                state.facts[fact] = known
-            case ops.Pass():
-                self._passed(state, op)
-            case ops.Leave():
-                self._leave(state, op)
+    @staticmethod
+    def _copy(state: State, op: ops.Copy) -> None:
+        number = state.values.get(op.source)
+        if number is not None:
+            state.values[op.target] = number
+        else:
+            state.values.pop(op.target, None)
 
-    def _allocate(self, state: State, target: int, site: ops.Site) -> None:
+    @staticmethod
+    def _forget(state: State, op: ops.Forget) -> None:
+        for target in op.targets:
+            state.values.pop(target, None)
+        for fact in op.facts:
+            state.facts.pop(fact, None)
+
+    @staticmethod
+    def _learn(state: State, op: ops.Learn) -> None:
+        state.facts[op.fact] = op.known
+
+    @staticmethod
+    def _stop(_state: State, _op: ops.Stop) -> bool:
+        return False
+
+    def _use(self, state: State, op: ops.Use) -> bool:
+        return self._used(state, op.targets, op.event, op.line)
+
+    def _ask(self, state: State, op: ops.Ask) -> None:
+        number = state.values.get(op.subject)
+        if number is not None and state.objects[number].state == MAYBE and type(op.event) is ir.Call:
+            self._report("error-test", state, op.subject, op.event, op.event.line)
+            state.objects[number] = Object(UNKNOWN)
+
+    def _allocate(self, state: State, op: ops.Allocate) -> None:
         """A new object; what still points to the one made here before points to something unknown."""
+        target, site = op
         for lvalue in [lv for lv, number in state.values.items() if number == site.number]:
             del state.values[lvalue]
         self._origins[site.number] = Origin(site, "alloc")
@@ -165,7 +180,8 @@ class Paths:
             state.values[target] = site.number
             state.objects[site.number] = Object(UNKNOWN if site.alloc.fails in ("never", "errno") else MAYBE)
 
-    def _set(self, state: State, target: int, what: str) -> None:
+    def _set(self, state: State, op: ops.Set) -> None:
+        target, what = op
         number = {"null": _NULL_OBJECT, "err_ptr": _ERROR_OBJECT}.get(what)
         if number is not None:
             state.values[target] = number
@@ -178,17 +194,17 @@ class Paths:
         else:
             state.values.pop(target, None)
 
-    def _shift(self, state: State, target: int, source: int) -> None:
+    def _shift(self, state: State, op: ops.Shift) -> None:
         """A pointer moved away from the start of its allocation; where a second move leads nobody knows."""
-        number = state.values.get(source)
+        number = state.values.get(op.source)
         moved = number is not None and self._origins[number].site is not None and state.objects[number].state in (MAYBE, VALID)
-        self._set(state, target, "interior" if moved else "")
+        self._set(state, ops.Set(op.target, "interior" if moved else ""))
 
     def _lead(self, state: State, op: ops.Inside) -> None:
         """An address within an object; only one that is known to lead behind its start is no start itself."""
         base = state.values.get(op.source)
         if base is None:
-            self._set(state, op.target, op.what)
+            self._set(state, ops.Set(op.target, op.what))
             return
         number = self._within.setdefault((op.target, base), _WITHIN - len(self._within))
         self._origins[number] = Origin(None, op.what, within=base)
@@ -198,9 +214,10 @@ class Paths:
     def _report(self, kind: str, state: State, lvalue: int, event: ir.Event | None, line: int,
                 free: ops.Release | None = None, earlier: int = 0) -> None:
         number = state.values[lvalue]
-        origin = self._origins[number]
         key = (kind, number, line, free.number if free else 0)
-        self.incidents.setdefault(key, Incident(kind, origin, _shown(self._program, lvalue), event, line, free, earlier))
+        if key not in self.incidents:
+            shown = show(self._program.lvalues[lvalue])
+            self.incidents[key] = Incident(kind, self._origins[number], shown, event, line, free, earlier)
 
     def _release(self, state: State, op: ops.Release) -> None:
         subject = op.subject
@@ -243,6 +260,7 @@ class Paths:
             if thing.freed:
                 self._report("use-after-free", state, target, event, line, None, thing.freed)
                 del state.values[target]
+                state.loose = True
             elif thing.state == NULL and self._origins[number].site is not None:
                 self._report("null-use", state, target, event, line)
                 alive = False
@@ -264,20 +282,14 @@ class Paths:
                 state.objects[number] = Object(UNKNOWN, state.objects[number].freed)
 
     def _leave(self, state: State, op: ops.Leave) -> None:
-        freed = frozenset(_PARAM - n for n, thing in state.objects.items() if _is_param(n) and thing.freed)
-        null = frozenset(_PARAM - n for n, thing in state.objects.items() if _is_param(n) and thing.state in (NULL, ERROR))
-        lvalues = frozenset(lv for lv, n in state.values.items() if state.objects[n].freed or state.objects[n].state == NULL)
-        stored = {lv: self._origins[n] for lv, n in state.values.items() if not state.objects[n].freed}
         number = state.values.get(op.value)
         if op.site is not None:
-            origin: Origin | None = Origin(op.site, "alloc")
-            self.exits.append(Exit(op.event, origin, MAYBE, freed, null, lvalues, stored))
+            self.exits.append(Exit(op.event, Origin(op.site, "alloc"), MAYBE, state, self._origins))
         elif number is None:
-            self.exits.append(Exit(op.event, None, UNKNOWN, freed, null, lvalues, stored))
+            self.exits.append(Exit(op.event, None, UNKNOWN, state, self._origins))
         else:
             thing = state.objects[number]
-            state_of = VALID if thing.freed else thing.state
-            self.exits.append(Exit(op.event, self._origins[number], state_of, freed, null, lvalues, stored))
+            self.exits.append(Exit(op.event, self._origins[number], VALID if thing.freed else thing.state, state, self._origins))
 
     def _refined(self, state: State, branch: ops.Branch, line: int) -> State | None:
         """Return the state on an edge, None when it cannot be taken."""
@@ -285,14 +297,14 @@ class Paths:
             known = after(state.facts.get(branch.fact, ANY), branch.test)
             if known is None:
                 return None
-            state = State(state.values, state.objects, {**state.facts, branch.fact: known})
+            state = state.with_facts({**state.facts, branch.fact: known})
         number = state.values.get(branch.lvalue)
         if number is None:
             self.apt.add((line, branch.verdict))
             return self._remembered(state, branch) if branch.verdict == "null" else state
         thing, origin = state.objects[number], self._origins[number]
         if branch.verdict == "asked":
-            return State({lv: n for lv, n in state.values.items() if n != number}, state.objects, state.facts)
+            return State({lv: n for lv, n in state.values.items() if n != number}, state.objects, state.facts, loose=True)
         if branch.verdict == "same":
             return self._compared(state, branch, number)
         if branch.verdict == "address":
@@ -303,14 +315,17 @@ class Paths:
         outcome = self._tested(state, branch, number, line)
         if outcome is None:
             return None
-        return state if outcome == thing else State(state.values, {**state.objects, number: outcome}, state.facts)
+        if outcome == thing:
+            return state
+        return State(state.values, {**state.objects, number: outcome}, state.facts, loose=state.loose)
 
     def _remembered(self, state: State, branch: ops.Branch) -> State:
         """A pointer of unknown origin was tested: the same test will have the same outcome."""
         number = _TESTED - branch.lvalue
         self._origins[number] = Origin(None, "tested")
         values = {**state.values, branch.lvalue: number}
-        return State(values, {**state.objects, number: Object(VALID if branch.truth else NULL)}, state.facts)
+        objects = {**state.objects, number: Object(VALID if branch.truth else NULL)}
+        return State(values, objects, state.facts, loose=state.loose)
 
     def _compared(self, state: State, branch: ops.Branch, number: int) -> State | None:
         """Two copies of one pointer are equal; an allocation is equal to no address of something else."""
@@ -337,7 +352,7 @@ class Paths:
 
 
 def _is_param(number: int) -> bool:
-    return _ADDRESS < number <= _PARAM
+    return _ADDRESS < number <= PARAM
 
 
 def _outcome(thing: Object, branch: ops.Branch) -> Object | None:
@@ -355,7 +370,3 @@ def _outcome(thing: Object, branch: ops.Branch) -> Object | None:
     if state == VALID:
         return None
     return Object(NULL, thing.freed) if state != ERROR else thing if branch.verdict == "either" else None
-
-
-def _shown(program: ops.Reduced, lvalue: int) -> str:
-    return show(program.lvalues[lvalue])

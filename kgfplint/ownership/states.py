@@ -1,5 +1,6 @@
 """What the simulation of paths is about: objects and their states, where they come from, what happens to them."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from kgfplint.facts import ir
@@ -8,6 +9,8 @@ from kgfplint.ownership.conditions import Known
 
 MAYBE, VALID, NULL, ERROR, UNKNOWN = range(5)
 """What is known of a pointer: untested result of an allocator, tested, NULL, error pointer, anything."""
+PARAM = -100
+"""The object that the first parameter points to; the others have the numbers below."""
 
 
 class Origin(NamedTuple):
@@ -38,18 +41,6 @@ class Incident(NamedTuple):
     earlier: int = 0
 
 
-class Exit(NamedTuple):
-    """A return: what the value is (origin and state), which parameters were freed or NULL, which lvalues, what those hold."""
-
-    event: ir.Return
-    origin: Origin | None
-    state: int
-    freed: frozenset[int]
-    null_params: frozenset[int]
-    freed_lvalues: frozenset[int]
-    stored: dict[int, Origin]
-
-
 class Object(NamedTuple):
     """The state of one object on a path: its pointer's state and the line of its free (0: alive; negative: softly)."""
 
@@ -57,13 +48,71 @@ class Object(NamedTuple):
     freed: int = 0
 
 
-class State(NamedTuple):
-    """One ownership state: lvalue → object number, object number → object, and facts."""
+class State:
+    """One ownership state: lvalue → object number, object number → object, and facts.
 
-    values: dict[int, int]
-    objects: dict[int, Object]
-    facts: dict[int, Known]
+    `loose` tells that an object may be left that nothing points to. Once a state has arrived somewhere it is shared,
+    and only a copy may change.
+    """
 
-    def key(self) -> tuple[frozenset[tuple[int, int]], frozenset[tuple[int, Object]]]:
+    __slots__ = ("_key", "facts", "loose", "objects", "values")
+
+    def __init__(self, values: dict[int, int], objects: dict[int, Object], facts: dict[int, Known],
+                 key: "Key | None" = None, loose: bool = False) -> None:
+        """Take over the dictionaries; `key` is that of the values and objects, if it is known."""
+        self.values = values
+        self.objects = objects
+        self.facts = facts
+        self.loose = loose
+        self._key = key
+
+    def copy(self) -> "State":
+        """Return a state that may change."""
+        return State(dict(self.values), dict(self.objects), dict(self.facts), None, self.loose)
+
+    def with_facts(self, facts: dict[int, Known]) -> "State":
+        """Return the state with other facts."""
+        return State(self.values, self.objects, facts, self._key, self.loose)
+
+    def changed(self) -> None:
+        """Note that values or objects are others now than when the key was asked for."""
+        self._key = None
+
+    def key(self) -> "Key":
         """The part by which states are told apart."""
-        return frozenset(self.values.items()), frozenset(self.objects.items())
+        if self._key is None:
+            self._key = frozenset(self.values.items()), frozenset(self.objects.items())
+        return self._key
+
+
+Key = tuple[frozenset[tuple[int, int]], frozenset[tuple[int, Object]]]
+
+
+class Exit(NamedTuple):
+    """A return: what the value is (origin and state), and the ownership there."""
+
+    event: ir.Return
+    origin: Origin | None
+    state: int
+    left: State
+    origins: Mapping[int, Origin]
+
+    def frees_param(self, place: int) -> bool:
+        """Tell whether what a parameter points to has been freed."""
+        thing = self.left.objects.get(PARAM - place)
+        return thing is not None and bool(thing.freed)
+
+    def has_null_param(self, place: int) -> bool:
+        """Tell whether a parameter is known to be NULL or an error pointer."""
+        thing = self.left.objects.get(PARAM - place)
+        return thing is not None and thing.state in (NULL, ERROR)
+
+    def frees(self, lvalue: int) -> bool:
+        """Tell whether what a tracked lvalue points to has been freed, or the lvalue is NULL."""
+        number = self.left.values.get(lvalue)
+        return number is not None and bool(self.left.objects[number].freed or self.left.objects[number].state == NULL)
+
+    def stored(self, lvalue: int) -> Origin | None:
+        """Return where the living object comes from that a tracked lvalue points to, None if none is known."""
+        number = self.left.values.get(lvalue)
+        return self.origins[number] if number is not None and not self.left.objects[number].freed else None

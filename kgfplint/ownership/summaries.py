@@ -101,7 +101,7 @@ def _hands_out(row: Row, paths: Paths) -> Alloc | None:
     """A function that stores fresh memory of one family through a `T **` parameter, wherever it stores any."""
     for place, param in enumerate(row.params):
         number = paths.number(ir.Deref(ir.Name(param.name)))
-        origins = [leave.stored[number] for leave in paths.exits if number in leave.stored]
+        origins = [origin for leave in paths.exits if (origin := leave.stored(number)) is not None]
         sites = [origin.site for origin in origins if origin.site is not None]
         if number >= 0 and sites and all(o.site is not None or o.what in ("null", "err_ptr") for o in origins):
             first = sites[0].alloc
@@ -210,7 +210,7 @@ def _frees(frame: Frame) -> tuple[Freed, ...]:
         number = paths.number(subject)
         whole = isinstance(subject, ir.Name)
         unchanged = whole or not any(term in changed for term in walk(subject))
-        if unchanged and all(place in leave.null_params or (place in leave.freed if whole else number in leave.freed_lvalues)
+        if unchanged and all(leave.has_null_param(place) or (leave.frees_param(place) if whole else leave.frees(number))
                              for leave in paths.exits):
             first = min(frees, key=lambda free: free.name)
             screened = first.accepts_err_ptr or place in paths.screened
