@@ -45,7 +45,7 @@ class State(Struct, frozen=True, array_like=True):
 
 
 def _join(left: State, right: State) -> State:
-    if left == right:
+    if left is right or left == right:
         return left
     rest = [(h.kind, h.lock) for h in right.held]
     held = []
@@ -63,12 +63,32 @@ class HeldLocks:
 
     def __init__(self, body: ir.Body, file: int, meaning: Meaning) -> None:
         """Compute the state at the entry of every block."""
-        self._body = body
         self._file = file
         self._meaning = meaning
+        self._blocks = body.blocks
+        self._acting: set[int] = set()
+        self._goes_on = [True] * len(body.blocks)
+        self._events = [self._reached(number) for number in range(len(body.blocks))]
+        self._acts = [not self._acting.isdisjoint(map(id, events)) for events in self._events]
         self._entry: list[State | None] = [None] * len(body.blocks)
         if body.blocks:
             self._solve()
+
+    def _reached(self, number: int) -> tuple[ir.Event, ...]:
+        """The events of a block up to one that does not come back; note those that may change what is held."""
+        events = self._blocks[number].events
+        for place, event in enumerate(events):
+            if type(event) is ir.Call:
+                if type(event.callee) is ir.Name:
+                    called = self._meaning.called(self._file, event.callee.id)
+                    if called.locks:
+                        self._acting.add(id(event))
+                    if not called.returns:
+                        self._goes_on[number] = False
+                        return events[: place + 1]
+            elif type(event) is ir.Guard:
+                self._acting.add(id(event))
+        return events
 
     def _solve(self) -> None:
         self._entry[0] = State()
@@ -76,25 +96,25 @@ class HeldLocks:
         for _ in range(_ROUNDS):
             if not waiting:
                 return
-            for number in range(len(self._body.blocks)):
+            for number in range(len(self._blocks)):
                 if number in waiting:
                     waiting.discard(number)
                     self._push(number, waiting)
 
     def _push(self, number: int, waiting: set[int]) -> None:
-        block = self._body.blocks[number]
+        block = self._blocks[number]
         state = self._entry[number]
-        if state is None:
+        if state is None or not self._goes_on[number]:
             return
-        for event in block.events:
-            state = self.after(state, event)
-            if isinstance(event, ir.Call) and not self._meaning.returns(self._file, event):
-                return
+        # Where nothing is held, only what takes or drops something can make a difference.
+        if self._acts[number] or state.held or state.pending:
+            for event in self._events[number]:
+                state = self.after(state, event)
         for edge in block.edges:
             arriving = _refined(state, edge)
             known = self._entry[edge.to]
             joined = arriving if known is None else _join(known, arriving)
-            if joined != known:
+            if joined is not known and joined != known:
                 self._entry[edge.to] = joined
                 waiting.add(edge.to)
 
@@ -105,27 +125,43 @@ class HeldLocks:
 
     def states(self) -> Iterator[tuple[ir.Event, State]]:
         """Yield every reachable event with the state before it."""
-        for block, state in zip(self._body.blocks, self._entry, strict=True):
-            if state is not None:
-                for event in block.events:
-                    yield event, state
-                    state = self.after(state, event)
-                    if isinstance(event, ir.Call) and not self._meaning.returns(self._file, event):
-                        break
+        for number in range(len(self._blocks)):
+            yield from self._states(number)
+
+    def _states(self, number: int) -> Iterator[tuple[ir.Event, State]]:
+        state = self._entry[number]
+        if state is not None:
+            for event in self._events[number]:
+                yield event, state
+                state = self.after(state, event)
 
     def exits(self) -> list[tuple[ir.Return, State]]:
         """Return the state at each return."""
-        return [(event, state) for event, state in self.states() if isinstance(event, ir.Return)]
+        leaving = [n for n, events in enumerate(self._events) if any(type(event) is ir.Return for event in events)]
+        return [(event, state) for n in leaving for event, state in self._states(n) if type(event) is ir.Return]
 
     def after(self, state: State, event: ir.Event) -> State:
         """Return the state after an event."""
-        if isinstance(event, ir.Call):
-            return self._call(_overwritten(state, event.target, ir.CallResult(event.callee, event.args)), event)
-        if isinstance(event, ir.Guard):
+        if state.pending:
+            if type(event) is ir.Call:
+                state = _overwritten(state, event.target, ir.CallResult(event.callee, event.args))
+            elif type(event) is ir.Assign:
+                state = _overwritten(state, event.target)
+            elif type(event) is ir.Declare:
+                state = _overwritten(state, ir.Name(event.name))
+        if type(event) is ir.Guard:
             return self._guard(state, event)
-        if isinstance(event, ir.Assign | ir.Declare):
-            return _overwritten(state, ir.Name(event.name) if isinstance(event, ir.Declare) else event.target)
-        return state
+        if type(event) is not ir.Call:
+            return state
+        if id(event) in self._acting:
+            return self._call(state, event)
+        return self._unknown(state, event) if state.held else state
+
+    def _unknown(self, state: State, event: ir.Call) -> State:
+        if type(event.callee) is not ir.Name:
+            return _unknown(state, event, str(getattr(event.callee, "member", "")))
+        name = event.callee.id
+        return state if self._meaning.definition(self._file, name).functions else _unknown(state, event, name)
 
     def _guard(self, state: State, event: ir.Guard) -> State:
         guard = self._meaning.catalogue.guards.get(event.cls)
@@ -140,25 +176,19 @@ class HeldLocks:
         return state
 
     def _call(self, state: State, event: ir.Call) -> State:
-        if not isinstance(event.callee, ir.Name):
-            return _unknown(state, event, str(getattr(event.callee, "member", "")))
+        assert isinstance(event.callee, ir.Name)
         name = event.callee.id
         effect = self._meaning.catalogue.locks.get(name)
-        if effect is not None:
-            lock = event.args[effect.lock] if effect.lock is not None and effect.lock < len(event.args) else None
-            if effect.action == "release" and effect.when == "always":
-                for kind in effect.kinds:
-                    state = _release(state, kind, _lock(kind, lock))
-            elif effect.action == "acquire":
-                held = tuple(Held(kind, _lock(kind, lock), name, event.line) for kind in effect.kinds)
-                state = _conditional(state, event, held, effect.when)
-            return state
-        summary = self._meaning.summary(self._file, name)
-        if summary.acquires or summary.releases:
+        if effect is None:
             return self._summarised(state, event, name)
-        if self._meaning.program.resolve(self._file, name):
-            return state
-        return _unknown(state, event, name)
+        lock = event.args[effect.lock] if effect.lock is not None and effect.lock < len(event.args) else None
+        if effect.action == "release" and effect.when == "always":
+            for kind in effect.kinds:
+                state = _release(state, kind, _lock(kind, lock))
+        elif effect.action == "acquire":
+            held = tuple(Held(kind, _lock(kind, lock), name, event.line) for kind in effect.kinds)
+            state = _conditional(state, event, held, effect.when)
+        return state
 
     def _summarised(self, state: State, event: ir.Call, name: str) -> State:
         summary = self._meaning.summary(self._file, name)
@@ -213,8 +243,6 @@ def _release(state: State, kind: str, lock: ir.Expr | None, own: bool = False) -
 
 def _unknown(state: State, event: ir.Call, name: str) -> State:
     """A function we cannot see: it may drop a lock that it is handed, or whatever its name says."""
-    if not state.held:
-        return state
     if "unlock" in name or "release" in name or "enable" in name:
         return replace(state, held=())
     kept = tuple(h for h in state.held if h.lock is None or h.lock not in event.args)
@@ -248,7 +276,7 @@ def lock_changes(locks: HeldLocks, own: Collection[str]) -> tuple[tuple[LockChan
     has no name for callers.
     """
     exits = locks.exits()
-    if not exits:
+    if not any(state.held or state.released for _, state in exits):
         return (), ()
     released = frozenset[LockChange]().union(*(state.released for _, state in exits))
     always = _common([state for _, state in exits])
