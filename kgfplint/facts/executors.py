@@ -4,11 +4,13 @@ What they need goes to them by value, and what they do not answer is left to the
 run faster, never its result another.
 """
 
+import asyncio
 import concurrent.futures
 import contextlib
 import itertools
 import logging
 import platform
+import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
@@ -26,7 +28,7 @@ Result = TypeVar("Result")
 
 IN_FLIGHT = 64
 """Arguments that an executor holds at a time: enough for more workers than one process can feed."""
-PATIENCE = 120.0
+PATIENCE = 60.0
 """Seconds without any answer after which an executor is given up."""
 CONNECTING = 10
 """Seconds that a scheduler has to answer."""
@@ -38,7 +40,7 @@ class ExecutorError(Exception):
 
 def identity() -> str:
     """Return in words what must be the same here and at a worker for their facts to be the same."""
-    return f"kgfplint {__version__} with facts {facts_version().hex()[:12]} on Python {platform.python_version()}"
+    return f"kgfplint {__version__} (facts {facts_version().hex()[:12]}) on Python {platform.python_version()}"
 
 
 def lend(executor: Executor, task: Callable[[Argument], Result],
@@ -93,7 +95,8 @@ def _failure(future: Future[Any]) -> str:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join([type(error).__name__ + ":", *str(error).splitlines()[:1]])
+    """Return an exception as one line that is not too long to read."""
+    return textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...").rstrip(": ")
 
 
 @contextlib.contextmanager
@@ -114,25 +117,41 @@ def connected(url: str) -> Iterator[Executor | None]:
 
 @contextlib.contextmanager
 def _dask(host: str, port: int) -> Iterator[Executor]:
-    """Connect to the Dask scheduler, see that its workers are as we are, and give the executor of the cluster."""
+    """Connect to the Dask scheduler and give the executor of its cluster."""
     try:
         import distributed
     except ImportError as error:
         raise ExecutorError("needs Dask's package distributed: pip install 'kgfplint[dask]'") from error
     # What it would tell of lost connections and of large arguments is told here, or is as intended.
-    for name in ("distributed", "tornado", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="distributed")
+    address = f"tcp://{host}:{port}"
     try:
-        client = distributed.Client(f"tcp://{host}:{port}", timeout=CONNECTING, set_as_default=False, name="kgfplint")
-    except Exception as error:  # of many types, by what answers on the port, if anything does
+        # A client of its own, as one that is not asynchronous waits for ever if what listens there is no scheduler.
+        told = asyncio.run(asyncio.wait_for(_told(distributed, address), 2 * CONNECTING))
+        client = distributed.Client(address, timeout=CONNECTING, set_as_default=False, name="kgfplint")
+    except Exception as error:  # of many types, by what answers, if anything does
         raise ExecutorError(f"no Dask scheduler answers there ({_line(error)})") from error
     with client:
-        identities = client.run(identity, on_error="return")
-        if not identities:
-            raise ExecutorError("the scheduler has no workers")
-        for worker, told in sorted(identities.items()):
-            if told != identity():
-                what = f"fails: {_line(told)}" if isinstance(told, BaseException) else f"runs {told}"
-                raise ExecutorError(f"worker {worker} {what}; here is {identity()}")
+        _check(told)
         yield client.get_executor(pure=False)
+
+
+async def _told(distributed: Any, address: str) -> dict[str, str | BaseException]:
+    """Return what each worker tells of itself, by its address."""
+    async with distributed.Client(address, timeout=CONNECTING, asynchronous=True, set_as_default=False) as client:
+        told: dict[str, str | BaseException] = await client.run(identity, on_error="return")
+        return told
+
+
+def _check(told: dict[str, str | BaseException]) -> None:
+    """Raise ExecutorError unless there are workers, all of them like this process."""
+    if not told:
+        raise ExecutorError("the scheduler has no workers")
+    for worker, answer in sorted(told.items()):
+        # An OSError is that of a worker that went away in the meantime, which may happen at any time.
+        if answer != identity() and not isinstance(answer, OSError):
+            what = f"fails ({_line(answer)})" if isinstance(answer, BaseException) else f"runs {answer}"
+            raise ExecutorError(f"worker {worker} {what}; here is {identity()}")

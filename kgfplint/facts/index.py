@@ -4,6 +4,7 @@ import contextlib
 import functools
 import gc
 import os
+import platform
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -190,7 +191,7 @@ def lower_all(sources: Sequence[tuple[bytes, bytes]]) -> list[Row | str]:
     """
     with _ALONE, _uncollected():
         if any(key_of(data) != key for key, data in sources):
-            raise ExecutorError(f"a worker runs {identity()}, which is not what runs here")
+            raise ExecutorError(f"the worker on {platform.node()} runs another version, {identity()}")
         return [_lowered(key, data) for key, data in sources]
 
 
