@@ -3,6 +3,7 @@
 Tracked lvalues and remembered facts are small numbers; Reduced holds the expressions behind them.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from kgfplint.catalogue import Alloc, Free
@@ -137,11 +138,39 @@ class Branch(NamedTuple):
     other: int = -1
 
 
+Edge = tuple[tuple[int, ...], Branch | None]
+"""Where control goes, to all of some blocks, when a condition holds (None: in any case)."""
+
+
 class Reduced(NamedTuple):
     """The operations of a body: per block, with per-edge branches; `lvalues` by number."""
 
     blocks: tuple[tuple[Op, ...], ...]
-    edges: tuple[tuple[tuple[int, Branch | None], ...], ...]
+    edges: tuple[tuple[Edge, ...], ...]
     lines: tuple[int, ...]
     lvalues: tuple[ir.Expr, ...]
     sites: tuple[Site, ...]
+
+
+def shortened(
+    blocks: Sequence[Sequence[Op]], edges: Sequence[Sequence[tuple[int, Branch | None]]],
+) -> tuple[tuple[Edge, ...], ...]:
+    """Return the edges, past blocks where nothing happens and nothing is asked: much of a body does not concern memory."""
+    passed: dict[int, tuple[int, ...]] = {}
+    found: list[tuple[Edge, ...]] = []
+    for number in reversed(range(len(blocks))):
+        always: dict[int, None] = {}
+        asked: list[Edge] = []
+        for to, branch in edges[number]:
+            if branch is None:
+                always.update(dict.fromkeys(passed.get(to, (to,))))
+            else:
+                asked.append((passed.get(to, (to,)), branch))
+        found.append(((tuple(always), None), *asked) if always else tuple(asked))
+        if not blocks[number] and not asked and len(always) <= _MOST_WAYS:
+            passed[number] = tuple(always)
+    return tuple(reversed(found))
+
+
+_MOST_WAYS = 4
+"""A block that leads to more blocks than this is not passed by: each way to it would have as many edges."""

@@ -85,8 +85,9 @@ class Paths:
                         self.complete = False
                         return
                     seen[block][key] = state
-                    for to, arriving in self._step(block, state):
-                        self._arrive(arriving, seen[to], waiting[to])
+                    for targets, arriving in self._step(block, state):
+                        for to in targets:
+                            self._arrive(arriving, seen[to], waiting[to])
 
     def _arrive(self, state: State, seen: dict[object, State], waiting: dict[object, State]) -> None:
         key = state.key()
@@ -102,7 +103,7 @@ class Paths:
             return
         waiting[key] = state
 
-    def _step(self, block: int, state: State) -> Iterator[tuple[int, State]]:
+    def _step(self, block: int, state: State) -> Iterator[tuple[tuple[int, ...], State]]:
         """Run one block; yield the states that leave it."""
         edges = self._program.edges[block]
         if self._code[block] or state.loose or any(branch is not None and branch.uses for _, branch in edges):

@@ -33,6 +33,7 @@ from kgfplint.ownership.ops import (
     Site,
     Stop,
     Use,
+    shortened,
 )
 from kgfplint.program.meaning import Called, Meaning
 from kgfplint.program.types import Typing
@@ -73,11 +74,12 @@ class Reducer:
     def reduce(self) -> Reduced:
         """Return the operations."""
         blocks = tuple(self._ops(block.events) for block in self.body.blocks)
-        edges = tuple(
-            tuple((edge.to, self._branches.of(test) if test is not None else None)
-                  for edge, test in zip(block.edges, tests, strict=True))
-            for block, tests in zip(self.body.blocks, self._tests, strict=True))
-        return Reduced(blocks, edges, tuple(block.line for block in self.body.blocks), tuple(self.lvalues), tuple(self.sites))
+        edges = [
+            [(edge.to, self._branches.of(test) if test is not None else None)
+             for edge, test in zip(block.edges, tests, strict=True)]
+            for block, tests in zip(self.body.blocks, self._tests, strict=True)]
+        lines = tuple(block.line for block in self.body.blocks)
+        return Reduced(blocks, shortened(blocks, edges), lines, tuple(self.lvalues), tuple(self.sites))
 
     def _track(self, lvalue: ir.Expr) -> bool:
         if type(lvalue) not in _LVALUES or lvalue in self.lvalues or lvalue == NULL or not root(lvalue):
