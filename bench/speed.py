@@ -1,27 +1,41 @@
 #!/usr/bin/env python3
-"""What a run costs beyond parsing: CPU time of a cold and a warm run over that of tree-sitter alone.
+"""What a run costs beyond parsing: CPU time over that of tree-sitter alone, cold, warm and after edits.
 
-    python bench/speed.py PATH... [--jobs N]
+    python bench/speed.py TREE [--jobs N]
 
-Tree-sitter parses the bytes of the same files that hold code, as they are, in the same minute on the
-same machine. CPU time is that of all processes, user and system; the store is a new one.
+Tree-sitter parses the bytes of the same files that hold code, as they are, in the same minutes on the same machine. CPU
+time is that of all processes, user and system. Memory is the peak of the proportional sizes (PSS) of all processes
+together. The store is a new one; edits are made in a copy of the tree by hard links beside it, which is removed.
 """
 
 import argparse
 import json
 import os
+import re
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from tree_sitter import Parser
 
-from kgfplint.config import Settings
-from kgfplint.engine import survey
 from kgfplint.source.syntax import LANGUAGE
+from kgfplint.source.tree import discover, has_code
+
+
+class Cost(NamedTuple):
+    """CPU and wall-clock seconds, peak bytes, findings and the report's stats."""
+
+    cpu: float
+    wall: float
+    peak: int
+    findings: int
+    stats: dict
 
 
 def children_seconds() -> float:
@@ -30,48 +44,102 @@ def children_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def lint(paths: list[str], jobs: int) -> tuple[float, float, dict]:
-    """Run kgfplint; return its CPU and wall-clock seconds and its stats."""
+def proportional_size(group: int) -> int:
+    """Bytes of all processes of a process group, shared pages counted once."""
+    total = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getpgid(int(folder.name)) == group:
+                total += int(re.search(r"^Pss:\s+(\d+)", (folder / "smaps_rollup").read_text(), re.M)[1]) * 1024
+        except (OSError, TypeError):
+            continue
+    return total
+
+
+def lint(tree: Path, jobs: int) -> Cost:
+    """Run kgfplint on a tree."""
     cpu, wall = children_seconds(), time.perf_counter()
-    command = [sys.executable, "-m", "kgfplint", "--format", "json", "--jobs", str(jobs), *paths]
-    done = subprocess.run(command, stdout=subprocess.PIPE)
-    if done.returncode not in (0, 1):
-        sys.exit(done.returncode)
-    return children_seconds() - cpu, time.perf_counter() - wall, json.loads(done.stdout)["stats"]
+    command = [sys.executable, "-m", "kgfplint", "--format", "json", "--severity", "note", "--jobs", str(jobs), str(tree)]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+    peak = [0]
+
+    def watch() -> None:
+        while running.poll() is None:
+            peak[0] = max(peak[0], proportional_size(running.pid))
+            time.sleep(1)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    output = running.communicate()[0]
+    watcher.join()
+    if running.returncode not in (0, 1):
+        sys.exit(running.returncode)
+    report = json.loads(output)
+    return Cost(children_seconds() - cpu, time.perf_counter() - wall, peak[0], len(report["findings"]), report["stats"])
 
 
-def parse(paths: list[str]) -> tuple[float, int]:
-    """Parse the files with code among those that a run reads; return CPU seconds and bytes."""
+def parse(tree: Path) -> tuple[float, float, int]:
+    """Parse the files with code; return CPU seconds, those for all files, and bytes of code."""
     parser = Parser(LANGUAGE)
-    seconds, size = 0.0, 0
-    with survey([Path(path) for path in paths], Settings()) as found:
-        names = [name for name, facts in found.facts() if facts.code]
-    for name in names:
-        data = (found.root / name).read_bytes()
+    code = everything = 0.0
+    size = 0
+    for name in discover(tree, [tree]):
+        data = (tree / name).read_bytes()
         began = time.process_time()
         parser.parse(data)
-        seconds += time.process_time() - began
-        size += len(data)
-    return seconds, size
+        took = time.process_time() - began
+        everything += took
+        if has_code(data):
+            code += took
+            size += len(data)
+    return code, everything, size
+
+
+def replaced(path: Path, old: str, new: str) -> None:
+    """Edit a file of the copy, not the one that it shares its bytes with."""
+    text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    if old not in text:
+        sys.exit(f"{path}: nothing to edit")
+    path.unlink()
+    path.write_text(text.replace(old, new, 1), encoding="utf-8", errors="surrogateescape")
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("paths", nargs="+")
+    options.add_argument("tree", type=Path)
     options.add_argument("--jobs", type=int, default=0)
+    options.add_argument("--source", default="drivers/net/ethernet/intel/e1000e/netdev.c", help="the .c file to edit")
+    options.add_argument("--header", default="include/linux/skbuff.h", help="the header to edit")
     given = options.parse_args()
+    tree = given.tree.resolve()
+    copy = Path(tempfile.mkdtemp(prefix="speed-", dir=tree.parent)) / "tree"
     with tempfile.TemporaryDirectory() as cache:
         os.environ["KGFPLINT_CACHE"] = cache
-        cold, cold_wall, stats = lint(given.paths, given.jobs)
-        warm, warm_wall, _ = lint(given.paths, given.jobs)
-        floor, size = parse(given.paths)
-        stored = sum(path.stat().st_size for path in Path(cache).iterdir())
-    print(f"files {stats['files']}, lines {stats['lines']:,}, code {size / 1e6:.1f} MB, store {stored / 1e6:.1f} MB")
-    print("stages, wall seconds:", ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in stats["seconds"].items()))
-    print(f"{'':12} {'CPU s':>8} {'wall s':>8} {'ratio':>6}")
-    print(f"{'parse only':12} {floor:8.1f} {'':8} {1:6.2f}")
-    print(f"{'cold run':12} {cold:8.1f} {cold_wall:8.1f} {cold / floor:6.2f}")
-    print(f"{'warm run':12} {warm:8.1f} {warm_wall:8.1f} {warm / floor:6.2f}")
+        try:
+            subprocess.run(["cp", "-al", str(tree), str(copy)], check=True)
+            rows = [("cold", lint(copy, given.jobs))]
+            floor, everything, size = parse(copy)
+            print(f"files {rows[0][1].stats['files']}, lines {rows[0][1].stats['lines']:,}, code {size / 1e6:.0f} MB")
+            print("stages, wall seconds:", rows[0][1].stats["seconds"])
+            print(f"parse only: {floor:.1f} CPU s for files with code, {everything:.1f} for all", flush=True)
+            rows.append(("nothing changed", lint(copy, given.jobs)))
+            replaced(copy / given.source, "return 0;", "return (0);")
+            rows.append(("a statement changed in one .c file", lint(copy, given.jobs)))
+            with (copy / given.source).open("a") as file:
+                file.write("\nint kgfplint_bench(struct device *dev) { return dev ? 0 : 1; }\n")
+            rows.append(("a function added to it", lint(copy, given.jobs)))
+            replaced(copy / given.header, "\n\n", "\n\n#define KGFPLINT_BENCH 1\n\n")
+            rows.append(("a macro added to a header", lint(copy, given.jobs)))
+            replaced(copy / given.header, "struct sk_buff {", "struct sk_buff {\n\tint kgfplint_bench;")
+            rows.append(("a member added to its struct", lint(copy, given.jobs)))
+            stored = sum(path.stat().st_size for path in Path(cache).iterdir())
+        finally:
+            shutil.rmtree(copy.parent)
+    print(f"{'':36} {'CPU s':>8} {'wall s':>8} {'/ parse':>8} {'cold /':>8} {'peak MB':>8} {'findings':>8}")
+    for name, cost in rows:
+        print(f"{name:36} {cost.cpu:8.1f} {cost.wall:8.1f} {cost.cpu / floor:8.2f} {rows[0][1].cpu / cost.cpu:8.1f}"
+              f" {cost.peak / 1e6:8.0f} {cost.findings:8}")
+    print(f"store {stored / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ class Tree:
         self.summaries: dict[int, Summary] = {}
         masks = Masks.of_tree(None, None)
         known = catalogue()
-        waves = BottomUp(Calls(self.program, known.primitives)).waves(telling(self.program, known), ROUNDS)
+        waves = BottomUp(Calls(self.program, known.described)).waves(telling(self.program, known), ROUNDS)
         wave = next(waves, None)
         while wave is not None:
             meaning = Meaning(self.program, known, masks, dict(self.summaries))

@@ -65,6 +65,11 @@ class Catalogue:
         return frozenset({*self.allocs, *self.frees, *self.locks})
 
     @cached_property
+    def described(self) -> frozenset[str]:
+        """The names of primitives and of what sleeps: what their bodies say adds nothing to what stands here."""
+        return self.primitives | self.sleepers.keys()
+
+    @cached_property
     def frees_of(self) -> Mapping[str, tuple[str, ...]]:
         """The names of the deallocators of each family, the one to recommend first."""
 

@@ -198,7 +198,7 @@ class Analysis:
             self._results[result.number] = result
             if result.summary is not None and kept.former.kept[result.number]:
                 job.summaries[result.number] = result.summary
-        order = BottomUp(Calls(job.program, job.catalogue.primitives))
+        order = BottomUp(Calls(job.program, job.catalogue.described))
         waves = order.waves(telling(job.program, job.catalogue), ROUNDS, kept.former)
         with Workers(self._jobs, self._before_fork) as workers:
             wave = next(waves, None)

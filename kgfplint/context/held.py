@@ -197,8 +197,12 @@ class HeldLocks:
         def given(change: LockChange) -> ir.Expr | None:
             return None if change.lock is None else substitute(change.lock, values)
 
+        # A lock that the callee has no name for is most often one that it took in a way that was not seen; its
+        # callers' locks it drops at most where it names one of them.
+        named = any(change.lock is not None for change in summary.releases)
         for change in summary.releases:
-            state = _release(state, change.kind, given(change), own=change.when != "always")
+            own = change.when != "always" or (change.lock is None and not named)
+            state = _release(state, change.kind, given(change), own=own)
         for when in dict.fromkeys(change.when for change in summary.acquires):
             held = tuple(Held(c.kind, given(c), name, event.line) for c in summary.acquires if c.when == when)
             state = _conditional(state, event, held, when)

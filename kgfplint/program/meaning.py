@@ -89,7 +89,7 @@ class Meaning:
     def called(self, file: int, name: str) -> Called:
         """Return what a call of `name` in `file` does.
 
-        A primitive of the catalogue has no summary: what it does stands there, whatever its body says.
+        What the catalogue describes has no summary: what it does stands there, whatever its body says.
         """
         key = file, name
         known = self._called.get(key)
@@ -99,7 +99,7 @@ class Meaning:
 
     def _judged(self, file: int, name: str) -> Called:
         known = self.catalogue
-        summary = EMPTY if name in known.primitives else self.inferred(file, name)
+        summary = EMPTY if name in known.described else self.inferred(file, name)
         return Called(
             known.allocs.get(name) or summary.allocates, name in known.frees or bool(summary.frees), summary,
             summary.returns and name not in self.program.noreturn,
@@ -111,7 +111,10 @@ class Meaning:
         return self.called(file, name).summary
 
     def inferred(self, file: int, name: str) -> Summary:
-        """Return the summary of what `name` means in `file`, of primitives, too; where definitions differ, what they agree on."""
+        """Return the summary of what `name` means in `file`, also of what the catalogue describes.
+
+        Where definitions differ, it is what they agree on.
+        """
         found = [self.summaries.get(target, EMPTY) for target in self._definitions.of(file, name).functions]
         if not found:
             return EMPTY
