@@ -66,12 +66,19 @@ int user_{k}_deep(size_t n)
 }}
 """
 CHOICES = {
-    "other": ["other.h", "another.h"], "mask": ["GFP_KERNEL", "GFP_ATOMIC", "GFP_KERNEL | __GFP_ZERO"], "first": ["int", "struct list_head"],
-    "enter": ["spin_lock(&w->lock);", "", "mutex_lock(&w->mutex);"], "leave": ["spin_unlock(&w->lock);", "mutex_unlock(&w->mutex);"],
-    "size": ["16", "4096"], "order": ["0", "2"], "alloc": ["kmalloc(n, GFP_KERNEL)", "vmalloc(n)", "kvmalloc(n, WIDGET_GFP)", "NULL"],
-    "free": ["kfree", "vfree", "kvfree", "widget_free"], "call": ["kzalloc", "kmalloc", "vmalloc"],
-    "drop": ["kfree", "vfree", "widget_free"], "blank": ["", "\n\n"],
-}  # fmt: skip
+    "other": ["other.h", "another.h"],
+    "mask": ["GFP_KERNEL", "GFP_ATOMIC", "GFP_KERNEL | __GFP_ZERO"],
+    "first": ["int", "struct list_head"],
+    "enter": ["spin_lock(&w->lock);", "", "mutex_lock(&w->mutex);"],
+    "leave": ["spin_unlock(&w->lock);", "mutex_unlock(&w->mutex);"],
+    "size": ["16", "4096"],
+    "order": ["0", "2"],
+    "alloc": ["kmalloc(n, GFP_KERNEL)", "vmalloc(n)", "kvmalloc(n, WIDGET_GFP)", "NULL"],
+    "free": ["kfree", "vfree", "kvfree", "widget_free"],
+    "call": ["kzalloc", "kmalloc", "vmalloc"],
+    "drop": ["kfree", "vfree", "widget_free"],
+    "blank": ["", "\n\n"],
+}
 FILES = {"Kconfig": "", "Makefile": "VERSION = 6\nPATCHLEVEL = 1\n"}
 
 
@@ -165,7 +172,7 @@ def test_an_edit_is_analysed_with_what_it_can_reach(tmp_path, analysed):
     tree.chosen["lib/maker.c"]["alloc"] = "kmalloc(n, GFP_KERNEL)"
     tree.write("lib/maker.c")
     found(tmp_path)
-    assert 3 < sum(analysed)
+    assert sum(analysed) > 3
 
 
 def test_blank_lines_change_no_fingerprint(tmp_path):

@@ -112,16 +112,13 @@ def mask_text(unit: Unit, choice: Choice) -> str:
 
 def spells_mask(expr: ir.Expr) -> bool:
     """Tell whether an expression is put together from named masks, whatever it is given to."""
-    match expr:
-        case ir.Name(name):
-            return name.startswith(("GFP_", "__GFP_"))
-        case ir.Binary("|" | "&", left, right):
-            return spells_mask(left) or spells_mask(right)
-        case ir.Cast(_, operand):
-            return spells_mask(operand)
-        case ir.Conditional(_, then, other):
-            return spells_mask(then) or spells_mask(other)
-    return False
+    if type(expr) is ir.Name:
+        return expr.id.startswith(("GFP_", "__GFP_"))
+    if type(expr) is ir.Binary:
+        return expr.op in ("|", "&") and (spells_mask(expr.left) or spells_mask(expr.right))
+    if type(expr) is ir.Cast:
+        return spells_mask(expr.operand)
+    return type(expr) is ir.Conditional and (spells_mask(expr.then) or spells_mask(expr.other))
 
 
 def spelled(unit: Unit, expr: ir.Expr) -> set[str]:
@@ -142,7 +139,6 @@ class _Flow:
     def __init__(self, unit: Unit) -> None:
         self._unit = unit
         self._meaning = unit.meaning
-        self._bits = functools.reduce(int.__or__, self._meaning.masks.named.values(), 0) | sum(SAID.values())
         self._calls = {id(call): found for call in unit.calls if (found := self._argument(call)) is not None}
         self._wanted = self._locals()
 
@@ -172,6 +168,7 @@ class _Flow:
         """Yield the choices of reachable calls."""
         if not self._calls:
             return
+        bits = _all_bits(self._meaning)
         for block, values in zip(self._unit.body.blocks, self._entries(), strict=True):
             if values is None:
                 continue
@@ -180,10 +177,11 @@ class _Flow:
                 if found is not None and isinstance(event, ir.Call):
                     options = self._options(found[0], values)
                     # `~__GFP_FS` has bits that no mask has: it is for clearing, not for allocating.
-                    if not any(mask.set & ~self._bits for mask in options):
+                    if not any(mask.set & ~bits for mask in options):
                         sure = {name: frozenset({_joined(several)}) for name, several in values.items()}
                         yield self._choice(event, found, options, self._options(found[0], sure))
-                self._apply(event, values)
+                if self._wanted:
+                    self._apply(event, values)
 
     def _choice(self, call: ir.Call, found: tuple[ir.Expr, Alloc | None], options: Options, written: Options) -> Choice:
         expr, alloc = found
@@ -193,6 +191,8 @@ class _Flow:
     def _entries(self) -> list[dict[str, Options] | None]:
         """Return the values at the entry of each block, None for one that is not reached."""
         blocks = self._unit.body.blocks
+        if not self._wanted:
+            return [{} for _ in blocks]
         start = {name: frozenset({Mask.unknown(name)}) for name in self._wanted}
         entries: list[dict[str, Options] | None] = [None] * len(blocks)
         entries[0] = start
@@ -261,6 +261,12 @@ class _Flow:
         return frozenset({Mask.unknown(name)}) if expr is None else self._options(expr, {}, depth - 1)
 
 
+@functools.lru_cache(maxsize=2)
+def _all_bits(meaning: Meaning) -> int:
+    """Return the bits that any named mask has, and those that tell how it was named."""
+    return functools.reduce(int.__or__, meaning.masks.named.values(), 0) | sum(SAID.values())
+
+
 @functools.lru_cache(maxsize=4096)
 def _macro(meaning: Meaning, file: int, name: str) -> ir.Expr | None:
     """Return what an object-like macro of the file, or the only one of the program, stands for."""
@@ -271,7 +277,7 @@ def _macro(meaning: Meaning, file: int, name: str) -> ir.Expr | None:
 
 def operands(expr: ir.Expr) -> Iterator[str]:
     """Yield the names that the bits of a mask expression come from."""
-    if isinstance(expr, ir.Name):
+    if type(expr) is ir.Name:
         yield expr.id
     elif isinstance(expr, ir.Binary | ir.Unary | ir.Cast | ir.Conditional | ir.CallResult):
         for part in children(expr):

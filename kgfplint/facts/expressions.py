@@ -134,12 +134,9 @@ class Expressions:
                 self.flow.current = middle
                 self.condition(right, then, other)
                 return
-        elif kind == "comma_expression":
-            left, _, right = operands(node)
-            if left and right:
-                self.evaluate(left)
-                self.condition(right, then, other)
-                return
+        elif kind == "comma_expression" and node.named_child_count == 2:
+            self.evaluate(node.named_children[0])
+            return self.condition(node.named_children[1], then, other)
         elif kind == "unary_expression" and self.data[node.start_byte] == _NOT:
             argument = node.child_by_field_name("argument")
             if argument:

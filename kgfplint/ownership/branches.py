@@ -1,6 +1,5 @@
 """The conditions on the edges of a function: what they say of tracked lvalues, and which are worth remembering."""
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 from kgfplint.facts import ir
@@ -11,6 +10,8 @@ from kgfplint.ownership.conditions import Test, asks, constant, reading, stable
 from kgfplint.ownership.ops import Branch
 from kgfplint.program.meaning import Meaning
 
+LVALUES = frozenset({ir.Name, ir.Field, ir.Deref, ir.Index})
+"""What can be tracked."""
 Tests = tuple[tuple[Test | None, ...], ...]
 
 
@@ -34,17 +35,22 @@ def _tests(edges: tuple[ir.Edge, ...]) -> tuple[Test | None, ...]:
 
 def facts_of(body: ir.Body, tests: Tests, lvalues: Collection[ir.Expr]) -> dict[ir.Expr, int]:
     """Number the subjects that are worth remembering: tested twice, or tested and set to a constant."""
-    tested = Counter(subject for block in tests for subject in dict.fromkeys(test.subject for test in block if test is not None))
+    tested: dict[ir.Expr, int] = {}
+    for block in tests:
+        for subject in {test.subject: None for test in block if test is not None}:
+            tested[subject] = tested.get(subject, 0) + 1
     if not tested:
         return {}
     fixed = {bare(event.target) for block in body.blocks for event in block.events
-             if type(event) is ir.Assign and constant(event.value) is not None}
+             if type(event) is ir.Assign and type(event.value) not in _VARYING and constant(event.value) is not None}
     facts: dict[ir.Expr, int] = {}
     for subject, count in tested.items():
         worth = count > 1 or subject in fixed or type(subject) is ir.CallResult
         if worth and subject not in lvalues and stable(subject):
             facts[subject] = len(facts)
     return facts
+_VARYING = frozenset({ir.Field, ir.Deref, ir.Index, ir.Binary, ir.AddressOf, ir.Conditional})
+"""What is no constant."""
 
 
 class Branches:
@@ -61,8 +67,22 @@ class Branches:
         self._verdicts = meaning.catalogue.verdicts
         self._accesses = Accesses(lvalues.items(), addresses)
 
-    def of(self, test: Test) -> Branch | None:
-        """Return what a test is about, None if it concerns nothing that is tracked."""
+    def of_block(self, tests: Iterable[Test | None]) -> list[Branch | None]:
+        """Return what the tests on the edges of a block are about, None for one that concerns nothing that is tracked."""
+        found: list[Branch | None] = []
+        before: Test | None = None
+        for test in tests:
+            if test is None:
+                found.append(None)
+            elif before is not None and before.subject is test.subject and before.truth is not test.truth:
+                branch = found[-1]
+                found.append(branch and branch._replace(truth=not branch.truth, test=branch.test and test))
+            else:
+                found.append(self._of(test))
+            before = test
+        return found
+
+    def _of(self, test: Test) -> Branch | None:
         subject = test.subject
         uses = self._accesses.of(subject)
         used = tuple(n for n in uses if n in self._live)
@@ -104,9 +124,5 @@ class Branches:
 
     def _mentioned(self, subject: ir.Expr) -> list[tuple[int, str]]:
         """Return the lvalues in a condition with the variables that they start from."""
-        found = ((self._lvalues.get(term), term) for term in _places(subject))
-        return [(number, root(term)) for number, term in found if number is not None]
-
-
-def _places(expr: ir.Expr) -> Iterable[ir.Expr]:
-    return (term for term in walk(expr) if type(term) is not ir.Number and type(term) is not ir.Binary)
+        lvalues = self._lvalues
+        return [(lvalues[term], root(term)) for term in walk(subject) if type(term) in LVALUES and term in lvalues]

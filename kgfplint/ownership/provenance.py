@@ -68,7 +68,8 @@ class Provenance:
     @cached_property
     def _heads(self) -> set[str]:
         """The structs that begin others: what points to one may point to memory of the whole."""
-        first = (members[members.order[0]] for found in self._program.types.records.values() for members in found if members.order)
+        records = (members for found in self._program.types.records.values() for members in found if members.order)
+        first = (members[members.order[0]] for members in records)
         return {tag_of(ctype) for ctype in first if not ctype.endswith(("*", ")"))}
 
     def _holds_only_allocations(self, file: int, tag: str, member: str) -> bool:

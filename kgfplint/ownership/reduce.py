@@ -14,7 +14,7 @@ from kgfplint.facts import ir
 from kgfplint.facts.terms import NULL, bare, root
 from kgfplint.ownership.accesses import Accesses
 from kgfplint.ownership.addresses import ERROR_POINTERS, Addresses
-from kgfplint.ownership.branches import Branches, facts_of, tests_of
+from kgfplint.ownership.branches import LVALUES, Branches, facts_of, tests_of
 from kgfplint.ownership.conditions import constant
 from kgfplint.ownership.effects import Effects
 from kgfplint.ownership.ops import (
@@ -41,7 +41,8 @@ from kgfplint.program.types import Typing
 _HOLDS = re.compile(r"(?:^|_)(?:get|hold|ref|grab|clone)(?:_|$)")
 _UNEVALUATED = frozenset({"typeof", "__typeof__", "struct_size", "flex_array_size", "sizeof_field", "offsetof"})
 """Macros that look only at the types of their arguments (include/linux/{overflow,stddef}.h)."""
-_LVALUES = frozenset({ir.Name, ir.Field, ir.Deref, ir.Index})
+_LEAVES = frozenset({ir.Name, ir.Number, ir.Text, ir.CallResult, ir.SizeOf, ir.TypeName})
+"""Arguments that access no memory themselves: most of all."""
 
 
 class Reducer:
@@ -55,6 +56,7 @@ class Reducer:
         self.meaning = meaning
         self.sites: list[Site] = []
         self.lvalues: dict[ir.Expr, int] = {}
+        self._names: dict[str, int] = {}
         self.params = frozenset(params)
         self._addresses = Addresses(body, self.params, file, meaning.program.types, types, typing)
         for name in params:
@@ -75,16 +77,17 @@ class Reducer:
         """Return the operations."""
         blocks = tuple(self._ops(block.events) for block in self.body.blocks)
         edges = [
-            [(edge.to, self._branches.of(test) if test is not None else None)
-             for edge, test in zip(block.edges, tests, strict=True)]
+            [(edge.to, branch) for edge, branch in zip(block.edges, self._branches.of_block(tests), strict=True)]
             for block, tests in zip(self.body.blocks, self._tests, strict=True)]
         lines = tuple(block.line for block in self.body.blocks)
         return Reduced(blocks, shortened(blocks, edges), lines, tuple(self.lvalues), tuple(self.sites))
 
     def _track(self, lvalue: ir.Expr) -> bool:
-        if type(lvalue) not in _LVALUES or lvalue in self.lvalues or lvalue == NULL or not root(lvalue):
+        if type(lvalue) not in LVALUES or lvalue in self.lvalues or lvalue == NULL or not root(lvalue):
             return False
-        self.lvalues[lvalue] = len(self.lvalues)
+        number = self.lvalues[lvalue] = len(self.lvalues)
+        if type(lvalue) is ir.Name:
+            self._names[lvalue.id] = number
         return True
 
     def _collect(self) -> set[int]:
@@ -105,7 +108,7 @@ class Reducer:
                     origins.append(ir.Name(event.name))
                 elif type(event) is ir.Assign and not event.op:
                     target, value = bare(event.target), bare(event.value)
-                    if type(value) in _LVALUES:
+                    if type(value) in LVALUES:
                         copies.append((target, value))
                     elif type(value) is ir.AddressOf:
                         pointer = self._addresses.pointer(value)
@@ -199,7 +202,9 @@ class Reducer:
     def _number(self, expr: ir.Expr) -> int:
         """Return the number of a tracked lvalue, casts stripped, -1 for any other expression."""
         expr = bare(expr)
-        return self.lvalues.get(expr, -1) if type(expr) in _LVALUES else -1
+        if type(expr) is ir.Name:
+            return self._names.get(expr.id, -1)
+        return self.lvalues.get(expr, -1) if type(expr) in LVALUES else -1
 
     def _changed(self, target: ir.Expr, but: int = -1) -> None:
         forget = self._effects.of_assignment(target, but)
@@ -336,7 +341,7 @@ class Reducer:
         """Tell which live lvalues' memory is accessed."""
         if not self._accesses:
             return
-        found = [n for expr in exprs for n in self._accesses.of(expr, callee)]
+        found = [n for expr in exprs if type(expr) not in _LEAVES for n in self._accesses.of(expr, callee)]
         verdict = self.meaning.catalogue.verdicts.get(callee) if callee else None
         if verdict is not None and verdict.action == "use" and verdict.ptr < len(exprs):
             given = bare(exprs[verdict.ptr])

@@ -34,6 +34,7 @@ class Definitions:
         """Nothing is looked up before it is asked for."""
         self._program = program
         self._known: dict[tuple[int, str], Definition] = {}
+        self._masked: dict[str, bool] = {}
 
     def of(self, file: int, name: str) -> Definition:
         """Return what a call of `name` in `file` means."""
@@ -46,6 +47,15 @@ class Definitions:
                 self._known.clear()
             known = self._known[key] = self._define(file, name)
         return known
+
+    def mask(self, file: int, name: str) -> int | None:
+        """Return `of(file, name).mask`; where no function of that name takes a mask there is nothing to resolve."""
+        masked = self._masked.get(name)
+        if masked is None:
+            rows, numbers = self._program.rows, self._program.defined.get(name, ())
+            masked = any(param.ctype in GFP_TYPES for number in numbers for param in rows[number].params)
+            self._masked[name] = masked
+        return self.of(file, name).mask if masked else None
 
     def _define(self, file: int, name: str) -> Definition:
         program = self._program

@@ -115,6 +115,8 @@ class Meaning:
 
         Where definitions differ, it is what they agree on.
         """
+        if not any(number in self.summaries for number in self.program.defined.get(name, ())):
+            return EMPTY  # most names are resolved for nothing
         found = [self.summaries.get(target, EMPTY) for target in self._definitions.of(file, name).functions]
         if not found:
             return EMPTY
@@ -166,7 +168,7 @@ class Meaning:
     def gfp_argument(self, file: int, name: str) -> int | None:
         """Return the position of the mask among the arguments of `name`, None if it takes none."""
         known = self.catalogue.allocs.get(name)
-        return known.gfp if known is not None else self._definitions.of(file, name).mask
+        return known.gfp if known is not None else self._definitions.mask(file, name)
 
     def mask_of(self, file: int, alloc: Alloc, call: ir.Call, values: Values) -> Mask:
         """Return the mask that an allocating call is given; `values` are those of locals."""
