@@ -136,7 +136,8 @@ class Expressions:
                 return
         elif kind == "comma_expression" and node.named_child_count == 2:
             self.evaluate(node.named_children[0])
-            return self.condition(node.named_children[1], then, other)
+            self.condition(node.named_children[1], then, other)
+            return
         elif kind == "unary_expression" and self.data[node.start_byte] == _NOT:
             argument = node.child_by_field_name("argument")
             if argument:
