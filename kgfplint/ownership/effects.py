@@ -10,6 +10,9 @@ from kgfplint.ownership.tracked import Numbered
 from kgfplint.program.meaning import Meaning
 from kgfplint.program.types import Typing
 
+_VALUES = frozenset({ir.Number, ir.Text, ir.CallResult, ir.SizeOf, ir.Binary, ir.Unary, ir.TypeName})
+"""Arguments that start from no variable: nothing of ours can be reached through them."""
+
 
 class Effects:
     """The effects of the events of one function."""
@@ -42,7 +45,8 @@ class Effects:
         targets = set[int]() if event.block_macro else set(self._shared)
         facts: set[int] = set()
         for arg in event.args:
-            self._add(bare(arg), name, event.block_macro, targets, facts)
+            if type(arg) not in _VALUES:
+                self._add(bare(arg), name, event.block_macro, targets, facts)
         targets.difference_update(freed)
         return Forget(tuple(sorted(targets)), tuple(sorted(facts))) if targets or facts else None
 

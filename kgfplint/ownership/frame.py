@@ -1,5 +1,6 @@
 """One function with its analyses: types, assigned values, held locks, paths of ownership, each made when first asked for."""
 
+import itertools
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -43,9 +44,8 @@ class Frame:
         return {local.name: local for local in self.body.locals}
 
     def events(self) -> Iterator[ir.Event]:
-        """Yield all events, block by block."""
-        for block in self.body.blocks:
-            yield from block.events
+        """Return all events, block by block."""
+        return itertools.chain.from_iterable([block.events for block in self.body.blocks])
 
     @cached_property
     def calls(self) -> tuple[ir.Call, ...]:

@@ -64,9 +64,9 @@ def _comes_back(body: ir.Body, file: int, meaning: Meaning) -> bool:
     while stack:
         block = body.blocks[stack.pop()]
         for event in block.events:
-            if isinstance(event, ir.Return):
+            if type(event) is ir.Return:
                 return True
-            if isinstance(event, ir.Call) and not meaning.returns(file, event):
+            if type(event) is ir.Call and not meaning.returns(file, event):
                 break
         else:
             fresh = [edge.to for edge in block.edges if edge.to not in seen]
@@ -200,7 +200,7 @@ def _frees(frame: Frame) -> tuple[Freed, ...]:
     releases: dict[ir.Expr, set[Free]] = {}
     for release in paths.releases:
         releases.setdefault(bare(release.argument), set()).add(_passed_on(release, row, meaning))
-    changed = {bare(e.target) for e in frame.events() if isinstance(e, ir.Assign | ir.Call) and e.target is not None}
+    changed = {bare(e.target) for e in frame.events() if (type(e) is ir.Assign or type(e) is ir.Call) and e.target is not None}
     names = {param.name: place for place, param in enumerate(row.params)}
     found: list[Freed] = []
     for subject, frees in releases.items():

@@ -161,7 +161,7 @@ class Meaning:
 
     def returns(self, file: int, call: ir.Call) -> bool:
         """Tell whether control comes back from a call."""
-        if not isinstance(call.callee, ir.Name):
+        if type(call.callee) is not ir.Name:
             return True
         return self.called(file, call.callee.id).returns
 

@@ -227,16 +227,22 @@ class Typing:
         self._types = types
         self._file = file
         self._names = names
+        self._known: dict[str, str] = {}
         self._depth = 0
 
     def of(self, expr: ir.Expr) -> str:
         """Return the normalised type of an expression, "" if unknown."""
+        if type(expr) is ir.Name:
+            known = self._known.get(expr.id)
+            if known is None:
+                known = self._name(expr.id)
+                if not self._depth:  # deeper down it may have been given up
+                    self._known[expr.id] = known
+            return known
+        if type(expr) is ir.Field:
+            below = self.of(expr.base)
+            return self._types.member_type(self._file, below, expr.member) if below else ""
         match expr:
-            case ir.Name(id):
-                return self._name(id)
-            case ir.Field(base, member, _):
-                below = self.of(base)
-                return self._types.member_type(self._file, below, member) if below else ""
             case ir.Deref(base) | ir.Index(base, _):
                 below = self.of(base)
                 return pointee(below) or pointee(self._types.expand(self._file, below)) or "" if below else ""
