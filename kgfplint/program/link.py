@@ -14,6 +14,10 @@ MOST_TARGETS = 64
 """An indirect call with more targets than this is no edge: the set says nothing any more."""
 
 
+_SHORT = 12
+"""Characters of a macro's text that is worth keeping once for all macros."""
+
+
 class Row(Struct, gc=False, frozen=True):
     """One function of the program: what its outline says, without the calls."""
 
@@ -68,7 +72,7 @@ class Program:
         self.bound: dict[int, dict[int, int]] = {}
         self.handed: list[tuple[int, str, int, str, int]] = []
         self._callers: dict[int, list[int]] | None = None
-        self._share: dict[object, object] = {}
+        self._params: dict[tuple[ir.Param, ...], tuple[ir.Param, ...]] = {}
 
     def number(self, name: str) -> int:
         """Return the number of a name, a new one for a new name."""
@@ -188,11 +192,8 @@ def link(files: Iterable[tuple[str, ir.FileFacts]]) -> Program:
     program.types.includes = Includes(program.paths, includes)
     _bind(program, pending)
     _link_indirect(program, indirect)
+    program.handed = [handed for handed in program.handed if handed[3] in program.defined]
     return program
-
-
-def _share(program: Program, value: ir.Param | tuple[ir.Param, ...]) -> object:
-    return program._share.setdefault(value, value)
 
 
 def _add_types(program: Program, file: int, facts: ir.FileFacts) -> None:
@@ -209,8 +210,15 @@ def _add_types(program: Program, file: int, facts: ir.FileFacts) -> None:
             known.append((file, sys.intern(ctype)))
     for name, returns, _ in facts.prototypes:
         types.add_result(file, name, sys.intern(returns))
+    macros = program.macros
     for name, value in facts.macros:
-        program.macros.setdefault(name, []).append((file, value))
+        # Every third macro is a small number, as many others are.
+        definition = file, sys.intern(value) if len(value) < _SHORT else value
+        known_macros = macros.get(name)
+        if known_macros is None:
+            macros[name] = [definition]
+        else:
+            known_macros.append(definition)
     program.enumerators.update(facts.enumerators)
     program.exports.update(facts.exports)
     program.noreturn.update(facts.noreturn)
@@ -221,16 +229,18 @@ def _add_function(
 ) -> None:
     number = len(program.rows)
     name = sys.intern(function.name)
-    params = tuple(_share(program, ir.Param(sys.intern(p.name), sys.intern(p.ctype))) for p in function.params)
-    row = Row(name, file, function.line, function.end_line, function.flags, sys.intern(function.returns),
-              _share(program, params), function.annotations)  # type: ignore[arg-type]
+    params = program._params.setdefault(function.params, function.params)
+    row = Row(name, file, function.line, function.end_line, function.flags, sys.intern(function.returns), params,
+              function.annotations)
     program.rows.append(row)
     program.defined.setdefault(name, []).append(number)
     program.types.add_result(file, name, row.returns)
     if function.flags & ir.MACRO:
         program.types.add_macro(file, name, row.params)
+    names = program.names
     for callee, line in function.calls:
-        program.call_names.append(program.number(callee))
+        known = names.get(callee)
+        program.call_names.append(program.number(callee) if known is None else known)
         program.call_lines.append(line)
     program.call_start.append(len(program.call_names))
     for member in function.stored:
