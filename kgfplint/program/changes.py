@@ -12,6 +12,8 @@ from pathlib import Path
 from kgfplint.facts import ir
 from kgfplint.program.link import Program
 
+_MANY = 20
+"""More names than this are looked for together."""
 _READING = ~(ir.SKETCHED | ir.DAMAGED)
 """Flags that tell how a function was read are not about what it is."""
 
@@ -50,7 +52,7 @@ def with_dependents(program: Program, names: Collection[str]) -> set[str]:
     fresh = set(names)
     while fresh:
         found |= fresh
-        pattern = re.compile("|".join(map(re.escape, sorted(fresh))))
+        pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(fresh)))})\b")
         fresh = {name for name, text in _texts(program) if name not in found and pattern.search(text)}
     return found
 
@@ -84,8 +86,8 @@ def seeing(program: Program, files: Iterable[int], headers: Collection[str]) -> 
 
 def mentioning(root: Path, paths: Iterable[tuple[int, str]], names: Collection[str]) -> set[int]:
     """Return those of some (number, tree-relative path) files in whose text one of the names occurs, or that cannot be read."""
-    words = [name.encode("utf-8", "surrogateescape") for name in names]
-    pattern = re.compile(b"|".join(map(re.escape, sorted(words)))) if len(words) > 8 else None
+    words = sorted(name.encode("utf-8", "surrogateescape") for name in names)
+    pattern = re.compile(rb"\b(?:" + b"|".join(map(re.escape, words)) + rb")\b")
     found = set()
     for number, path in paths if words else ():
         try:
@@ -93,7 +95,8 @@ def mentioning(root: Path, paths: Iterable[tuple[int, str]], names: Collection[s
         except OSError:
             found.add(number)
             continue
-        if pattern.search(data) if pattern else any(word in data for word in words):
+        # A plain search is some twenty times faster than the pattern, and most often enough.
+        if (len(words) > _MANY or any(word in data for word in words)) and pattern.search(data):
             found.add(number)
     return found
 
