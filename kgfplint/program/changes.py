@@ -13,7 +13,8 @@ from kgfplint.facts import ir
 from kgfplint.program.link import Program
 
 _MANY = 20
-"""More names than this are looked for together."""
+"""More names than this are looked for word by word."""
+_WORD, _BYTES = re.compile(r"\w+"), re.compile(rb"\w+")
 _READING = ~(ir.SKETCHED | ir.DAMAGED)
 """Flags that tell how a function was read are not about what it is."""
 
@@ -28,6 +29,8 @@ def changed_names(before: Iterable[ir.FileFacts], after: Iterable[ir.FileFacts])
 def _definitions(facts: ir.FileFacts) -> Iterator[tuple[object, ...]]:
     """Yield what a file says of names, without places: the name first."""
     for record in facts.records:
+        if record.tag.startswith("unnamed."):
+            continue  # named by its place; no other file can mean it
         yield record.tag, "record", record.kind, tuple(name for name, _, _ in record.members)
         for name, ctype, bits in record.members:
             yield name, "member", record.tag, ctype, bits
@@ -52,8 +55,10 @@ def with_dependents(program: Program, names: Collection[str]) -> set[str]:
     fresh = set(names)
     while fresh:
         found |= fresh
-        pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(fresh)))})\b")
-        fresh = {name for name, text in _texts(program) if name not in found and pattern.search(text)}
+        pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(fresh)[:_MANY]))})\b")
+        several = len(fresh) > _MANY
+        fresh = {name for name, text in _texts(program) if name not in found and (
+            not fresh.isdisjoint(_WORD.findall(text)) if several else pattern.search(text))}
     return found
 
 
@@ -86,8 +91,8 @@ def seeing(program: Program, files: Iterable[int], headers: Collection[str]) -> 
 
 def mentioning(root: Path, paths: Iterable[tuple[int, str]], names: Collection[str]) -> set[int]:
     """Return those of some (number, tree-relative path) files in whose text one of the names occurs, or that cannot be read."""
-    words = sorted(name.encode("utf-8", "surrogateescape") for name in names)
-    pattern = re.compile(rb"\b(?:" + b"|".join(map(re.escape, words)) + rb")\b")
+    words = {name.encode("utf-8", "surrogateescape") for name in names}
+    pattern = re.compile(rb"\b(?:" + b"|".join(map(re.escape, sorted(words)[:_MANY])) + rb")\b")
     found = set()
     for number, path in paths if words else ():
         try:
@@ -95,8 +100,9 @@ def mentioning(root: Path, paths: Iterable[tuple[int, str]], names: Collection[s
         except OSError:
             found.add(number)
             continue
-        # A plain search is some twenty times faster than the pattern, and most often enough.
-        if (len(words) > _MANY or any(word in data for word in words)) and pattern.search(data):
+        # A plain search is some twenty times faster than a pattern, and most often enough.
+        if not words.isdisjoint(_BYTES.findall(data)) if len(words) > _MANY else (
+                any(word in data for word in words) and pattern.search(data)):
             found.add(number)
     return found
 
