@@ -5,7 +5,7 @@
 
 Tree-sitter parses the bytes of the same files that hold code, as they are, in the same minutes on the same machine. CPU
 time is that of all processes, user and system. Memory is the peak of the proportional sizes (PSS) of all processes
-together. The store is a new one; edits are made in a copy of the tree by hard links beside it, which is removed.
+together. The store is a new one (--cache names an empty folder to keep it in); edits are made in a copy of the tree by hard links beside it, which is removed.
 """
 
 import argparse
@@ -110,10 +110,12 @@ def main() -> None:
     options.add_argument("--jobs", type=int, default=0)
     options.add_argument("--source", default="drivers/net/ethernet/intel/e1000e/netdev.c", help="the .c file to edit")
     options.add_argument("--header", default="include/linux/skbuff.h", help="the header to edit")
+    options.add_argument("--cache", help="an empty folder for the store")
     given = options.parse_args()
     tree = given.tree.resolve()
     copy = Path(tempfile.mkdtemp(prefix="speed-", dir=tree.parent)) / "tree"
-    with tempfile.TemporaryDirectory() as cache:
+    with tempfile.TemporaryDirectory() as place:
+        cache = given.cache or place
         os.environ["KGFPLINT_CACHE"] = cache
         try:
             subprocess.run(["cp", "-al", str(tree), str(copy)], check=True)
