@@ -5,7 +5,8 @@
 
 Tree-sitter parses the bytes of the same files that hold code, as they are, in the same minutes on the same machine. CPU
 time is that of all processes, user and system. Memory is the peak of the proportional sizes (PSS) of all processes
-together. The store is a new one (--cache names an empty folder to keep it in); edits are made in a copy of the tree by hard links beside it, which is removed.
+together. The store is a new one (--cache names an empty folder to keep it in); edits are made in a copy of the tree by
+hard links beside it, which is removed.
 """
 
 import argparse
