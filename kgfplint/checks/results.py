@@ -130,6 +130,8 @@ class State:
         lines = [numbers[path] for path in after if path not in before or before[path].includes != after[path].includes]
         lost = seeing(program, lines, headers) | {numbers[path] for path in after}
         names = with_dependents(program, changed_names(before.values(), after.values()))
+        if names is None:
+            return None
         kept = ((numbers[path], path) for path in self._paths() if path in numbers and numbers[path] not in lost)
         return lost | mentioning(self._root, kept, names)
 

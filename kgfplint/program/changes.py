@@ -14,6 +14,8 @@ from kgfplint.program.link import Program
 
 _MANY = 20
 """More names than this are looked for word by word."""
+_MOST = 3000
+"""With more names than this, to find out who mentions them takes longer than to analyse everything."""
 _WORD, _BYTES = re.compile(r"\w+"), re.compile(rb"\w+")
 _READING = ~(ir.SKETCHED | ir.DAMAGED)
 """Flags that tell how a function was read are not about what it is."""
@@ -31,7 +33,9 @@ def _definitions(facts: ir.FileFacts) -> Iterator[tuple[object, ...]]:
     for record in facts.records:
         if record.tag.startswith("unnamed."):
             continue  # named by its place; no other file can mean it
-        yield record.tag, "record", record.kind, tuple(name for name, _, _ in record.members)
+        # The first member has the address of the struct, the last may be a flexible array; where others lie, nobody asks.
+        ends = record.members if record.kind == "union" else record.members[:1] + record.members[-1:]
+        yield record.tag, "record", record.kind, ends
         for name, ctype, bits in record.members:
             yield name, "member", record.tag, ctype, bits
     for function in facts.functions:
@@ -49,12 +53,14 @@ def _definitions(facts: ir.FileFacts) -> Iterator[tuple[object, ...]]:
         yield name, "noreturn"
 
 
-def with_dependents(program: Program, names: Collection[str]) -> set[str]:
-    """Return names with those whose definitions mention one of them, directly or not."""
+def with_dependents(program: Program, names: Collection[str]) -> set[str] | None:
+    """Return names with those whose definitions mention one of them, directly or not; None if that is half the program."""
     found: set[str] = set()
     fresh = set(names)
     while fresh:
         found |= fresh
+        if len(found) > _MOST:
+            return None
         pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(fresh)[:_MANY]))})\b")
         several = len(fresh) > _MANY
         fresh = {name for name, text in _texts(program) if name not in found and (
