@@ -51,26 +51,40 @@ class Provenance:
     def of(self, file: int, keys: Iterable[str]) -> tuple[str, list[Source]]:
         """Return the first of some keys of an expression in `file` that all memory is known for, and where it is allocated."""
         for key in keys:
-            made = self._made.get(key)
+            made = self._wholes(key) if key.startswith("struct ") else self._made.get(key, [])
             if made and self._is_closed(file, key):
                 return key, made
         return "", []
 
+    def _wholes(self, key: str) -> list[Source]:
+        """Return where a struct is allocated, and those that begin with it: what points to it may point to one of them."""
+        found: list[Source] = []
+        seen, waiting = {key}, [key]
+        while waiting:
+            tag = waiting.pop()
+            found.extend(self._made.get(tag, ()))
+            fresh = self._beginning_with.get(tag, set()) - seen
+            seen |= fresh
+            waiting.extend(sorted(fresh))
+        return found
+
     def _is_closed(self, file: int, key: str) -> bool:
         """Tell whether all memory that goes by a key is seen where it is allocated."""
-        if ":" in key:
+        if ":" in key or key.startswith("struct "):
             return True
-        if key.startswith("struct "):
-            return key.removeprefix("struct ") not in self._heads
         tag, _, member = key.removesuffix("[]").rpartition(".")
         return self._holds_only_allocations(file, tag, member)
 
     @cached_property
-    def _heads(self) -> set[str]:
-        """The structs that begin others: what points to one may point to memory of the whole."""
-        records = (members for found in self._program.types.records.values() for members in found if members.order)
-        first = (members[members.order[0]] for members in records)
-        return {tag_of(ctype) for ctype in first if not ctype.endswith(("*", ")"))}
+    def _beginning_with(self) -> dict[str, set[str]]:
+        """The keys of structs by that of their first member, where that is a struct."""
+        found: dict[str, set[str]] = {}
+        for tag, records in self._program.types.records.items():
+            for members in records:
+                first = members[members.order[0]] if members.order else ""
+                if first.startswith("struct ") and not first.endswith(("*", ")")):
+                    found.setdefault(f"struct {tag_of(first)}", set()).add(f"struct {tag}")
+        return found
 
     def _holds_only_allocations(self, file: int, tag: str, member: str) -> bool:
         """Tell whether only allocations are stored into a member: by every function of a file that knows the struct."""
