@@ -212,9 +212,9 @@ def test_an_interrupt_is_130_without_a_traceback(tree, tmp_path):
         (tmp_path / f"f{number}.c").write_bytes(b"".join(p.read_bytes() for p in sorted(tree.rglob("*.c"))) * 60)
     process = subprocess.Popen(command(tmp_path, "--jobs", "2"), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                start_new_session=True)
-    store = None
-    while store is None:  # the first write shows that the workers are at it
-        store = next(iter(os.listdir(os.environ["KGFPLINT_CACHE"])), None)
+    log = Path(os.environ["KGFPLINT_CACHE"]) / "kgfplint.sqlite-wal"
+    while not (log.exists() and log.stat().st_size > 50_000):  # facts in it show that the workers are at it
+        assert process.poll() is None
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate()
     assert (process.returncode, out, err.strip()) == (130, b"", b"")

