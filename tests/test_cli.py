@@ -211,8 +211,9 @@ def test_a_full_standard_output_is_one_line(tree):
 def test_an_interrupt_is_130_without_a_traceback(tree, tmp_path):
     for number in range(60):
         (tmp_path / f"f{number}.c").write_bytes(b"".join(p.read_bytes() for p in sorted(tree.rglob("*.c"))) * 60)
+    # A job in the background of a script has interrupts ignored, and so has what it starts.
     process = subprocess.Popen(command(tmp_path, "--jobs", "2"), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               start_new_session=True)
+                               start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     log = Path(os.environ["KGFPLINT_CACHE"]) / "kgfplint.sqlite-wal"
     while not (log.exists() and log.stat().st_size > 50_000):  # facts in it show that the workers are at it
         assert process.poll() is None

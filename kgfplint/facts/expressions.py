@@ -120,8 +120,7 @@ class Expressions:
         """Branch on an expression, splitting `&&`, `||` and `!` into edges of single conditions."""
         kind = node.type
         if kind == "parenthesized_expression":
-            value = self._enclosed(node)
-            if value is not None:
+            if (value := self._enclosed(node)) is not None:
                 self._branch(value, self.line(node), then, other)
                 return
             node = bare(node, casts=False)

@@ -82,7 +82,7 @@ class Provenance:
         for tag, records in self._program.types.records.items():
             for members in records:
                 first = members[members.order[0]] if members.order else ""
-                if first.startswith("struct ") and not first.endswith(("*", ")")):
+                if first.startswith("struct ") and "*" not in first and "(" not in first:
                     found.setdefault(f"struct {tag_of(first)}", set()).add(f"struct {tag}")
         return found
 
