@@ -18,7 +18,7 @@ from kgfplint.ownership.provenance import Provenance
 from kgfplint.ownership.summaries import ROUNDS, summarise, telling
 from kgfplint.program import Program, link
 from kgfplint.program.meaning import Meaning, Summary
-from kgfplint.program.order import BottomUp, Calls, Outcome
+from kgfplint.program.order import BottomUp, Calls, Outcome, Wave
 
 
 def lowered(text: str | bytes) -> Lowered:
@@ -87,9 +87,8 @@ class Tree:
         self.summaries: dict[int, Summary] = {}
         masks = Masks.of_tree(None, None)
         known = catalogue()
-        waves = BottomUp(Calls(self.program, known.described)).waves(telling(self.program, known), ROUNDS)
-        wave = next(waves, None)
-        while wave is not None:
+
+        def analyse(wave: Wave) -> list[Outcome]:
             meaning = Meaning(self.program, known, masks, dict(self.summaries))
             fresh = {number: summarise(Frame(number, self.bodies[number], meaning)) for number in wave.functions}
             outcomes = [Outcome(number, summary != self.summaries.get(number), summary is not None, False)
@@ -98,10 +97,9 @@ class Tree:
             for number in fresh.keys() & self.summaries.keys():
                 if fresh[number] is None:
                     del self.summaries[number]
-            try:
-                wave = waves.send(outcomes)
-            except StopIteration:
-                wave = None
+            return outcomes
+
+        BottomUp(Calls(self.program, known.described)).sweep(analyse, telling(self.program, known), ROUNDS)
         last = Meaning(self.program, known, masks, self.summaries)
         self.settled = all(summarise(Frame(number, body, last)) == self.summaries.get(number)
                            for number, body in enumerate(self.bodies))

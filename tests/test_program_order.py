@@ -45,16 +45,14 @@ def drive(order: BottomUp, telling: set[int], summed: set[int], former: Former |
     """Run waves in which the functions of `summed` turn out to have a summary."""
     known: set[int] = set()
     waves = []
-    generator = order.waves(telling, 8, former)
-    wave = next(generator, None)
-    while wave is not None:
+
+    def analyse(wave: Wave) -> list[Outcome]:
         waves.append(wave)
         outcomes = [Outcome(f, f in summed - known, f in summed, (f in summed) != (f in before)) for f in wave.functions]
         known.update(summed.intersection(wave.functions))
-        try:
-            wave = generator.send(outcomes)
-        except StopIteration:
-            wave = None
+        return outcomes
+
+    order.sweep(analyse, telling, 8, former)
     return waves
 
 

@@ -194,20 +194,11 @@ class Analysis:
         job = self._job
         kept = self._state.results(job.program, job.targets)
         self._before = kept.summaries
-        for result in kept.results:
-            self._results[result.number] = result
-            if result.summary is not None and kept.former.kept[result.number]:
-                job.summaries[result.number] = result.summary
+        self._results = {result.number: result for result in kept.results}
+        job.summaries.update((number, summary) for number, summary in kept.summaries.items() if kept.former.kept[number])
         order = BottomUp(Calls(job.program, job.catalogue.described))
-        waves = order.waves(telling(job.program, job.catalogue), ROUNDS, kept.former)
         with Workers(self._jobs, self._before_fork) as workers:
-            wave = next(waves, None)
-            while wave is not None:
-                outcomes = self._run(workers, wave)
-                try:
-                    wave = waves.send(outcomes)
-                except StopIteration:
-                    wave = None
+            order.sweep(functools.partial(self._run, workers), telling(job.program, job.catalogue), ROUNDS, kept.former)
         self._state.save(job.program, self._results)
         self._ask_again()
         self._tell_failures()
@@ -276,9 +267,9 @@ class Analysis:
 
     def _tell_failures(self) -> None:
         failures: dict[str, list[str]] = {}
-        self.failed = any(result.failures for result in self._results.values())
         for result in self._results.values():
             for code, failure in result.failures:
                 failures.setdefault(code, []).append(failure)
+        self.failed = bool(failures)
         for code, places in sorted(failures.items()):
             log.warning("%s failed in %d functions, first at %s", code, len(places), min(places))

@@ -1,7 +1,9 @@
 """Which headers a file sees: resolving #include lines against the tree and closing over them."""
 
 import posixpath
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from kgfplint.program.components import components
 
 
 class Includes:
@@ -61,32 +63,11 @@ class Includes:
         return [number for word in self._included.get(file, ()) for number in self.resolve(file, word) if number in self._bit]
 
     def _close(self, start: int) -> None:
-        """Tarjan's strongly connected components over what is not closed yet: a component has one closure."""
-        order: dict[int, int] = {start: 0}
-        low: dict[int, int] = {start: 0}
-        path: list[int] = [start]
-        stack: list[tuple[int, Iterator[int]]] = [(start, iter(self._direct(start)))]
-        while stack:
-            file, rest = stack[-1]
-            following = next(rest, None)
-            if following is None:
-                stack.pop()
-                if stack:
-                    low[stack[-1][0]] = min(low[stack[-1][0]], low[file])
-                if low[file] == order[file]:
-                    self._component(path, path.index(file) if path[-1] != file else len(path) - 1)
-            elif following in self._closures:
-                continue
-            elif following in order:
-                low[file] = min(low[file], order[following])
-            else:
-                order[following] = low[following] = len(order)
-                path.append(following)
-                stack.append((following, iter(self._direct(following))))
+        """Close over what is not closed yet: the files of a component have one closure."""
+        for members in components(start, self._direct, self._closures):
+            self._share(members)
 
-    def _component(self, path: list[int], first: int) -> None:
-        members = path[first:]
-        del path[first:]
+    def _share(self, members: list[int]) -> None:
         bits = 0
         for member in members:
             bits |= self._bit.get(member, 0)

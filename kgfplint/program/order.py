@@ -3,13 +3,14 @@
 Over integer arrays: a kernel has some 700,000 functions and three million calls.
 """
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kgfplint.facts import ir
+from kgfplint.program.components import components
 from kgfplint.program.link import Program
 
 Ints = NDArray[np.int64]
@@ -105,8 +106,9 @@ class BottomUp:
         self._callers, self._targets = calls.callers[order], calls.targets[order]
         self._first = np.searchsorted(self._level[self._callers], np.arange(self._level.max(initial=0) + 2))
 
-    def waves(self, telling: Iterable[int], rounds: int, former: "Former | None" = None) -> Generator[Wave, Iterable[Outcome]]:
-        """Yield sets of functions to analyse together; take what came of them.
+    def sweep(self, analyse: Callable[[Wave], Iterable[Outcome]], telling: Iterable[int], rounds: int,
+              former: Former | None = None) -> None:
+        """Have sets of functions analysed together, callees first; `analyse` returns what came of them.
 
         `telling` are the functions that are analysed in any case, others are when a callee has a summary; `former`
         results that still hold are not made again unless the summary of a callee is another one now. Functions of a
@@ -134,7 +136,7 @@ class BottomUp:
                 if not len(waiting):
                     break
                 fresh[:] = False
-                for outcome in (yield Wave(np.sort(waiting).tolist(), forget, [])):
+                for outcome in analyse(Wave(np.sort(waiting).tolist(), forget, [])):
                     fresh[outcome.number] = outcome.fresh
                     summed[outcome.number] |= outcome.summed
                     moved[outcome.number] = outcome.moved
@@ -144,7 +146,7 @@ class BottomUp:
             gone = members[former.made[members] & ~kept[members] & ~wanted[members]]
             moved[gone] |= former.summed[gone]
             if len(gone):
-                yield Wave([], forget, gone.tolist())
+                analyse(Wave([], forget, gone.tolist()))
 
 
 def _peeled(count: int, callers: Ints, targets: Ints) -> tuple[Ints, NDArray[np.bool_]]:
@@ -178,41 +180,9 @@ def _cycles(calls: Calls) -> Ints:
     following: dict[int, list[int]] = {}
     for caller, target in zip(callers.tolist(), targets.tolist(), strict=True):
         following.setdefault(caller, []).append(target)
-    for component in _components(following):
-        group[component] = min(component)
-    return group
-
-
-def _components(following: dict[int, list[int]]) -> Iterator[list[int]]:
-    """Yield the strongly connected components with more than one member, by Tarjan's algorithm without recursion."""
-    order: dict[int, int] = {}
-    low: dict[int, int] = {}
     done: set[int] = set()
-    path: list[int] = []
     for start in sorted(following):
-        if start in order:
-            continue
-        order[start] = low[start] = len(order)
-        path.append(start)
-        stack = [(start, iter(following[start]))]
-        while stack:
-            node, rest = stack[-1]
-            for target in rest:
-                if target not in order:
-                    order[target] = low[target] = len(order)
-                    path.append(target)
-                    stack.append((target, iter(following.get(target, ()))))
-                    break
-                if target not in done:
-                    low[node] = min(low[node], order[target])
-            else:
-                stack.pop()
-                if stack:
-                    low[stack[-1][0]] = min(low[stack[-1][0]], low[node])
-                if low[node] == order[node]:
-                    at = path.index(node) if path[-1] != node else len(path) - 1
-                    component = path[at:]
-                    del path[at:]
-                    done.update(component)
-                    if len(component) > 1:
-                        yield component
+        for members in components(start, lambda node: following.get(node, ()), done) if start not in done else ():
+            done.update(members)
+            group[members] = min(members)
+    return group
