@@ -1,6 +1,7 @@
 """The report of the last run on a tree: all that there is to say when nothing has changed since."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -25,8 +26,8 @@ class LastReport:
         self._root = root
         said = hashlib.blake2b(digest_size=16)
         for path, key in sorted(keys.items()):
-            said.update(path.encode("utf-8", "surrogateescape") + b"\0" + key)
-        said.update("\0".join(sorted(targets)).encode("utf-8", "surrogateescape"))
+            said.update(os.fsencode(path) + b"\0" + key)
+        said.update(os.fsencode("\0".join(sorted(targets))))
         self._said = said.digest()
 
     def findings(self, stats: Stats) -> list[Finding] | None:

@@ -6,6 +6,7 @@ function; what depends on the whole program (see Question) is asked anew in each
 """
 
 import itertools
+import os
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -84,7 +85,7 @@ class State:
         former = kept.former
         former.kept[:] = True
         for file, path in enumerate(program.paths):
-            row = self._rows.get(path.encode("utf-8", "surrogateescape"))
+            row = self._rows.get(os.fsencode(path))
             results = [result._replace(number=number) for result, number in self._placed(program, file, row)] if row else []
             for result in results:
                 former.made[result.number] = True
@@ -136,7 +137,7 @@ class State:
         return lost | mentioning(self._root, kept, names)
 
     def _paths(self) -> Iterable[str]:
-        return (key.decode("utf-8", "surrogateescape") for key in self._rows)
+        return (os.fsdecode(key) for key in self._rows)
 
     def save(self, program: Program, results: Mapping[int, Result]) -> None:
         """Keep the results of this run for the next; nothing is kept if another run has kept its own meanwhile."""
@@ -144,7 +145,7 @@ class State:
         for number in sorted(results):
             file = program.rows[number].file
             by_file.setdefault(file, []).append(results[number]._replace(number=number - program.first[file]))
-        rows = {program.paths[file].encode("utf-8", "surrogateescape"): _encode(found) for file, found in by_file.items()}
+        rows = {os.fsencode(program.paths[file]): _encode(found) for file, found in by_file.items()}
         fresh = [(key, row) for key, row in rows.items() if self._rows.get(key) != row]
         gone = self._rows.keys() - rows.keys()
         if fresh or gone or self._before != self._keys:

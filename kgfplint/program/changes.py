@@ -5,9 +5,10 @@ of names: of those that it mentions, and of those that their definitions mention
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
+from typing import AnyStr
 
 from kgfplint.facts import ir
 from kgfplint.program.link import Program
@@ -61,10 +62,8 @@ def with_dependents(program: Program, names: Collection[str]) -> set[str] | None
         found |= fresh
         if len(found) > _MOST:
             return None
-        pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(fresh)[:_MANY]))})\b")
-        several = len(fresh) > _MANY
-        fresh = {name for name, text in _texts(program) if name not in found and (
-            not fresh.isdisjoint(_WORD.findall(text)) if several else pattern.search(text))}
+        mentions = _finder(fresh, _WORD)
+        fresh = {name for name, text in _texts(program) if name not in found and mentions(text)}
     return found
 
 
@@ -97,20 +96,26 @@ def seeing(program: Program, files: Iterable[int], headers: Collection[str]) -> 
 
 def mentioning(root: Path, paths: Iterable[tuple[int, str]], names: Collection[str]) -> set[int]:
     """Return those of some (number, tree-relative path) files in whose text one of the names occurs, or that cannot be read."""
-    words = {name.encode("utf-8", "surrogateescape") for name in names}
-    pattern = re.compile(rb"\b(?:" + b"|".join(map(re.escape, sorted(words)[:_MANY])) + rb")\b")
+    mentions = _finder({name.encode() for name in names}, _BYTES)
     found = set()
-    for number, path in paths if words else ():
+    for number, path in paths if names else ():
         try:
             data = (root / path).read_bytes()
         except OSError:
             found.add(number)
             continue
-        # A plain search is some twenty times faster than a pattern, and most often enough.
-        if not words.isdisjoint(_BYTES.findall(data)) if len(words) > _MANY else (
-                any(word in data for word in words) and pattern.search(data)):
+        if mentions(data):
             found.add(number)
     return found
+
+
+def _finder(names: Collection[AnyStr], word: re.Pattern[AnyStr]) -> Callable[[AnyStr], bool]:
+    """Return what tells whether one of some names is among the words of a text; of `outer.member`, either will do."""
+    known = frozenset(part for name in names for part in word.findall(name))
+    if len(known) > _MANY:
+        return lambda text: not known.isdisjoint(word.findall(text))
+    # A plain search is some twenty times faster than one for words, and most often enough.
+    return lambda text: any(name in text for name in known) and not known.isdisjoint(word.findall(text))
 
 
 def moved(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> set[str]:
