@@ -38,11 +38,17 @@ def check(unit: Unit) -> Iterator[Finding]:
         if not _implements(unit, site, release.free):
             told.add(release.number)
             yield _finding(unit, incident, site, release.free)
+    for release, event in _unseen(unit):
+        yield from _by_provenance(unit, release, event)
+
+
+def _unseen(unit: Unit) -> Iterator[tuple[Release, ir.Call]]:
+    """Yield, once each, the releases by a call of what no path shows the origin of."""
     known = {i.free.number for i in unit.paths.incidents.values() if i.free is not None and i.origin.site is not None}
     for release in unit.paths.releases:
-        if release.number not in known | told and isinstance(release.event, ir.Call):
-            told.add(release.number)
-            yield from _by_provenance(unit, release, release.event)
+        if release.number not in known and isinstance(release.event, ir.Call):
+            known.add(release.number)
+            yield release, release.event
 
 
 def _differ(incident: Incident, site: Site, free: Free) -> bool:
@@ -52,27 +58,27 @@ def _differ(incident: Incident, site: Site, free: Free) -> bool:
 
 def _questions(unit: Unit) -> Iterator[Question]:
     """Yield what must be known of the whole program before this function can be judged."""
-    incidents = [i for i in unit.paths.incidents.values() if i.free is not None and i.origin.site is not None]
-    if any(i.free and i.origin.site and _differ(i, i.origin.site, i.free.free) for i in incidents):
+    if any(i.free and i.origin.site and _differ(i, i.origin.site, i.free.free) for i in unit.paths.incidents.values()):
         yield Question((), ())
-    known = {i.free.number for i in incidents if i.free is not None}
-    for release in unit.paths.releases:
+    for release, _ in _unseen(unit):
         subject = bare(release.argument)
-        if release.number in known or not isinstance(release.event, ir.Call):
-            continue
-        assigned = unit.values.get(subject.id) if isinstance(subject, ir.Name) else None
-        if assigned and of_local(assigned, unit.meaning, unit.file):
+        if _local_families(unit, subject):
             yield Question((), ())
         elif keys := keys_of(subject, unit):
             yield Question(keys, release.free.accepts)
+
+
+def _local_families(unit: Unit, subject: ir.Expr) -> set[str] | None:
+    """Return the families that a local can only be of, None for what may be anything."""
+    assigned = unit.values.get(subject.id) if isinstance(subject, ir.Name) else None
+    return of_local(assigned, unit.meaning, unit.file) if assigned else None
 
 
 def _by_provenance(unit: Unit, release: Release, event: ir.Call) -> Iterator[Finding]:
     """Judge memory that no path of this function shows the origin of by where all memory of its kind comes from."""
     subject, free = bare(release.argument), release.free
     catalogue = unit.meaning.catalogue
-    assigned = unit.values.get(subject.id) if isinstance(subject, ir.Name) else None
-    local = of_local(assigned, unit.meaning, unit.file) if assigned else None
+    local = _local_families(unit, subject)
     key, made = unit.provenance.of(unit.file, keys_of(subject, unit)) if unit.provenance is not None else ("", [])
     families = local or {_underlying(unit, source) for source in made}
     if not families or families & set(free.accepts) or free.flavour in ("put", "callback"):

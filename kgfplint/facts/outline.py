@@ -50,8 +50,7 @@ def _type_argument(call: ir.CallResult) -> str:
 
 
 def _plain_name(expr: ir.Expr) -> str:
-    while isinstance(expr, ir.Cast):
-        expr = expr.operand
+    expr = bare(expr)
     if isinstance(expr, ir.AddressOf):
         expr = expr.base
     return expr.id if isinstance(expr, ir.Name) else ""

@@ -128,17 +128,28 @@ class _Reader:
 
     def _value(self, end: int) -> str:
         """The type of the call or cast whose closing parenthesis ends at `end`, `()name` for what a function returns."""
-        text = self._body[max(0, end - _REACH) : end]
-        depth = 0
-        for sign in reversed(list(_SIGN.finditer(text))):
-            depth += (sign[0] == b")") - (sign[0] == b"(")
-            if depth == 0 and sign[0] == b"(":
-                given = _TAG_GIVEN.search(text[sign.end() :])
-                if given:
-                    return _derived(b" ".join(given[1].split()), given[2] or b"*", b"")
-                head = _HEAD.search(text, max(0, sign.start() - 80), sign.start())
-                return "()" + head[2].decode() if head and not head[1] and head[2] not in _NO_CALL else ""
-        return ""
+        opening, _ = self._opening(end - 1)
+        if opening < 0:
+            return ""
+        given = _TAG_GIVEN.search(self._body[opening + 1 : end])
+        if given:
+            return _derived(b" ".join(given[1].split()), given[2] or b"*", b"")
+        head = _HEAD.search(self._body, max(0, opening - 80), opening)
+        return "()" + head[2].decode() if head and not head[1] and head[2] not in _NO_CALL else ""
+
+    def _opening(self, end: int) -> tuple[int, int]:
+        """Where the parenthesis around what ends at `end` opens (-1: too far away), and how many commas lie between."""
+        depth = commas = 0
+        for sign in reversed(list(_SIGN.finditer(self._body, max(0, end - _REACH), end))):
+            if sign[0] == b")":
+                depth += 1
+            elif sign[0] == b"," and depth == 0:
+                commas += 1
+            elif sign[0] == b"(" and depth:
+                depth -= 1
+            elif sign[0] == b"(":
+                return sign.start(), commas
+        return -1, commas
 
     def _indirect(self) -> tuple[tuple[str, str, int], ...]:
         found: dict[tuple[str, str], int] = {}
@@ -159,21 +170,11 @@ class _Reader:
 
     def _argument(self, at: int) -> tuple[str, int] | None:
         """The function called, and the place of the argument, behind the parenthesis or comma at `at`."""
-        text = self._body[max(0, at - _REACH) : at + 1]
-        depth = place = 0
-        for sign in reversed(list(_SIGN.finditer(text))):
-            if sign[0] == b")":
-                depth += 1
-            elif sign[0] == b"," and depth == 0:
-                place += 1
-            elif sign[0] == b"(" and depth:
-                depth -= 1
-            elif sign[0] == b"(":
-                head = _HEAD.search(text, max(0, sign.start() - 80), sign.start())
-                if head is None or head[2] in _NO_CALL:
-                    return None
-                return "" if head[1] else head[2].decode(), place
-        return None
+        opening, place = self._opening(at + 1)
+        head = _HEAD.search(self._body, max(0, opening - 80), opening) if opening >= 0 else None
+        if head is None or head[2] in _NO_CALL:
+            return None
+        return "" if head[1] else head[2].decode(), place
 
     def _stored(self) -> Iterator[tuple[str, str, str, int]]:
         foreign = self._foreign({name for _, name in _STORED.findall(self._body)})

@@ -74,8 +74,8 @@ class Effects:
     def _is_harmless(self, name: str) -> bool:
         """A function that the catalogue knows, or whose name asks a question, changes nothing that is tracked."""
         known = self._meaning.catalogue
-        return (name in known.allocs or name in known.frees or name in known.locks
-                or (name in known.verdicts and known.verdicts[name].action != "use") or asks(name))
+        return (name in known.primitives or (name in known.verdicts and known.verdicts[name].action != "use")
+                or asks(name))
 
     def _reaches_out(self, name: str, member: ir.Expr) -> bool:
         """Tell whether a function that is given a member's address may find its way to the rest of the struct.

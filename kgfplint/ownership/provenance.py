@@ -90,11 +90,13 @@ class Provenance:
         """Tell whether only allocations are stored into a member: by every function of a file that knows the struct."""
         types, rows = self._program.types, self._program.rows
         record = types.record(file, tag, member)
+        if record is None:
+            return False
         for number in self._program.store_functions.get(member, ()):
             analysed = self._analysed.get(number)
-            if (analysed is None or member in analysed[1]) and record and types.sees(rows[number].file, record.file):
+            if (analysed is None or member in analysed[1]) and types.sees(rows[number].file, record.file):
                 return False
-        return record is not None
+        return True
 
 
 def keys_of(expr: ir.Expr, frame: Frame) -> tuple[str, ...]:
