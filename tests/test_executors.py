@@ -6,7 +6,6 @@ The Dask cluster is a real one: a scheduler and two workers, each a process of i
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -30,15 +29,9 @@ COPIES = 8
 
 
 @pytest.fixture(scope="module")
-def big(tmp_path_factory) -> Path:
+def big(enlarged) -> Path:
     """A tree of many files with findings."""
-    place = tmp_path_factory.mktemp("big") / "tree"
-    shutil.copytree(Path(__file__).parent / "fixtures" / "tree", place)
-    for number in range(COPIES):
-        shutil.copytree(place / "drivers" / "demo", place / "drivers" / f"demo{number}")
-        for path in (place / "drivers" / f"demo{number}").glob("*.[ch]"):
-            path.write_bytes(path.read_bytes().replace(b"demo_", b"demo%d_" % number))
-    return place
+    return enlarged(COPIES)
 
 
 @pytest.fixture

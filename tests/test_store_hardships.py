@@ -23,14 +23,9 @@ COPIES = 12
 
 
 @pytest.fixture(scope="module")
-def big(tmp_path_factory) -> Path:
+def big(enlarged) -> Path:
     """A tree of some size, old enough that its time stamps are trusted."""
-    place = tmp_path_factory.mktemp("big") / "tree"
-    shutil.copytree(Path(__file__).parent / "fixtures" / "tree", place)
-    for number in range(COPIES):
-        shutil.copytree(place / "drivers" / "demo", place / "drivers" / f"demo{number}")
-        for path in (place / "drivers" / f"demo{number}").glob("*.[ch]"):
-            path.write_bytes(path.read_bytes().replace(b"demo_", b"demo%d_" % number) * (1 + number % 3))
+    place = enlarged(COPIES, lambda number: 1 + number % 3)
     for path in place.rglob("*"):
         os.utime(path, (1_600_000_000, 1_600_000_000))
     return place
