@@ -11,17 +11,14 @@ least of the repeated runs counts. Parts are copies: hard links would change the
 """
 
 import argparse
-import json
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+
+from costs import Cost, lint
 
 from kgfplint.source.tree import discover, has_code, is_kernel_tree
 
@@ -29,19 +26,6 @@ ALLOWED = 1.15
 """Growth per byte against a smaller part that passes for linear."""
 DEPTH = 4
 """Folders of this depth, such as drivers/net/ethernet/intel, are in a part as a whole or not at all."""
-EVERY = 0.25
-"""Seconds between two looks at the memory."""
-
-
-@dataclass
-class Cost:
-    """What one run took: seconds and bytes of memory."""
-
-    cpu: float
-    wall: float
-    memory: int
-    stats: dict[str, Any]
-    """What the run says it read, and the wall-clock seconds of its stages."""
 
 
 def sizes(root: Path) -> dict[str, int]:
@@ -76,48 +60,16 @@ def copy(root: Path, paths: Iterable[str], place: Path) -> None:
         shutil.copyfile(root / path, place / path)
 
 
-def proportional(session: int) -> int:
-    """Return the sum of the proportional sizes of the processes of a session, in bytes."""
-    total = 0
-    for process in Path("/proc").iterdir():
-        if process.name.isdecimal():
-            try:
-                if os.getsid(int(process.name)) != session:
-                    continue
-                for line in (process / "smaps_rollup").read_bytes().splitlines():
-                    if line.startswith(b"Pss:"):
-                        total += int(line.split()[1]) << 10
-            except OSError:  # it has ended
-                continue
-    return total
-
-
-def lint(tree: Path, jobs: int) -> Cost:
-    """Run kgfplint with a new store, and watch it."""
-    command = [sys.executable, "-m", "kgfplint", "--format", "json", "--jobs", str(jobs), str(tree)]
-    with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryFile() as output:
-        began, memory = time.perf_counter(), 0
-        environment = {**os.environ, "KGFPLINT_CACHE": cache}
-        process = subprocess.Popen(command, stdout=output, env=environment, start_new_session=True)
-        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
-            memory = max(memory, proportional(process.pid))
-            time.sleep(EVERY)
-        wall = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(ended[1])
-        if process.returncode not in (0, 1):
-            sys.exit(f"kgfplint ended with code {process.returncode}")
-        output.seek(0)
-        stats = json.load(output)["stats"]
-    return Cost(ended[2].ru_utime + ended[2].ru_stime, wall, memory, stats)
-
-
 def measure(root: Path, paths: Iterable[str], place: Path, jobs: int, repeat: int) -> Cost:
     """Return the least cost of a few runs over some files of a tree."""
     copy(root, paths, place)
-    runs = [lint(place, jobs) for _ in range(repeat)]
+    runs = []
+    for _ in range(repeat):
+        with tempfile.TemporaryDirectory() as cache:
+            runs.append(lint(place, jobs, cache))
     shutil.rmtree(place)
     best = min(runs, key=lambda run: run.cpu)
-    return Cost(best.cpu, best.wall, min(run.memory for run in runs), best.stats)
+    return replace(best, memory=min(run.memory for run in runs))
 
 
 def growth(costs: list[float], loads: list[int]) -> list[float]:

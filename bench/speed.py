@@ -10,73 +10,18 @@ hard links beside it, which is removed.
 """
 
 import argparse
-import json
-import os
-import re
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
-from typing import NamedTuple
 
+from costs import lint
 from tree_sitter import Parser
 
 from kgfplint.source.syntax import LANGUAGE
 from kgfplint.source.tree import discover, has_code
-
-
-class Cost(NamedTuple):
-    """CPU and wall-clock seconds, peak bytes, findings and the report's stats."""
-
-    cpu: float
-    wall: float
-    peak: int
-    findings: int
-    stats: dict
-
-
-def children_seconds() -> float:
-    """CPU seconds of all child processes that have ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
-
-
-def proportional_size(group: int) -> int:
-    """Bytes of all processes of a process group, shared pages counted once."""
-    total = 0
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.getpgid(int(folder.name)) == group:
-                total += int(re.search(r"^Pss:\s+(\d+)", (folder / "smaps_rollup").read_text(), re.M)[1]) * 1024
-        except (OSError, TypeError):
-            continue
-    return total
-
-
-def lint(tree: Path, jobs: int) -> Cost:
-    """Run kgfplint on a tree."""
-    cpu, wall = children_seconds(), time.perf_counter()
-    command = [sys.executable, "-m", "kgfplint", "--format", "json", "--severity", "note", "--jobs", str(jobs), str(tree)]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
-    peak = [0]
-
-    def watch() -> None:
-        while running.poll() is None:
-            peak[0] = max(peak[0], proportional_size(running.pid))
-            time.sleep(1)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    output = running.communicate()[0]
-    watcher.join()
-    if running.returncode not in (0, 1):
-        sys.exit(running.returncode)
-    report = json.loads(output)
-    return Cost(children_seconds() - cpu, time.perf_counter() - wall, peak[0], len(report["findings"]), report["stats"])
 
 
 def parse(tree: Path) -> tuple[float, float, int]:
@@ -118,32 +63,31 @@ def main() -> None:
     copy = Path(tempfile.mkdtemp(prefix="speed-", dir=tree.parent)) / "tree"
     with tempfile.TemporaryDirectory() as place:
         cache = given.cache or place
-        os.environ["KGFPLINT_CACHE"] = cache
         try:
             subprocess.run(["cp", "-al", str(tree), str(copy)], check=True)
-            rows = [("cold", lint(copy, given.jobs))]
+            rows = [("cold", lint(copy, given.jobs, cache))]
             floor, everything, size = parse(copy)
             print(f"files {rows[0][1].stats['files']}, lines {rows[0][1].stats['lines']:,}, code {size / 1e6:.0f} MB")
             print("stages, wall seconds:", rows[0][1].stats["seconds"])
             print(f"cold: {rows[0][1]}"[:200])
             print(f"parse only: {floor:.1f} CPU s for files with code, {everything:.1f} for all", flush=True)
-            rows.append(("nothing changed", lint(copy, given.jobs)))
+            rows.append(("nothing changed", lint(copy, given.jobs, cache)))
             replaced(copy / given.source, "return 0;", "return (0);")
-            rows.append(("a statement changed in one .c file", lint(copy, given.jobs)))
+            rows.append(("a statement changed in one .c file", lint(copy, given.jobs, cache)))
             with (copy / given.source).open("a") as file:
                 file.write("\nint kgfplint_bench(struct device *dev) { return dev ? 0 : 1; }\n")
-            rows.append(("a function added to it", lint(copy, given.jobs)))
+            rows.append(("a function added to it", lint(copy, given.jobs, cache)))
             replaced(copy / given.header, "\n\n", "\n\n#define KGFPLINT_BENCH 1\n\n")
-            rows.append(("a macro added to a header", lint(copy, given.jobs)))
+            rows.append(("a macro added to a header", lint(copy, given.jobs, cache)))
             replaced(copy / given.header, given.member, f"int kgfplint_bench_member;\n\t{given.member}")
-            rows.append(("a member added to its struct", lint(copy, given.jobs)))
+            rows.append(("a member added to its struct", lint(copy, given.jobs, cache)))
             stored = sum(path.stat().st_size for path in Path(cache).iterdir())
         finally:
             shutil.rmtree(copy.parent)
     print(f"{'':36} {'CPU s':>8} {'wall s':>8} {'/ parse':>8} {'cold /':>8} {'peak MB':>8} {'findings':>8}")
     for name, cost in rows:
         print(f"{name:36} {cost.cpu:8.1f} {cost.wall:8.1f} {cost.cpu / floor:8.2f} {rows[0][1].cpu / cost.cpu:8.1f}"
-              f" {cost.peak / 1e6:8.0f} {cost.findings:8}")
+              f" {cost.memory / 1e6:8.0f} {cost.findings:8}")
     print(f"store {stored / 1e6:.0f} MB")
 
 
