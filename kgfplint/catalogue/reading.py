@@ -28,7 +28,7 @@ _WORDS: dict[str, type[Family] | type[LockKind] | type[Context]] = {
     "kind": LockKind,
     "context": Context,
 }
-_OTHERS = {"gfp.toml", "syntax.toml"}
+_OTHERS = {"abi.toml", "allocator.toml", "gfp.toml", "syntax.toml"}
 """Files in the same directory that other stages read."""
 _FIELD = re.compile(r"`\$\.(\w+)|unknown field `(\w+)`")
 
