@@ -1,4 +1,4 @@
-"""The words of rules/syntax.toml, read once."""
+"""The words of rules/syntax.toml, read once, and the reader of such tables."""
 
 import tomllib
 from functools import cache
@@ -8,12 +8,17 @@ from typing import Any
 
 
 @cache
-def syntax_rules() -> dict[str, Any]:
-    """Return the parsed rules/syntax.toml, from the wheel or from the checkout."""
-    shipped = resources.files("kgfplint") / "rules" / "syntax.toml"
+def rules(name: str) -> dict[str, Any]:
+    """Return a parsed file of rules/, from the wheel or from the checkout."""
+    shipped = resources.files("kgfplint") / "rules" / name
     if shipped.is_file():
         return tomllib.loads(shipped.read_text())
-    return tomllib.loads((Path(__file__).parents[2] / "rules" / "syntax.toml").read_text())
+    return tomllib.loads((Path(__file__).parents[2] / "rules" / name).read_text())
+
+
+def syntax_rules() -> dict[str, Any]:
+    """Return the parsed rules/syntax.toml."""
+    return rules("syntax.toml")
 
 
 def _bytes(words: list[str]) -> frozenset[bytes]:
