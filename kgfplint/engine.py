@@ -1,6 +1,7 @@
 """The run: files to facts (parallel, kept in a store), facts to a program, the program to findings."""
 
 import contextlib
+import functools
 import gc
 import hashlib
 import logging
@@ -8,7 +9,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kgfplint.catalogue import Catalogue, load, rules_directory
@@ -19,14 +20,17 @@ from kgfplint.config import Settings
 from kgfplint.facts import ir
 from kgfplint.facts.executors import ExecutorError, connected
 from kgfplint.facts.index import Index, Progress, build
+from kgfplint.facts.lower import lower, sketchable
 from kgfplint.facts.store import BodyReader, Store, StoreError, store_path
 from kgfplint.facts.workers import available_cpus
 from kgfplint.findings import Finding, with_fingerprints
 from kgfplint.gfp import Masks
 from kgfplint.lastreport import LastReport
+from kgfplint.patches import newly
 from kgfplint.program import Program, fields, link
 from kgfplint.report import Report, Stats
-from kgfplint.source.tree import discover, find_root, is_kernel_tree, kernel_version
+from kgfplint.revisions import ChangeError, Request, between
+from kgfplint.source.tree import Files, find_root, is_kernel_tree, kernel_version
 
 log = logging.getLogger("kgfplint")
 
@@ -43,16 +47,21 @@ class StoreLost(RunError):
 class Survey:
     """What was read: the tree, the files asked about (`targets`), all files indexed, and the store of facts.
 
-    `failed`: a check failed somewhere, which is to be told in each run.
+    `files` tells where those files are. `failed`: a check failed somewhere, which is to be told in each run.
     """
 
-    root: Path
+    files: Files
     version: tuple[int, int] | None
     targets: tuple[str, ...]
     index: Index
     store: Store
     stats: Stats = field(default_factory=Stats)
     failed: bool = False
+
+    @property
+    def root(self) -> Path:
+        """The root of the tree."""
+        return self.files.root
 
     def bodies(self, path: str) -> BodyReader:
         """Return the bodies of the functions of an indexed file, by its tree-relative path."""
@@ -74,24 +83,67 @@ class Survey:
             yield path, facts
 
 
-def run(paths: Sequence[Path], settings: Settings, progress: Progress = lambda *_: None, measure: bool = False) -> Report:
+def run(paths: Sequence[Path], settings: Settings, progress: Progress = lambda *_: None, measure: bool = False,
+        files: Files | None = None) -> Report:
     """Lint the files below the paths and return the report; `measure` has its stats tell how well types are known.
 
-    Raises RunError, CatalogueError or UnknownRule, each with a one-line str, when the run cannot be made.
+    `files` tells where the files of their tree are (default: on disk). Raises RunError, CatalogueError or UnknownRule,
+    each with a one-line str, when the run cannot be made.
     """
     checks = select(settings.select, settings.ignore)
+    files = files or Files(_common_root(paths))
     try:
-        return _run(paths, settings, checks, progress, measure)
+        return _run(paths, settings, checks, progress, measure, files)
     except StoreLost as error:
         log.warning("%s; building it anew", error)
-        return _run(paths, settings, checks, progress, measure)
+        return _run(paths, settings, checks, progress, measure, files)
+
+
+def run_change(paths: Sequence[Path], settings: Settings, request: Request, progress: Progress = lambda *_: None,
+               measure: bool = False) -> Report:
+    """Lint the files below the paths before and after a change, and return the report of what it newly breaks.
+
+    Raises RunError as well where there is no such change.
+    """
+    try:
+        with between(_common_root(paths), request) as change, _each_warning_once():
+            before = run(paths, settings, progress, files=change.base)
+            after = run(paths, settings, progress, measure, change.head)
+            found = newly(before.findings, after.findings, change, functools.partial(_functions, change.head))
+    except ChangeError as error:
+        raise RunError(str(error)) from error
+    for stage, seconds in before.stats.seconds.items():
+        after.stats.seconds[stage] = after.stats.seconds.get(stage, 0.0) + seconds
+    return replace(after, findings=tuple(found))
+
+
+def _functions(files: Files, path: str) -> Iterator[tuple[str, range]]:
+    """Yield name and lines of each function of a file."""
+    for function in lower(files.place(path).read_bytes(), sketchable).facts.functions:
+        yield function.name, range(function.line, function.end_line + 1)
+
+
+@contextlib.contextmanager
+def _each_warning_once() -> Iterator[None]:
+    """Tell what is the same before and after a change only once."""
+    told: set[str] = set()
+
+    def fresh(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        return message not in told and not told.add(message)  # type: ignore[func-returns-value]
+
+    log.addFilter(fresh)
+    try:
+        yield
+    finally:
+        log.removeFilter(fresh)
 
 
 def _run(paths: Sequence[Path], settings: Settings, checks: Sequence[CheckModule], progress: Progress,
-         measure: bool) -> Report:
+         measure: bool, files: Files) -> Report:
     # First, so that a mistake in a rules file is told at once.
-    catalogue = load([rules_directory(), *map(Path, settings.rules)], _version(_common_root(paths), settings))
-    with survey(paths, settings, progress) as found:
+    catalogue = load([rules_directory(), *map(Path, settings.rules)], _version(files.root, settings))
+    with survey(paths, settings, progress, files) as found:
         masks = Masks.of_tree(found.root, found.version)
         digest = _digest(catalogue, masks, checks)
         last = LastReport(found.store, digest, found.root, found.index.keys, found.targets)
@@ -126,8 +178,8 @@ def analyse(program: Program, found: Survey, catalogue: Catalogue, masks: Masks,
     """Return the findings of the checks in the survey's target files, in any order."""
     wanted = set(found.targets)
     targets = frozenset(number for number, path in enumerate(program.paths) if path in wanted)
-    job = Job(found.root, program, catalogue, masks, found.store.path, found.index.keys, checks, targets)
-    state = State(found.store, digest, found.root, found.index.keys)
+    job = Job(found.files, program, catalogue, masks, found.store.path, found.index.keys, checks, targets)
+    state = State(found.store, digest, found.files, found.index.keys)
     analysis = Analysis(job, state, settings.jobs or available_cpus(), found.store.release, progress)
     findings = analysis.findings()
     found.failed = analysis.failed
@@ -153,26 +205,28 @@ def linked(found: Survey, progress: Progress = lambda *_: None) -> Program:
 
 
 @contextlib.contextmanager
-def survey(paths: Sequence[Path], settings: Settings, progress: Progress = lambda *_: None) -> Iterator[Survey]:
+def survey(paths: Sequence[Path], settings: Settings, progress: Progress = lambda *_: None,
+           files: Files | None = None) -> Iterator[Survey]:
     """Read the whole kernel tree that the paths lie in; elsewhere, or if the settings say so, only the files below the
     paths and the headers they include.
 
-    Raises RunError. The survey's store is closed at the end.
+    `files` tells where the tree's files are (default: on disk). Raises RunError. The survey's store is closed at the end.
     """
-    root = _common_root(paths)
+    files = files or Files(_common_root(paths))
+    root = files.root
     stats = Stats()
     with _timed(stats, "discover"):
-        targets = tuple(discover(root, paths))
+        targets = tuple(files.below(paths))
         whole = any(path.resolve() == root for path in paths)
         in_tree = settings.scope == "tree" and is_kernel_tree(root)
-        wanted = tuple(discover(root, [root])) if in_tree and targets and not whole else targets
+        wanted = tuple(files.below([root])) if in_tree and targets and not whole else targets
     if not targets:
         log.warning("no C files below %s", ", ".join(map(str, paths)))
     with _timed(stats, "facts"):
-        index, store = _indexed(root, wanted, settings, not (whole or in_tree), progress)
+        index, store = _indexed(files, wanted, settings, not (whole or in_tree), progress)
     try:
         _tell_skipped(index, stats)
-        yield Survey(root, _version(root, settings), targets, index, store, stats)
+        yield Survey(files, _version(root, settings), targets, index, store, stats)
     except StoreError as error:
         if error.damaged and not store.is_temporary:
             store.discard()
@@ -197,16 +251,16 @@ def _common_root(paths: Sequence[Path]) -> Path:
     return Path(os.path.commonpath(roots))
 
 
-def _indexed(root: Path, targets: Sequence[str], settings: Settings, follow: bool,
+def _indexed(files: Files, targets: Sequence[str], settings: Settings, follow: bool,
              progress: Progress) -> tuple[Index, Store]:
     """Bring the facts into a store: the user's, the same built anew if damaged, else a temporary one."""
     jobs = settings.jobs or available_cpus()
     try:
         with connected(settings.executor) as executor:
-            store = Store.open(store_path(root)) if settings.cache else Store.temporary()
+            store = Store.open(store_path(files.root)) if settings.cache else Store.temporary()
             while True:
                 try:
-                    return build(root, targets, store, jobs, follow, progress, executor), store
+                    return build(files, targets, store, jobs, follow, progress, executor), store
                 except StoreError as error:
                     store.close()
                     if store.is_temporary:

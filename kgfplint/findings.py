@@ -62,11 +62,15 @@ class Finding(msgspec.Struct, frozen=True):
         return self.path, self.line, self.column, self.code, self.message
 
 
+def site(finding: Finding) -> str:
+    """Return what a finding is about, however it is proven: rule, path, function and statement text."""
+    return "\0".join((finding.code, finding.path, finding.function, re.sub(r"\s+", "", finding.key)))
+
+
 def with_fingerprints(findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings in report order, each once, with a fingerprint that holds no line number.
 
-    The fingerprint covers the rule, path, function, statement text and the functions of the trace;
-    equal ones in one function are told apart by their order.
+    The fingerprint covers the site and the functions of the trace; equal ones in one function are told apart by their order.
     """
     seen: dict[str, int] = {}
     done: list[Finding] = []
@@ -75,8 +79,7 @@ def with_fingerprints(findings: Iterable[Finding]) -> list[Finding]:
         if last is not None and last.place == finding.place:
             continue
         last = finding
-        hops = ">".join(dict.fromkeys(step.function for step in finding.trace))
-        text = "\0".join((finding.code, finding.path, finding.function, re.sub(r"\s+", "", finding.key), hops))
+        text = "\0".join((site(finding), ">".join(dict.fromkeys(step.function for step in finding.trace))))
         count = seen[text] = seen.get(text, 0) + 1
         digest = hashlib.sha256(f"{text}\0{count}".encode()).hexdigest()[:32]
         done.append(msgspec.structs.replace(finding, fingerprint=digest))

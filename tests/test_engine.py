@@ -18,6 +18,7 @@ from kgfplint.facts.store import Store, StoreError
 from kgfplint.facts.workers import Workers
 from kgfplint.findings import Finding, Severity
 from kgfplint.report import render
+from kgfplint.source.tree import Files
 
 LONG_AGO = 1_600_000_000
 
@@ -176,7 +177,7 @@ def test_workers_do_all_but_the_deadly():
 
 
 def test_an_unreadable_file_is_named_and_counted(copy, monkeypatch, caplog):
-    monkeypatch.setattr(engine, "discover", lambda *_: ["drivers/demo/ring.c", "drivers/demo/gone.c"])
+    monkeypatch.setattr(Files, "below", lambda *_: ["drivers/demo/ring.c", "drivers/demo/gone.c"])
     report = run([copy / "drivers"], Settings())
     assert report.stats.skipped["unreadable"] == 1
     assert caplog.messages == ["drivers/demo/gone.c: unreadable: No such file or directory"]
@@ -245,7 +246,7 @@ def headers(tmp_path) -> Includes:
                  "drivers/gpu/x/near.h", "drivers/gpu/x/main.c"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
-    return Includes(tmp_path)
+    return Includes(Files(tmp_path))
 
 
 @pytest.mark.parametrize(("line", "found"), [

@@ -23,7 +23,7 @@ from kgfplint.facts import executors, index
 from kgfplint.facts.executors import ExecutorError, connected, lend
 from kgfplint.facts.store import Store
 from kgfplint.report import render
-from kgfplint.source.tree import discover
+from kgfplint.source.tree import Files, discover
 
 COPIES = 8
 
@@ -44,7 +44,7 @@ def facts(root: Path, executor: Executor | None) -> dict[str, tuple[object, ...]
     """Everything that a store holds of a tree that the executor read."""
     store = Store.temporary()
     try:
-        built = index.build(root, discover(root, [root]), store, 1, True, executor=executor)
+        built = index.build(Files(root), discover(root, [root]), store, 1, True, executor=executor)
         assert not built.skipped
         return {path: (key, store.outline(key), [store.bodies(key).body(n) for n in range(len(store.bodies(key)))])
                 for path, key in built.keys.items()}
@@ -102,8 +102,8 @@ def test_a_file_that_cannot_be_lowered_is_skipped_with_the_same_reason(big, monk
 
     monkeypatch.setattr(index, "lower", failing)
     with contextlib.closing(Store.temporary()) as store, ThreadPoolExecutor(1) as executor:
-        there = index.build(big, ["drivers/demo/ring.c"], store, 1, False, executor=executor)
-        here = index.build(big, ["drivers/demo/ring.c"], store, 1, False)
+        there = index.build(Files(big), ["drivers/demo/ring.c"], store, 1, False, executor=executor)
+        here = index.build(Files(big), ["drivers/demo/ring.c"], store, 1, False)
     assert there.skipped == here.skipped == {"drivers/demo/ring.c": "failed: ValueError: odd"}
 
 

@@ -8,6 +8,7 @@ from kgfplint.facts import ir
 from kgfplint.facts.bodies import Bodies, FileChanged
 from kgfplint.facts.lower import lower, sketchable
 from kgfplint.facts.store import Store, key_of, pack
+from kgfplint.source.tree import Files
 
 FIXTURES = sorted(Path(__file__).parent.joinpath("fixtures").rglob("*.[ch]"))
 TEXT = b"""
@@ -87,7 +88,7 @@ def kept(tmp_path):
     store = Store.temporary()
     facts, bodies = lower(TEXT, sketchable)
     store.put_many([pack(key_of(TEXT), facts, bodies)])
-    yield path, Bodies(tmp_path, {"a.c": key_of(TEXT)}, store), facts.functions
+    yield path, Bodies(Files(tmp_path), {"a.c": key_of(TEXT)}, store), facts.functions
     store.close()
 
 

@@ -9,12 +9,12 @@ import itertools
 import os
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from kgfplint.checks.unit import Question
+from kgfplint.context.flow import Site
 from kgfplint.facts.store import Store
 from kgfplint.findings import Finding
 from kgfplint.ownership.provenance import Sources
@@ -22,6 +22,7 @@ from kgfplint.program.changes import changed_names, mentioning, moved, seeing, w
 from kgfplint.program.link import Program
 from kgfplint.program.meaning import Summary
 from kgfplint.program.order import Former
+from kgfplint.source.tree import Files
 
 KIND = "functions"
 _HEAD, _MARK = b"\0files", b"\0mark"
@@ -30,7 +31,8 @@ _HEAD, _MARK = b"\0files", b"\0mark"
 
 class Result(NamedTuple):
     """What came of one function: its summary, what it allocates and stores, and, if it was checked, findings, open
-    questions and rules that failed."""
+    questions and rules that failed; whether it may sleep by something that it allocates or frees, and what it calls
+    `under` locks of its own."""
 
     number: int
     summary: Summary | None
@@ -39,6 +41,8 @@ class Result(NamedTuple):
     findings: tuple[Finding, ...] = ()
     questions: tuple[Question, ...] = ()
     failures: tuple[tuple[str, str], ...] = ()
+    sleeps: bool = False
+    under: tuple[Site, ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -62,11 +66,11 @@ def _count(places: dict[tuple[str, int], int], name: str, place: int) -> None:
 class State:
     """The results of a former run, as far as they hold for the files of this one."""
 
-    def __init__(self, store: Store, digest: bytes, root: Path, keys: Mapping[str, bytes]) -> None:
+    def __init__(self, store: Store, digest: bytes, files: Files, keys: Mapping[str, bytes]) -> None:
         """Read what is kept under `digest`, which covers rules, options and code; `keys` are those of this run's facts."""
         self._store = store
         self._digest = digest
-        self._root = root
+        self._files = files
         self._keys = keys
         self._rows = store.results(KIND, digest)
         self._mark = self._rows.pop(_MARK, b"")
@@ -134,7 +138,7 @@ class State:
         if names is None:
             return None
         kept = ((numbers[path], path) for path in self._paths() if path in numbers and numbers[path] not in lost)
-        return lost | mentioning(self._root, kept, names)
+        return lost | mentioning(self._files, kept, names)
 
     def _paths(self) -> Iterable[str]:
         return (os.fsdecode(key) for key in self._rows)
@@ -150,4 +154,4 @@ class State:
         gone = self._rows.keys() - rows.keys()
         if fresh or gone or self._before != self._keys:
             fresh += [(_HEAD, _encode(dict(self._keys))), (_MARK, secrets.token_bytes(16))]
-            self._store.put_results(KIND, self._digest, fresh, root=self._root, gone=gone, unless=(_MARK, self._mark))
+            self._store.put_results(KIND, self._digest, fresh, root=self._files.root, gone=gone, unless=(_MARK, self._mark))

@@ -1,12 +1,12 @@
 """The bodies of functions, read from the store, and parsed where they had only been sketched."""
 
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 
 from kgfplint.facts import ir
 from kgfplint.facts.lower import lower
 from kgfplint.facts.sketch import Plain
 from kgfplint.facts.store import Store, key_of
+from kgfplint.source.tree import Files
 
 
 class FileChanged(Exception):
@@ -16,9 +16,9 @@ class FileChanged(Exception):
 class Bodies:
     """The bodies of the functions in a tree's files."""
 
-    def __init__(self, root: Path, keys: Mapping[str, bytes], store: Store) -> None:
+    def __init__(self, files: Files, keys: Mapping[str, bytes], store: Store) -> None:
         """`keys` are those of the facts by tree-relative path, as `store` holds them."""
-        self._root = root
+        self._files = files
         self._keys = keys
         self._store = store
 
@@ -31,7 +31,7 @@ class Bodies:
         sketched = {index: last for index, (flags, last) in functions.items() if flags & ir.SKETCHED}
         found = {index: stored.body(index) for index in functions if index not in sketched}
         if sketched:
-            data = (self._root / path).read_bytes()
+            data = self._files.place(path).read_bytes()
             if key_of(data) != self._keys[path]:
                 raise FileChanged(path)
             bodies = lower(data, _all_but(data, set(sketched.values()))).bodies

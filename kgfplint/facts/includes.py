@@ -7,7 +7,8 @@ No build has chosen an architecture, so `<asm/x.h>` means that header of every a
 import os
 import posixpath
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+
+from kgfplint.source.tree import Files
 
 _GENERAL = ("include", "include/uapi")
 _BELOW_ARCH = ("include", "include/uapi", "include/generated")
@@ -16,9 +17,9 @@ _BELOW_ARCH = ("include", "include/uapi", "include/generated")
 class Includes:
     """Resolves include lines inside one tree; the listing of each folder is read at most once."""
 
-    def __init__(self, root: Path) -> None:
-        """Take the root of the tree."""
-        self._root = root
+    def __init__(self, files: Files) -> None:
+        """Take the files of the tree."""
+        self._files = files
         self._listings: dict[str, frozenset[str]] = {}
         self._resolved: dict[str, tuple[str, ...]] = {}
         arches = sorted(self._names("arch"))
@@ -63,6 +64,8 @@ class Includes:
     def _exists(self, path: str) -> bool:
         if path.startswith(("../", "/")):
             return False
+        if path in self._files.covered:
+            return self._files.place(path).is_file()
         folder, name = posixpath.split(path)
         return name in self._names(folder)
 
@@ -73,7 +76,7 @@ class Includes:
             try:
                 # A folder that its parent does not list needs no system call.
                 known = not folder or name in self._names(parent)
-                names = frozenset(os.listdir(self._root / folder)) if known else frozenset()
+                names = frozenset(os.listdir(self._files.root / folder)) if known else frozenset()
             except OSError:
                 names = frozenset()
             self._listings[folder] = names

@@ -18,6 +18,7 @@ from kgfplint.facts.includes import Includes
 from kgfplint.facts.lower import lower, sketchable
 from kgfplint.facts.store import Row, Stamp, Store, key_of, pack
 from kgfplint.facts.workers import Workers
+from kgfplint.source.tree import Files
 
 Progress = Callable[[str, int, int], None]
 """Told of a stage: its name, how much of it is done, and how much there is."""
@@ -46,7 +47,7 @@ class Source(NamedTuple):
     """One file as it was read: all that it takes to lower it, here or on another machine."""
 
     path: str
-    stamp: Stamp
+    stamp: Stamp | None
     key: bytes
     data: bytes
 
@@ -60,7 +61,7 @@ class Index:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def build(root: Path, paths: Iterable[str], store: Store, jobs: int, follow: bool,
+def build(files: Files, paths: Iterable[str], store: Store, jobs: int, follow: bool,
           progress: Progress = lambda *_: None, executor: Executor | None = None) -> Index:
     """Bring the facts of the files at the tree-relative paths into the store, and say which they are.
 
@@ -70,19 +71,19 @@ def build(root: Path, paths: Iterable[str], store: Store, jobs: int, follow: boo
     executor's workers are of another version than this.
     """
     began = time.time_ns()
-    index = Index(root)
-    includes = Includes(root)
-    stamps = store.stamps(root)
+    index = Index(files.root)
+    includes = Includes(files)
+    stamps = store.stamps(files.root)
     with Workers(jobs, store.release) as workers:
         wave = sorted(set(paths))
         while wave:
-            fresh = list(_unread(root, wave, stamps, store, index))
+            fresh = list(_unread(files, wave, stamps, store, index))
             settled = []
-            for outcome in _outcomes(root, fresh, store, workers, jobs, progress, executor):
+            for outcome in _outcomes(files, fresh, store, workers, jobs, progress, executor):
                 _note(index, outcome)
                 if outcome.stamp and not outcome.failure and outcome.stamp.mtime < began - _RACY:
                     settled.append((outcome.path, outcome.stamp, outcome.key))
-            store.put_stamps(root, settled)
+            store.put_stamps(files.root, settled)
             wave = _included(wave, index, includes, store) if follow else []
     index.keys = dict(sorted(index.keys.items()))
     return index
@@ -95,18 +96,18 @@ def _note(index: Index, outcome: Outcome) -> None:
         index.keys[outcome.path] = outcome.key
 
 
-def _unread(root: Path, paths: Iterable[str], stamps: dict[str, tuple[Stamp, bytes]], store: Store,
+def _unread(files: Files, paths: Iterable[str], stamps: dict[str, tuple[Stamp, bytes]], store: Store,
             index: Index) -> Iterator[tuple[str, int]]:
     """Yield path and size of each file that must be read; note the key of the others, and the missing ones."""
     unchanged = {}
     for path in paths:
         try:
-            stamp = Stamp.of(os.stat(root / path))
+            stamp = Stamp.of(os.stat(files.place(path)))
         except OSError as error:
             index.skipped[path] = f"unreadable: {error.strerror}"
             continue
         former, key = stamps.get(path, (None, b""))
-        if former == stamp:
+        if former == stamp and path not in files.covered:
             unchanged[path] = key
         else:
             yield path, stamp.size
@@ -118,19 +119,19 @@ def _unread(root: Path, paths: Iterable[str], stamps: dict[str, tuple[Stamp, byt
             yield path, stamps[path][0].size
 
 
-def _outcomes(root: Path, files: Sequence[tuple[str, int]], store: Store, workers: Workers, jobs: int,
+def _outcomes(files: Files, fresh: Sequence[tuple[str, int]], store: Store, workers: Workers, jobs: int,
               progress: Progress, executor: Executor | None) -> Iterator[Outcome]:
     """Read and lower files, put their rows into the store, and yield what became of each."""
-    total, done = sum(size for _, size in files), 0
-    sizes = dict(files)
+    total, done = sum(size for _, size in fresh), 0
+    sizes = dict(fresh)
     results: Iterable[tuple[Sequence[str], list[Outcome] | None]]
     if executor is not None:
-        results = _lent(root, store, workers, executor, _chunks(files))
+        results = _lent(files, store, workers, executor, _chunks(fresh))
     elif jobs == 1 or total < SMALL_BYTES:
-        results = ((chunk, [_read(root, store, p) for p in chunk]) for chunk in _chunks(files))
+        results = ((chunk, [_read(files, store, p) for p in chunk]) for chunk in _chunks(fresh))
     else:
-        task = functools.partial(_read_chunk, root, store.path)
-        results = workers.map(task, _chunks(files))
+        task = functools.partial(_read_chunk, files, store.path)
+        results = workers.map(task, _chunks(fresh))
     for chunk, outcomes in results:
         outcomes = outcomes or [Outcome(path, failure="failed: its process died") for path in chunk]
         store.put_many([outcome.row for outcome in outcomes if outcome.row])
@@ -158,20 +159,20 @@ def _reader(path: Path) -> Store:
     return Store.reader(path)
 
 
-def _read_chunk(root: Path, store: Path, paths: Sequence[str]) -> list[Outcome]:
+def _read_chunk(files: Files, store: Path, paths: Sequence[str]) -> list[Outcome]:
     """Read and lower some files in a worker process of this machine."""
     with _uncollected():
-        return [_read(root, _reader(store), path) for path in paths]
+        return [_read(files, _reader(store), path) for path in paths]
 
 
-def _lent(root: Path, store: Store, workers: Workers, executor: Executor,
+def _lent(files: Files, store: Store, workers: Workers, executor: Executor,
           chunks: Iterable[Sequence[str]]) -> Iterator[tuple[Sequence[str], list[Outcome] | None]]:
     """Read files here and lower them on the executor; what it fails to do is done by the workers."""
     lost = []
 
     def offers() -> Iterator[tuple[list[Outcome | Source], list[tuple[bytes, bytes]]]]:
         for chunk in chunks:
-            taken = [_taken(root, store, path) for path in chunk]
+            taken = [_taken(files, store, path) for path in chunk]
             yield taken, [(one.key, one.data) for one in taken if isinstance(one, Source)]
 
     for taken, results in lend(executor, lower_all, offers()):
@@ -181,7 +182,7 @@ def _lent(root: Path, store: Store, workers: Workers, executor: Executor,
             continue
         answers = iter(results)
         yield paths, [one if isinstance(one, Outcome) else _outcome(one, next(answers)) for one in taken]
-    yield from workers.map(functools.partial(_read_chunk, root, store.path), lost)
+    yield from workers.map(functools.partial(_read_chunk, files, store.path), lost)
 
 
 def lower_all(sources: Sequence[tuple[bytes, bytes]]) -> list[Row | str]:
@@ -206,17 +207,18 @@ def _uncollected() -> Iterator[None]:
         gc.collect()
 
 
-def _read(root: Path, store: Store, path: str) -> Outcome:
+def _read(files: Files, store: Store, path: str) -> Outcome:
     """Read one file and, unless the store knows its bytes already, lower it."""
-    taken = _taken(root, store, path)
+    taken = _taken(files, store, path)
     return taken if isinstance(taken, Outcome) else _outcome(taken, _lowered(taken.key, taken.data))
 
 
-def _taken(root: Path, store: Store, path: str) -> Outcome | Source:
+def _taken(files: Files, store: Store, path: str) -> Outcome | Source:
     """Read one file; it is settled if it cannot be read, or if the store knows its bytes already."""
     try:
-        with open(root / path, "rb") as file:
-            stamp = Stamp.of(os.fstat(file.fileno()))
+        with open(files.place(path), "rb") as file:
+            # What a time stamp says of a file elsewhere means nothing in a later run.
+            stamp = None if path in files.covered else Stamp.of(os.fstat(file.fileno()))
             data = file.read()
     except OSError as error:
         return Outcome(path, failure=f"unreadable: {error.strerror}")

@@ -7,11 +7,11 @@ of names: of those that it mentions, and of those that their definitions mention
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain
-from pathlib import Path
 from typing import AnyStr
 
 from kgfplint.facts import ir
 from kgfplint.program.link import Program
+from kgfplint.source.tree import Files
 
 _MANY = 20
 """More names than this are looked for word by word."""
@@ -94,13 +94,13 @@ def seeing(program: Program, files: Iterable[int], headers: Collection[str]) -> 
     return changed | ({file for file in range(len(program.paths)) if includes.closure(file) & mask} if mask else set())
 
 
-def mentioning(root: Path, paths: Iterable[tuple[int, str]], names: Collection[str]) -> set[int]:
+def mentioning(files: Files, paths: Iterable[tuple[int, str]], names: Collection[str]) -> set[int]:
     """Return those of some (number, tree-relative path) files in whose text one of the names occurs, or that cannot be read."""
     mentions = _finder({name.encode() for name in names}, _BYTES)
     found = set()
     for number, path in paths if names else ():
         try:
-            data = (root / path).read_bytes()
+            data = files.place(path).read_bytes()
         except OSError:
             found.add(number)
             continue

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 _VERSION = re.compile(rb"^(VERSION|PATCHLEVEL)[ \t]*:?=[ \t]*(\d+)[ \t]*\r?$", re.M)
 _COMMENT = rb"/\*[^*]*(?:\*(?!/)[^*]*)*(?:\*/)?|//[^\n\\]*(?:\\[\s\S][^\n\\]*)*"
@@ -13,6 +14,30 @@ _NO_CODE = re.compile(
     rb"(?:[^\n\\/\"]+|\\(?:\r\n|[\s\S]|\Z)|" + _COMMENT + rb"|" + _STRING + rb"|/)*){1,200}"
 )
 """Up to 200 pieces that are no code: each run is short, for the engine remembers where it could turn back."""
+
+
+class Files(NamedTuple):
+    """The files of the tree at `root` as a run sees them: on disk, but for some that are as they are elsewhere.
+
+    Those, named in `covered` by tree-relative path, are read from the folder `other`; one that is not there does not exist.
+    """
+
+    root: Path
+    other: Path | None = None
+    covered: frozenset[str] = frozenset()
+
+    def place(self, path: str) -> Path:
+        """Return where the file with this tree-relative path is to be read."""
+        return self.other / path if self.other is not None and path in self.covered else self.root / path
+
+    def below(self, paths: Iterable[Path]) -> list[str]:
+        """Return the tree-relative paths of all .c and .h files at or below some paths, sorted; OSError as `discover`."""
+        paths = list(paths)
+        found = set(discover(self.root, paths)) - self.covered
+        tops = [os.path.relpath(path.resolve(), self.root.resolve()).replace(os.sep, "/") for path in paths]
+        found.update(path for path in self.covered if path.endswith((".c", ".h")) and self.place(path).is_file()
+                     and any(top == "." or path == top or path.startswith(f"{top}/") for top in tops))
+        return sorted(found)
 
 
 def _makefile_version(folder: Path) -> dict[bytes, int]:
