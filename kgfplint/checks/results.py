@@ -14,7 +14,6 @@ from typing import NamedTuple
 import msgspec
 
 from kgfplint.checks.unit import Question
-from kgfplint.context.flow import Site
 from kgfplint.facts.store import Store
 from kgfplint.findings import Finding
 from kgfplint.ownership.provenance import Sources
@@ -31,8 +30,7 @@ _HEAD, _MARK = b"\0files", b"\0mark"
 
 class Result(NamedTuple):
     """What came of one function: its summary, what it allocates and stores, and, if it was checked, findings, open
-    questions and rules that failed; whether it may sleep by something that it allocates or frees, and what it calls
-    `under` locks of its own."""
+    questions and rules that failed."""
 
     number: int
     summary: Summary | None
@@ -41,8 +39,6 @@ class Result(NamedTuple):
     findings: tuple[Finding, ...] = ()
     questions: tuple[Question, ...] = ()
     failures: tuple[tuple[str, str], ...] = ()
-    sleeps: bool = False
-    under: tuple[Site, ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -18,12 +18,8 @@ import msgspec
 
 from kgfplint.catalogue import Catalogue
 from kgfplint.checks import CheckModule
-from kgfplint.checks.chains import Chain
 from kgfplint.checks.results import Result, State
 from kgfplint.checks.unit import Question, Unit
-from kgfplint.context.flow import Flow, Site, flow_of
-from kgfplint.context.reach import Reach, Reached
-from kgfplint.context.sleeping import sleep_of
 from kgfplint.facts import ir
 from kgfplint.facts.bodies import Bodies, FileChanged
 from kgfplint.facts.store import Store
@@ -140,27 +136,7 @@ def _units(functions: Sequence[int], end: int) -> Iterator[Unit]:
 def _analyse(end: int, functions: Sequence[int]) -> list[Result]:
     """Summarise functions whose callees are known, and check those of the files asked about."""
     assert _job is not None
-    return [_checked(unit, Result(unit.number, summarise(unit), sources(unit), sleeps=_sleeps(unit), under=_under(unit)))
-            for unit in _units(functions, end)]
-
-
-def _sleeps(unit: Unit) -> bool:
-    """Tell whether a function may sleep by something that it allocates or frees itself."""
-    return _telling(unit) and any(sleep_of(unit.meaning, unit.file, call, unit.values) is not None for call in unit.calls)
-
-
-def _under(unit: Unit) -> tuple[Site, ...]:
-    """Return what a function calls while it holds what forbids to sleep."""
-    if not any(state.held for _, state in unit.states):
-        return ()
-    flow = flow_of(unit.body, unit.row, unit.meaning, unit.values, unit.locks)
-    return tuple(site for site in flow.sites if site.held and site.sleep is None)
-
-
-def _flows(end: int, functions: Sequence[int]) -> list[tuple[int, Flow]]:
-    """Return the flows of functions by number."""
-    return [(unit.number, flow_of(unit.body, unit.row, unit.meaning, unit.values, unit.locks if unit.touches_locks else None))
-            for unit in _units(functions, end)]
+    return [_checked(unit, Result(unit.number, summarise(unit), sources(unit))) for unit in _units(functions, end)]
 
 
 def _check(end: int, functions: Sequence[int]) -> list[Result]:
@@ -227,8 +203,7 @@ class Analysis:
         self._state.save(job.program, self._results)
         self._ask_again()
         self._tell_failures()
-        across = self._across(Calls(job.program, job.catalogue.described))
-        return across + [finding for number, result in self._results.items() if job.program.rows[number].file in job.targets
+        return [finding for number, result in self._results.items() if job.program.rows[number].file in job.targets
                 for finding in result.findings]
 
     def _run(self, workers: Workers, wave: Wave) -> list[Outcome]:
@@ -282,33 +257,6 @@ class Analysis:
                 for result in results or self._lost(chunk):
                     self._results[result.number] = self._results[result.number]._replace(
                         findings=result.findings, failures=result.failures)
-
-    def _across(self, calls: Calls) -> list[Finding]:
-        """Follow contexts through the program and return what the rules say of what sleeps in them."""
-        job = self._job
-        rules = [check.reached for check in job.checks if hasattr(check, "reached")]
-        if not rules:
-            return []
-        numbers = sorted(self._results)
-        sleeping = [number for number in numbers if self._results[number].sleeps]
-        with Workers(self._jobs, self._before_fork) as workers:
-            reach = Reach(job.program, job.catalogue, calls, sleeping, functools.partial(self._flows, workers))
-            start = itertools.chain(reach.roots(), (state for number in numbers for state in reach.under(number, self._results[number].under)))
-            chains = [Chain(hit, job.program) for hit in reach.follow(start)]
-        print(len(reach.opened), "flows", int(reach.leading.sum()), "leading", len(chains), "chains")
-        told = {(f.code, f.path, f.line) for result in self._results.values() for f in result.findings}
-        found = []
-        for chain in chains:
-            for finding in (finding for rule in rules for finding in rule(chain)) if chain.file in job.targets else ():
-                place = finding.code, finding.path, finding.line
-                if place not in told:
-                    told.add(place)
-                    found.append(finding)
-        return found
-
-    def _flows(self, workers: Workers, functions: Sequence[int]) -> dict[int, Flow]:
-        task = functools.partial(_flows, self._job.journal.end)
-        return {number: flow for _, flows in workers.map(task, self._chunks(functions)) for number, flow in flows or ()}
 
     def _answered(self, number: int, question: Question) -> bool:
         """Tell whether the answer to a question may make a finding."""
