@@ -1,0 +1,95 @@
+"""Definitions of structs cut out of whole files: only what is asked for is read by pycparser."""
+
+import re
+from collections.abc import Iterator
+
+from kgfplint.source.layouts_text import PACKED, WORDS, pack_at
+from kgfplint.source.layouts_types import Aligned, Choice, Enum, Record, Type, declarations
+from kgfplint.source.words import ARGS
+
+_SKIPPED = re.compile(r"/\*.*?\*/|//[^\n]*|\"(?:\\.|[^\"\\\n])*\"", re.DOTALL)
+_NO_NEWLINE = re.compile(r"[^\n]")
+_BRACE = re.compile(r"[{}]")
+_GROUP = ARGS.decode()
+_ATTRIBUTE = rf"(?:__\w+|{'|'.join(sorted(PACKED | WORDS.keys()))})\s*(?:{_GROUP})?\s*"
+_ATTRIBUTES = re.compile(rf"\s*(?:{_ATTRIBUTE}){{0,6}}")
+_HEAD = r"\b(?:struct|union|enum)\s+(?:" + _ATTRIBUTE + r"){0,3}"
+
+
+def blanked(text: str) -> str:
+    """Return the text of a file with comments and strings blanked, of the same length and lines."""
+    return _SKIPPED.sub(lambda match: _NO_NEWLINE.sub(" ", match[0]), text)
+
+
+def record_in(text: str, tag: str) -> Record | None:
+    """Return the struct or union that a blanked file defines, by its tag or the typedef that names it; None if it does not.
+
+    What is defined several times, for configurations that differ, has the members of all as arms of a choice.
+    """
+    found = [record for record in _records(text, tag) if record.items is not None]
+    if len(found) < 2:
+        return found[0] if found else None
+    first = found[0]
+    if any(other.union != first.union or other.marks != first.marks for other in found):
+        return None
+    arms = tuple(("__some_configuration", other.items or ()) for other in found[1:])
+    return Record(tag, first.union, (Choice((*arms, ("1", first.items or ()))),), first.marks)
+
+
+def enum_in(text: str, tag: str) -> Enum | None:
+    """Return the enum that a blanked file defines, None if it does not."""
+    for cut, pack in _tagged(text, tag):
+        found = declarations(cut, pack).enums.get(tag)
+        if found is not None:
+            return found
+    return None
+
+
+def typedef_in(text: str, name: str) -> Type | None:
+    """Return what a typedef of a struct, union or enum defined in place means, None if a blanked file has none of this name."""
+    for match in re.finditer(rf"\}}\s*(?:{_ATTRIBUTE}){{0,4}}\*?\s*{re.escape(name)}\s*(?:{_ATTRIBUTE}){{0,4}}[;,]", text):
+        start = _opening(text, match.start())
+        head = re.search(r"\btypedef\b[^;{}]*$", text[max(0, start - 300) : start])
+        if head is not None:
+            cut = text[max(0, start - 300) + head.start() : match.end() - 1] + ";"
+            return declarations(cut, pack_at(text, start)).typedefs.get(name)
+    return None
+
+
+def _records(text: str, tag: str) -> Iterator[Record]:
+    for cut, pack in _tagged(text, tag):
+        found = declarations(cut, pack).records.get(tag)
+        yield found if found is not None else Record(tag, False, None)
+    meant = typedef_in(text, tag)
+    while isinstance(meant, Aligned):
+        meant = meant.type
+    if isinstance(meant, Record):
+        yield meant
+
+
+def _tagged(text: str, tag: str) -> Iterator[tuple[str, int]]:
+    """Yield the text of each definition of a tag with its attributes, and the #pragma pack that is in force."""
+    for match in re.finditer(rf"{_HEAD}{re.escape(tag)}\s*(?:{_ATTRIBUTE}){{0,3}}\{{", text):
+        end = _closing(text, match.end())
+        after = _ATTRIBUTES.match(text, end)
+        yield f"{text[match.start() : after.end() if after else end]};", pack_at(text, match.start())
+
+
+def _closing(text: str, start: int) -> int:
+    """Return the offset behind the brace that closes the one before `start`."""
+    depth = 1
+    for match in _BRACE.finditer(text, start):
+        depth += 1 if match[0] == "{" else -1
+        if depth == 0:
+            return match.end()
+    return len(text)
+
+
+def _opening(text: str, end: int) -> int:
+    """Return the offset of the brace that the one at `end` closes."""
+    depth = 0
+    for at in range(end, -1, -1):
+        depth += (text[at] == "}") - (text[at] == "{")
+        if depth == 0:
+            return at
+    return 0
