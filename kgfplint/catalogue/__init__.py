@@ -22,11 +22,13 @@ from kgfplint.catalogue.entries import (
     Cleanup,
     Context,
     Family,
+    Flag,
     Free,
     Guard,
     LockEffect,
     LockKind,
     Sleeper,
+    Test,
     Verdict,
     Version,
 )
@@ -34,8 +36,8 @@ from kgfplint.catalogue.reading import Content, read
 from kgfplint.catalogue.tables import CatalogueError
 
 __all__ = [
-    "Alloc", "Callback", "Catalogue", "CatalogueError", "Cleanup", "Context", "Family", "Free", "Guard",
-    "LockEffect", "LockKind", "Sleeper", "Verdict", "Version", "load", "rules_directory",
+    "Alloc", "Callback", "Catalogue", "CatalogueError", "Cleanup", "Context", "Family", "Flag", "Free", "Guard",
+    "LockEffect", "LockKind", "Sleeper", "Test", "Verdict", "Version", "load", "rules_directory",
 ]  # fmt: skip
 
 
@@ -53,6 +55,8 @@ class Catalogue:
         self.frees: Mapping[str, Free] = content.of(Free)
         self.locks: Mapping[str, LockEffect] = content.of(LockEffect)
         self.sleepers: Mapping[str, Sleeper] = content.of(Sleeper)
+        self.tests: Mapping[str, Test] = content.of(Test)
+        self.flags: Mapping[str, Flag] = content.flags
         self.guards: Mapping[str, Guard] = content.of(Guard)
         self.cleanups: Mapping[str, Cleanup] = content.of(Cleanup)
         self.verdicts: Mapping[str, Verdict] = content.of(Verdict)

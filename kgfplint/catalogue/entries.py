@@ -109,7 +109,7 @@ class Free(msgspec.Struct, frozen=True, kw_only=True):
 class LockKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A kind of held state; `atomic` code under it must not sleep, `raw` not even on RT.
 
-    `counted` nests (preemption, RCU); `title` is what messages call it.
+    `counted` nests (preemption, RCU); `interrupt`: in_interrupt() is true under it; `title` is what messages call it.
     """
 
     name: str
@@ -117,6 +117,7 @@ class LockKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     atomic: bool
     counted: bool = False
     raw: bool = False
+    interrupt: bool = False
 
 
 class LockEffect(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,11 +178,31 @@ class Cleanup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A context that code runs in; `atomic`: it must not sleep; `title` is what messages call it."""
+    """A context that code runs in; `atomic`: it must not sleep; `interrupt`: in_interrupt() is true in it; `irqs_off`:
+    interrupts are disabled; `open`: other code calls such functions in a context of its own choice, too.
+
+    `title` is what messages call it.
+    """
 
     name: str
     title: str
     atomic: bool
+    interrupt: bool = False
+    irqs_off: bool = False
+    open: bool = False
+
+
+class Flag(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A piece of the names of variables and members that tell code whether it may sleep (`can_sleep`)."""
+
+    name: str
+
+
+class Test(msgspec.Struct, frozen=True, kw_only=True):
+    """A function whose value tells in which context it runs: true where code may sleep (`sleepable`), or where it must not."""
+
+    name: str
+    sleepable: bool
 
 
 class Callback(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,6 +30,7 @@ from kgfplint.catalogue.entries import (
     LockKind,
     Sleeper,
     Sleeps,
+    Test,
     Verdict,
     Version,
 )
@@ -298,7 +299,18 @@ class ResultGroup(Group, kw_only=True):
         )
 
 
+class TestGroup(Group, kw_only=True):
+    """`[[test]]`: functions that tell in which context they run; `sleepable`: they are true where code may sleep."""
+
+    sleepable: bool
+
+    def build(self, prototype: Prototype, scope: Scope) -> Iterator[Any]:
+        """Yield the test."""
+        yield Test(name=prototype.name, sleepable=self.sleepable)
+
+
 GROUPS: dict[str, type[Group]] = {
     "alloc": AllocGroup, "free": FreeGroup, "lock": LockGroup, "sleep": SleepGroup, "guard": GuardGroup,
     "cleanup": CleanupGroup, "callback": CallbackGroup, "result": ResultGroup,
+    "test": TestGroup,
 }  # fmt: skip

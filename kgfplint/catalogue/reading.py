@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from kgfplint.catalogue.entries import Alloc, Callback, Context, Family, LockKind, Version
+from kgfplint.catalogue.entries import Alloc, Callback, Context, Family, Flag, LockKind, Version
 from kgfplint.catalogue.groups import (
     GROUPS,
     AllocGroup,
@@ -23,10 +23,11 @@ from kgfplint.catalogue.groups import (
 from kgfplint.catalogue.prototypes import Prototype, parse_all
 from kgfplint.catalogue.tables import CatalogueError, Table, read_tables
 
-_WORDS: dict[str, type[Family] | type[LockKind] | type[Context]] = {
+_WORDS: dict[str, type[Family] | type[LockKind] | type[Context] | type[Flag]] = {
     "family": Family,
     "kind": LockKind,
     "context": Context,
+    "flag": Flag,
 }
 _OTHERS = {"abi.toml", "allocator.toml", "gfp.toml", "syntax.toml"}
 """Files in the same directory that other stages read."""
@@ -60,6 +61,11 @@ class Content:
     def contexts(self) -> dict[str, Context]:
         """The contexts by name."""
         return self.words["context"]
+
+    @property
+    def flags(self) -> dict[str, Flag]:
+        """The pieces of names that tell whether code may sleep."""
+        return self.words["flag"]
 
     def of(self, kind: type[Entry]) -> dict[str, Entry]:
         """Return the entries of one class by name."""

@@ -28,7 +28,10 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 class CheckModule(Protocol):
-    """A module of this package that holds a rule."""
+    """A module of this package that holds a rule.
+
+    One that has a `reached(chain)`, too, is asked about what is reached through calls in an atomic context.
+    """
 
     RULE: Rule
     check: Callable[[Any], Iterator[Finding]]

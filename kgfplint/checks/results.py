@@ -14,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from kgfplint.checks.unit import Question
+from kgfplint.context.flow import Site
 from kgfplint.facts.store import Store
 from kgfplint.findings import Finding
 from kgfplint.ownership.provenance import Sources
@@ -30,7 +31,8 @@ _HEAD, _MARK = b"\0files", b"\0mark"
 
 class Result(NamedTuple):
     """What came of one function: its summary, what it allocates and stores, and, if it was checked, findings, open
-    questions and rules that failed."""
+    questions and rules that failed; whether it may sleep by something that it allocates or frees, and what it calls
+    `under` locks of its own."""
 
     number: int
     summary: Summary | None
@@ -39,6 +41,8 @@ class Result(NamedTuple):
     findings: tuple[Finding, ...] = ()
     questions: tuple[Question, ...] = ()
     failures: tuple[tuple[str, str], ...] = ()
+    sleeps: bool = False
+    under: tuple[Site, ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode

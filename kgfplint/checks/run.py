@@ -18,8 +18,12 @@ import msgspec
 
 from kgfplint.catalogue import Catalogue
 from kgfplint.checks import CheckModule
+from kgfplint.checks.chains import across
 from kgfplint.checks.results import Result, State
 from kgfplint.checks.unit import Question, Unit
+from kgfplint.context.flow import Flow, Site, flow_of
+from kgfplint.context.reach import Reach
+from kgfplint.context.sleeping import sleep_of
 from kgfplint.facts import ir
 from kgfplint.facts.bodies import Bodies, FileChanged
 from kgfplint.facts.store import Store
@@ -136,7 +140,28 @@ def _units(functions: Sequence[int], end: int) -> Iterator[Unit]:
 def _analyse(end: int, functions: Sequence[int]) -> list[Result]:
     """Summarise functions whose callees are known, and check those of the files asked about."""
     assert _job is not None
-    return [_checked(unit, Result(unit.number, summarise(unit), sources(unit))) for unit in _units(functions, end)]
+    return [_checked(unit, Result(unit.number, summarise(unit), sources(unit), sleeps=_sleeps(unit), under=_under(unit)))
+            for unit in _units(functions, end)]
+
+
+def _sleeps(unit: Unit) -> bool:
+    """Tell whether a function may sleep by something that it allocates or frees itself."""
+    return _telling(unit) and any(sleep_of(unit.meaning, unit.file, call, unit.values) is not None for call in unit.calls)
+
+
+def _under(unit: Unit) -> tuple[Site, ...]:
+    """Return what a function calls while it holds what forbids to sleep."""
+    kinds = unit.locks.atomic_kinds if unit.touches_locks else ()
+    if not any(held.kind in kinds for _, state in unit.states for held in state.held):
+        return ()
+    flow = flow_of(unit.body, unit.row, unit.meaning, unit.values, unit.locks)
+    return tuple(site for site in flow.sites if site.held and site.sleep is None)
+
+
+def _flows(end: int, functions: Sequence[int]) -> list[tuple[int, Flow]]:
+    """Return the flows of functions by number."""
+    return [(unit.number, flow_of(unit.body, unit.row, unit.meaning, unit.values, unit.locks if unit.touches_locks else None))
+            for unit in _units(functions, end)]
 
 
 def _check(end: int, functions: Sequence[int]) -> list[Result]:
@@ -197,13 +222,15 @@ class Analysis:
         self._before = kept.summaries
         self._results = {result.number: result for result in kept.results}
         job.summaries.update((number, summary) for number, summary in kept.summaries.items() if kept.former.kept[number])
-        order = BottomUp(Calls(job.program, job.catalogue.described))
+        calls = Calls(job.program, job.catalogue.described)
+        order = BottomUp(calls)
         with Workers(self._jobs, self._before_fork) as workers:
             order.sweep(functools.partial(self._run, workers), telling(job.program, job.catalogue), ROUNDS, kept.former)
         self._state.save(job.program, self._results)
         self._ask_again()
         self._tell_failures()
-        return [finding for number, result in self._results.items() if job.program.rows[number].file in job.targets
+        following = self._across(calls) if any(hasattr(check, "reached") for check in job.checks) else []
+        return following + [finding for number, result in self._results.items() if job.program.rows[number].file in job.targets
                 for finding in result.findings]
 
     def _run(self, workers: Workers, wave: Wave) -> list[Outcome]:
@@ -257,6 +284,20 @@ class Analysis:
                 for result in results or self._lost(chunk):
                     self._results[result.number] = self._results[result.number]._replace(
                         findings=result.findings, failures=result.failures)
+
+    def _across(self, calls: Calls) -> list[Finding]:
+        """Follow contexts through the program and return what the rules say of what sleeps in them."""
+        job = self._job
+        with Workers(self._jobs, self._before_fork) as workers:
+            reach = Reach(job.program, job.catalogue, calls, [n for n, result in sorted(self._results.items()) if result.sleeps],
+                          functools.partial(self._flows, workers))
+            under = {number: result.under for number, result in self._results.items() if result.under}
+            told = {(f.code, f.path, f.line) for result in self._results.values() for f in result.findings}
+            return list(across(reach, under, job.checks, job.targets, told))
+
+    def _flows(self, workers: Workers, functions: Sequence[int]) -> dict[int, Flow]:
+        task = functools.partial(_flows, self._job.journal.end)
+        return {number: flow for _, flows in workers.map(task, self._chunks(functions)) for number, flow in flows or ()}
 
     def _answered(self, number: int, question: Question) -> bool:
         """Tell whether the answer to a question may make a finding."""

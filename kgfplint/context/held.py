@@ -126,9 +126,10 @@ class HeldLocks:
     def states(self) -> Iterator[tuple[ir.Event, State]]:
         """Yield every reachable event with the state before it."""
         for number in range(len(self._blocks)):
-            yield from self._states(number)
+            yield from self.states_of(number)
 
-    def _states(self, number: int) -> Iterator[tuple[ir.Event, State]]:
+    def states_of(self, number: int) -> Iterator[tuple[ir.Event, State]]:
+        """Yield the events of a block with the state before each; none of a block that is not reached."""
         state = self._entry[number]
         if state is not None:
             for event in self._events[number]:
@@ -138,7 +139,7 @@ class HeldLocks:
     def exits(self) -> list[tuple[ir.Return, State]]:
         """Return the state at each return."""
         leaving = [n for n, events in enumerate(self._events) if any(type(event) is ir.Return for event in events)]
-        return [(event, state) for n in leaving for event, state in self._states(n) if type(event) is ir.Return]
+        return [(event, state) for n in leaving for event, state in self.states_of(n) if type(event) is ir.Return]
 
     def after(self, state: State, event: ir.Event) -> State:
         """Return the state after an event."""
@@ -284,7 +285,8 @@ def lock_changes(locks: HeldLocks, own: Collection[str]) -> tuple[tuple[LockChan
         return (), ()
     released = frozenset[LockChange]().union(*(state.released for _, state in exits))
     always = _common([state for _, state in exits])
-    acquires = [LockChange(h.kind, h.lock) for h in always]
+    # What is released is a set; what nests (BH, preemption) counts once here, too.
+    acquires = list(dict.fromkeys(LockChange(h.kind, h.lock) for h in always))
     for when, wanted in (("zero", False), ("nonzero", True)):
         fitting = [s for r, s in exits if _truth(r.value) is wanted]
         other = [s for r, s in exits if _truth(r.value) is (not wanted)]

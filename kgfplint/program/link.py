@@ -83,6 +83,10 @@ class Program:
             self.name_list.append(name)
         return known
 
+    def knows(self, name: str) -> bool:
+        """Tell whether a name is a function, an object-like macro or an enumerator somewhere."""
+        return name in self.defined or name in self.enumerators or name in self.macros
+
     def file_of(self, function: int) -> str:
         """Return the tree-relative path of the file that defines a function."""
         return self.paths[self.rows[function].file]

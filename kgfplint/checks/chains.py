@@ -1,0 +1,82 @@
+"""From a chain of calls to what sleeps, to a finding: where it stands, its steps, and the words for them."""
+
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from kgfplint.checks import CheckModule, Rule
+from kgfplint.context.flow import Site
+from kgfplint.context.reach import Hit, Reach
+from kgfplint.facts import ir
+from kgfplint.findings import Finding, Severity, Step
+from kgfplint.program.link import Program
+
+
+class Chain:
+    """How something that sleeps is reached from a lock or an atomic root.
+
+    The finding stands on what sleeps if the code that makes it wrong is in the same file; else on the last call in
+    that file: whoever calls code of others under a lock is to blame, not the code that is called.
+    """
+
+    def __init__(self, hit: Hit, program: Program) -> None:
+        """Look at a hit."""
+        self.sleep = hit.site.sleep
+        self.state = hit.state
+        self._site = hit.site
+        self._program = program
+        self._hops = hit.state.hop.chain()
+        # The first hop is a registration, which may stand anywhere, or a lock, whose holder makes the first call.
+        functions = [*(hop.function for hop in self._hops[1:]), hit.state.function]
+        home = program.rows[functions[0]].file
+        self._functions = functions
+        here = [place for place, function in enumerate(functions) if self._stands_in(function, home)]
+        self._at = len(functions) - 1 if not here else here[-1]
+        self.file = program.rows[functions[self._at]].file
+
+    def _stands_in(self, function: int, file: int) -> bool:
+        row = self._program.rows[function]
+        return row.file == file and not row.flags & ir.MACRO
+
+    @property
+    def why(self) -> str:
+        """The reason why sleeping is wrong, with the functions in between: "under … taken at … via a() → b()"."""
+        via = " → ".join(f"{self._program.rows[function].name}()" for function in self._functions[1:])
+        return f"{self.state.why} via {via}" if via else self.state.why
+
+    def steps(self) -> Sequence[Step]:
+        """Return the steps from the root to what sleeps."""
+        assert self.sleep is not None
+        steps = [self._step(hop.function, hop.line, hop.note) for hop in self._hops]
+        return [*steps, self._step(self.state.function, self._site.line, f"{self.sleep.what} may sleep")]
+
+    def _step(self, function: int, line: int, note: str) -> Step:
+        return Step(self._program.file_of(function), line, self._program.rows[function].name, note)
+
+    def finding(self, rule: Rule, message: str, severity: Severity | None = None) -> Finding:
+        """Return the finding of a rule."""
+        function, site = self._functions[self._at], self._site
+        path, name = self._program.file_of(function), self._program.rows[function].name
+        line, column, end, key = site.line, site.column, site.end_line, site.key
+        if self._at < len(self._functions) - 1:
+            hop = self._hops[self._at + 1]
+            line, column, end, key = hop.line, hop.column, hop.line, f"{hop.note}: {site.key}"
+        return Finding(rule.code, rule.name, rule.severity if severity is None else severity, path, line, column, end, name,
+                       message, tuple(self.steps()), key=key)
+
+
+def across(reach: Reach, under: Mapping[int, Sequence[Site]], checks: Sequence[CheckModule], targets: Collection[int],
+           told: set[tuple[str, str, int]]) -> Iterator[Finding]:
+    """Yield the findings that take more than one function, in files of `targets`, each place once.
+
+    `under` has the calls that functions make under locks of their own; `told` are the places (code, path, line) that a
+    finding stands on already.
+    """
+    rules = [check.reached for check in checks if hasattr(check, "reached")]
+    held = (state for number in sorted(under) for state in reach.under(number, under[number]))
+    for hit in reach.follow(itertools.chain(held, reach.roots())):
+        chain = Chain(hit, reach.program)
+        for finding in (finding for rule in rules for finding in rule(chain)) if chain.file in targets else ():
+            place = finding.code, finding.path, finding.line
+            if place not in told:
+                told.add(place)
+                yield finding

@@ -1,0 +1,50 @@
+"""KGF102: a free that may sleep where sleeping is forbidden."""
+
+from collections.abc import Iterator
+
+from kgfplint.checks import Rule
+from kgfplint.checks.chains import Chain
+from kgfplint.checks.unit import Unit
+from kgfplint.context.sleeping import Sleep, forbidden, sleep_of
+from kgfplint.facts import ir
+from kgfplint.facts.terms import show
+from kgfplint.findings import Finding, Severity
+
+RULE = Rule(
+    code="KGF102",
+    name="sleeping-free-in-atomic",
+    severity=Severity.ERROR,
+    guide="Selecting memory allocator",
+    summary="vfree() may sleep, and kvfree() may call it: what they free must be freed where sleeping is allowed.",
+)
+
+
+def check(unit: Unit) -> Iterator[Finding]:
+    """Report each sleeping free under something that forbids to sleep."""
+    if not unit.frees:
+        return
+    catalogue = unit.meaning.catalogue
+    for event, state in unit.states:
+        if not isinstance(event, ir.Call) or not state.held:
+            continue
+        sleep = sleep_of(unit.meaning, unit.file, event, unit.values)
+        if sleep is None or not sleep.frees or not forbidden(sleep, [held.kind for held in state.held], "", catalogue):
+            continue
+        held = next(held for held in state.held if catalogue.kinds[held.kind].atomic)
+        place = f"{held.by}({show(held.lock) if held.lock is not None else ''})"
+        message = (f"{sleep.what} may sleep, but this runs under {place} taken at line {held.line}; "
+                   "free it after the lock is dropped")
+        steps = unit.step(held.line, f"{place}: no sleeping from here"), unit.step(event.line, f"{sleep.what} may sleep")
+        yield unit.finding(RULE, event, message, steps, _severity(sleep))
+
+
+def reached(chain: Chain) -> Iterator[Finding]:
+    """Report a sleeping free that is called where sleeping is wrong."""
+    if chain.sleep is not None and chain.sleep.frees:
+        message = f"{chain.sleep.what} may sleep, but this runs {chain.why}; free it where sleeping is allowed"
+        yield chain.finding(RULE, message, Severity.WARNING if chain.state.loose else _severity(chain.sleep))
+
+
+def _severity(sleep: Sleep) -> Severity:
+    """What sleeps only for some of the memory needs the assumption that this is such memory."""
+    return Severity.WARNING if sleep.perhaps else Severity.ERROR

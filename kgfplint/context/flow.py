@@ -1,0 +1,217 @@
+"""What one function does to the contexts of its callees: which calls it makes, holding what, and on which conditions.
+
+All of it holds whoever calls the function; context.reach follows it across the program.
+"""
+
+import functools
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from msgspec import Struct
+
+from kgfplint.catalogue import Catalogue
+from kgfplint.context.held import HeldLocks, State
+from kgfplint.context.sleeping import Sleep, sleep_of
+from kgfplint.facts import ir
+from kgfplint.facts.terms import atom, bare, show, substitute, walk
+from kgfplint.program.link import Row
+from kgfplint.program.meaning import Meaning, Values
+
+_MOST_GUARDS = 8
+_MOST_BLOCKS = 2000
+_NOTHING = State()
+_CONSTANTS = frozenset({"NULL", "true", "false"})
+
+Guard = tuple[ir.Expr, bool]
+"""A condition in its normal form, and the truth value that it has on every path to a place."""
+
+
+class Place(Struct, frozen=True, array_like=True):
+    """A held state that forbids to sleep: its kind, the lock as text, by which call, on which line."""
+
+    kind: str
+    lock: str
+    by: str
+    line: int
+
+
+class Site(Struct, frozen=True, array_like=True):
+    """A call of `name` (a function, a parameter of this one, or a member if `member`) at a line and column.
+
+    `given` are the arguments that say something beyond this function: constants, functions, own parameters; `sleep`
+    how the call itself sleeps. `held` is what forbids to sleep here by this function's own doing, `dropped` the kinds
+    that it may have taken from its caller before, `guards` the conditions on parameters and contexts that hold here.
+    """
+
+    name: str
+    line: int
+    column: int
+    end_line: int
+    key: str
+    member: bool = False
+    given: tuple[tuple[int, ir.Expr], ...] = ()
+    sleep: Sleep | None = None
+    held: tuple[Place, ...] = ()
+    dropped: tuple[str, ...] = ()
+    guards: tuple[Guard, ...] = ()
+
+
+class Flow(Struct, frozen=True, array_like=True):
+    """The sites of a function in the order of its text; `sleepy` is what it surely waits for ("mutex_lock"), "" if nothing.
+
+    A function that waits whatever it is given is not called where sleeping is wrong: a chain that says so is wrong.
+    """
+
+    sites: tuple[Site, ...]
+    sleepy: str = ""
+
+
+@functools.lru_cache(maxsize=4)
+def _telling_names(catalogue: Catalogue) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, catalogue.flags)) or "(?!)", re.IGNORECASE)
+
+
+class _Conditions:
+    """The relevant conditions that hold at the entry of each block, forward over the control flow graph."""
+
+    def __init__(self, body: ir.Body, params: Collection[str], values: Values, catalogue: Catalogue) -> None:
+        self._params = params
+        self._values = values
+        self._tests = catalogue.tests
+        self._named = _telling_names(catalogue)
+        self._blocks = body.blocks
+        self._seen: dict[tuple[ir.Expr, bool], Guard | None] = {}
+        self.entry: list[frozenset[Guard] | None] = [frozenset()] * len(body.blocks)
+        conditions = (edge for block in body.blocks for edge in block.edges if edge.condition is not None)
+        if len(body.blocks) < _MOST_BLOCKS and any(self._guard(edge) is not None for edge in conditions):
+            self._solve()
+
+    def _solve(self) -> None:
+        self.entry = [None] * len(self._blocks)
+        self.entry[0] = frozenset()
+        waiting = [0]
+        while waiting:
+            number = waiting.pop()
+            before = self.entry[number]
+            assert before is not None
+            for edge in self._blocks[number].edges:
+                guard = self._guard(edge) if edge.condition is not None else None
+                arriving = before | {guard} if guard is not None else before
+                known = self.entry[edge.to]
+                joined = arriving if known is None else known & arriving
+                if joined != known:
+                    self.entry[edge.to] = joined
+                    waiting.append(edge.to)
+
+    def _guard(self, edge: ir.Edge) -> Guard | None:
+        assert edge.condition is not None
+        key = edge.condition, edge.truth
+        if key not in self._seen:
+            self._seen[key] = self._relevant(*key)
+        return self._seen[key]
+
+    def _relevant(self, condition: ir.Expr, truth: bool) -> Guard | None:
+        """Return a condition's normal form if it is about parameters, contexts, or is called like a flag."""
+        condition, truth = atom(self._looked_through(condition), truth)
+        for term in walk(condition):
+            if type(term) is ir.Name and (term.id in self._params or self._named.search(term.id)):
+                return condition, truth
+            if type(term) is ir.Field and self._named.search(term.member):
+                return condition, truth
+            if type(term) is ir.CallResult and type(term.callee) is ir.Name and term.callee.id in self._tests:
+                return condition, truth
+        return None
+
+    def _looked_through(self, condition: ir.Expr) -> ir.Expr:
+        """Replace locals that have one value only by that value."""
+        once = {term.id: bare(found[0]) for term in walk(condition)
+                if type(term) is ir.Name and len(found := self._values.get(term.id, ())) == 1 and found[0] is not None}
+        return substitute(condition, once) if once else condition
+
+
+class _Sites:
+    """Collects the sites of one function."""
+
+    def __init__(self, body: ir.Body, row: Row, meaning: Meaning, values: Values, locks: HeldLocks | None) -> None:
+        self._body = body
+        self._file = row.file
+        self._meaning = meaning
+        self._catalogue = meaning.catalogue
+        self._values = values
+        self._locks = locks
+        # A parameter that is assigned to is not what the caller gave.
+        self._params = {param.name for param in row.params if not values.get(param.name)}
+        self.sleepy = ""
+
+    def all(self) -> Iterator[Site]:
+        conditions: _Conditions | None = None
+        for number, states in enumerate(self._states()):
+            for event, state in states:
+                if type(event) is ir.Call and self._telling(event):
+                    if conditions is None:
+                        conditions = _Conditions(self._body, self._params, self._values, self._catalogue)
+                    entry = conditions.entry[number]
+                    if entry is not None:
+                        yield from self._site(event, state, tuple(entry))
+
+    def _states(self) -> Iterator[Sequence[tuple[ir.Event, State]]]:
+        if self._locks is None:
+            yield from ([(event, _NOTHING) for event in block.events] for block in self._body.blocks)
+        else:
+            yield from (list(self._locks.states_of(number)) for number in range(len(self._body.blocks)))
+
+    def _telling(self, call: ir.Call) -> bool:
+        """Tell whether a call may sleep, or leads to code that is known."""
+        if type(call.callee) is ir.Field:
+            return True
+        if type(call.callee) is not ir.Name:
+            return False
+        name = call.callee.id
+        return (name in self._catalogue.sleepers or name in self._catalogue.primitives or name in self._params
+                or name in self._meaning.program.defined)
+
+    def _site(self, call: ir.Call, state: State, guards: tuple[Guard, ...]) -> Iterator[Site]:
+        kinds = self._catalogue.kinds
+        held = tuple(Place(h.kind, show(h.lock) if h.lock is not None else "", h.by, h.line)
+                     for h in state.held if kinds[h.kind].atomic)
+        dropped = tuple(sorted({change.kind for change in state.released}))
+        name = call.callee.id if type(call.callee) is ir.Name else getattr(call.callee, "member", "")
+        sleeper = self._catalogue.sleepers.get(name) if type(call.callee) is ir.Name else None
+        if sleeper is not None and not (sleeper.unless or sleeper.cond is not None or held or dropped or guards):
+            self.sleepy = self.sleepy or name
+        sleep = sleep_of(self._meaning, self._file, call, self._values)
+        if sleep is None and name in self._catalogue.described:
+            return
+        if len(guards) > _MOST_GUARDS:
+            guards = ()
+        key = show(ir.CallResult(call.callee, call.args)) if sleep is not None or held else ""
+        if sleep is not None and call.target is not None:
+            key = f"{show(call.target)} = {key}"
+        yield Site(name, call.line, call.column, call.end_line, key, type(call.callee) is ir.Field,
+                   tuple(self._given(call)), sleep, held, dropped, guards)
+
+    def _given(self, call: ir.Call) -> Iterator[tuple[int, ir.Expr]]:
+        """Yield (place, value) of the arguments whose value the callee may be told."""
+        knows = self._meaning.program.knows
+        for place, arg in enumerate(call.args):
+            value = bare(arg)
+            if type(value) is ir.AddressOf:
+                value = value.base  # &function is function
+                known = type(value) is ir.Name and value.id in self._meaning.program.defined
+            else:
+                known = type(value) is ir.Name and (value.id in self._params or value.id in _CONSTANTS or knows(value.id))
+            if known or type(value) is ir.Number:
+                yield place, value
+
+
+def flow_of(body: ir.Body, row: Row, meaning: Meaning, values: Values, locks: HeldLocks | None) -> Flow:
+    """Return the flow of a function; `locks` are its held states, None if it takes and drops nothing."""
+    collected = _Sites(body, row, meaning, values, locks)
+    sites = sorted(collected.all(), key=lambda site: (site.line, site.column))
+    return Flow(tuple(sites), collected.sleepy)
+
+
+def decided(guards: Sequence[Guard], values: Mapping[str, ir.Expr]) -> Iterator[tuple[ir.Expr, bool]]:
+    """Yield guards with the values of parameters put in."""
+    for condition, truth in guards:
+        yield atom(substitute(condition, values), truth)

@@ -1,0 +1,324 @@
+"""Which code runs where sleeping is wrong: from locks and atomic roots down the calls, to what sleeps.
+
+Goes from level to level over the whole program. Only functions that can reach something that sleeps are opened, and only
+along calls whose conditions the constants that were handed down do not rule out.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kgfplint.catalogue import Catalogue
+from kgfplint.context.flow import Flow, Guard, Site, decided
+from kgfplint.context.sleeping import forbidden
+from kgfplint.facts import ir
+from kgfplint.facts.terms import names as names_in
+from kgfplint.facts.terms import show, substitute, walk
+from kgfplint.program.constants import constants_of
+from kgfplint.program.definitions import GFP_TYPES, definitions_of
+from kgfplint.program.link import Program
+from kgfplint.program.order import Calls
+
+MOST_TARGETS = 8
+"""An indirect call with more targets than this is not followed: it says too little of each."""
+_DEEPEST = 12
+"""Calls between the root and what sleeps; a longer chain convinces nobody."""
+_MOST_STATES = 4
+"""A function is looked at in so many states (locks, values of parameters), the shortest chains first."""
+_WORDS: Mapping[str, ir.Expr] = {"NULL": ir.Number(0), "false": ir.Number(0), "true": ir.Number(1)}
+
+Values = Mapping[str, ir.Expr]
+
+
+class Hop(NamedTuple):
+    """One step of a chain, in `function` at `line`: `note` says what happens there, `above` is the step before it."""
+
+    above: "Hop | None"
+    function: int
+    line: int
+    note: str
+    column: int = 1
+
+    def chain(self) -> list["Hop"]:
+        """Return the steps from the root to this one."""
+        found: list[Hop] = []
+        hop: Hop | None = self
+        while hop is not None:
+            found.append(hop)
+            hop = hop.above
+        return found[::-1]
+
+
+class Reached(NamedTuple):
+    """A function in a state: `kinds` of held locks, a `context` ("" for none), constant values of its parameters.
+
+    `why` is the reason in words, `hop` the last step to it, `loose` the number of steps that stand for one of several
+    targets of an indirect call.
+    """
+
+    function: int
+    kinds: tuple[str, ...]
+    context: str
+    values: tuple[tuple[str, ir.Expr], ...]
+    why: str
+    hop: Hop
+    loose: int = 0
+
+
+class Hit(NamedTuple):
+    """Something that sleeps where it must not: the site in `state.function`."""
+
+    state: Reached
+    site: Site
+
+
+@dataclass
+class Reach:
+    """Follows contexts through a program; `flows` returns the flows of functions by number, of those that can be read."""
+
+    program: Program
+    catalogue: Catalogue
+    calls: Calls
+    sleeping: Iterable[int]
+    flows: Callable[[Sequence[int]], Mapping[int, Flow]]
+    opened: dict[int, Flow] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Find out which functions can reach something that sleeps."""
+        program = self.program
+        self._definitions = definitions_of(program)
+        self._constants = constants_of(program)
+        self._members = {number: member.rpartition(".")[2] for (_, member), number in program.keys.items()}
+        self._tags = {number: tag for (tag, _), number in program.keys.items()}
+        self._masked = np.fromiter(
+            (any(param.ctype in GFP_TYPES for param in row.params) for row in program.rows), np.bool_, len(program.rows))
+        self._runs_argument: dict[tuple[int, int], bool] = {}
+        self.leading = self._leading()
+        self._seen: dict[int, set[tuple[object, ...]]] = {}
+        self._count: dict[int, int] = {}
+
+    def _leading(self) -> NDArray[np.bool_]:
+        """Return, as bits, the functions from which calls lead to something that sleeps by itself."""
+        callers, targets = [self.calls.callers], [self.calls.targets]
+        more = [*self._handed_edges(), *self._indirect_edges()]
+        if more:
+            pairs = np.array(more, np.int64)
+            callers.append(pairs[:, 0])
+            targets.append(pairs[:, 1])
+        sources, sinks = np.concatenate(callers), np.concatenate(targets)
+        kept = ~self._masked[sinks]  # what is given a mask honours it
+        sources, sinks = sources[kept], sinks[kept]
+        reached = np.zeros(len(self.program.rows), np.bool_)
+        reached[list(self.sleeping)] = True
+        while True:
+            fresh = sources[reached[sinks] & ~reached[sources]]
+            if not len(fresh):
+                return reached
+            reached[fresh] = True
+
+    def _handed_edges(self) -> Iterator[tuple[int, int]]:
+        program = self.program
+        for function, callee, _, given, _ in program.handed:
+            if callee not in self.catalogue.callbacks:
+                for target in self._definitions.of(program.rows[function].file, given).functions:
+                    yield function, target
+
+    def _indirect_edges(self) -> Iterator[tuple[int, int]]:
+        program = self.program
+        for function in range(len(program.rows)):
+            for key, _ in program.indirect(function):
+                targets = program.bound.get(key, {})
+                if len(targets) <= MOST_TARGETS:
+                    yield from ((function, target) for target in targets)
+
+    def roots(self) -> Iterator[Reached]:
+        """Yield the functions that run in an atomic context because of where they are registered."""
+        program, contexts = self.program, self.catalogue.contexts
+        for function, callee, place, given, line in program.handed:
+            for callback in self.catalogue.callbacks.get(callee, ()):
+                if callback.argument == place and contexts[callback.context].atomic:
+                    note = f"{callee}(): {given}() runs in {contexts[callback.context].title}"
+                    for target in self._definitions.of(program.rows[function].file, given).functions:
+                        yield self._root(target, callback.context, Hop(None, function, line, note))
+        for (tag, member), key in program.keys.items():
+            stored = self.catalogue.fields.get(f"{tag}.{member}")
+            if stored is not None and contexts[stored.context].atomic:
+                for target, line in program.bound.get(key, {}).items():
+                    note = f"{tag}.{member}: {program.rows[target].name}() runs in {contexts[stored.context].title}"
+                    yield self._root(target, stored.context, Hop(None, target, line, note))
+
+    def _root(self, target: int, context: str, hop: Hop) -> Reached:
+        title = self.catalogue.contexts[context].title
+        return Reached(target, (), context, (), f"in {title} ({self.program.rows[target].name}())", hop)
+
+    def under(self, function: int, sites: Iterable[Site]) -> Iterator[Reached]:
+        """Yield what a function calls while it holds something itself."""
+        for site in sites:
+            if site.held and not self._impossible(self.program.rows[function].file, site.guards, {}):
+                last = next((held for held in site.held if held.lock), site.held[0])
+                place = f"{last.by}({last.lock})"
+                path = self.program.file_of(function)
+                hop = Hop(None, function, last.line, f"{place}: no sleeping from here")
+                kinds = tuple(dict.fromkeys(held.kind for held in site.held))
+                here = Reached(function, kinds, "", (), f"under {place} taken at {path}:{last.line}", hop)
+                yield from self._below(here, site, {})
+
+    def follow(self, start: Iterable[Reached]) -> Iterator[Hit]:
+        """Yield what sleeps wrongly at or below states, the shortest chains first."""
+        front = [state for state in start if self.leading[state.function]]
+        for _ in range(_DEEPEST):
+            if not front:
+                return
+            missing = sorted({state.function for state in front} - self.opened.keys())
+            self.opened.update(self.flows(missing))
+            below: list[Reached] = []
+            for state in front:
+                flow = self.opened.get(state.function)
+                if flow is not None and not flow.sleepy and self._new(state, flow):
+                    yield from self._hits(state, flow)
+                    below.extend(self._next(state, flow))
+            front = below
+
+    def _new(self, state: Reached, flow: Flow) -> bool:
+        """Tell whether the function was not yet seen in such a state."""
+        telling = {name for site in flow.sites for condition, _ in site.guards for name in names_in(condition)}
+        telling.update(value.id for site in flow.sites for _, value in site.given if type(value) is ir.Name)
+        values = tuple((name, show(value)) for name, value in state.values if name in telling)
+        seen = self._seen.setdefault(state.function, set())
+        # Under one lock or another: a function that does not drop any does the same.
+        dropping = any(site.dropped for site in flow.sites)
+        key = values, state.kinds if dropping else (), state.context if state.context else bool(state.kinds)
+        if key in seen or len(seen) >= _MOST_STATES:
+            return False
+        seen.add(key)
+        return True
+
+    def _remaining(self, state: Reached, site: Site) -> tuple[str, ...]:
+        return tuple(kind for kind in state.kinds if kind not in site.dropped)
+
+    def _possible(self, state: Reached, flow: Flow) -> Iterator[tuple[Site, Values, tuple[str, ...]]]:
+        values = dict(state.values)
+        file = self.program.rows[state.function].file
+        for site in flow.sites:
+            kinds = self._remaining(state, site)
+            # What this function holds itself is the shorter chain.
+            if not site.held and (kinds or state.context) and not self._impossible(file, site.guards, values):
+                yield site, values, kinds
+
+    def _hits(self, state: Reached, flow: Flow) -> Iterator[Hit]:
+        """Yield the first site that sleeps wrongly: those after it would follow from the same mistake."""
+        for site, _, kinds in self._possible(state, flow):
+            if site.sleep is not None and forbidden(site.sleep, kinds, state.context, self.catalogue):
+                yield Hit(state, site)
+                return
+
+    def _next(self, state: Reached, flow: Flow) -> Iterator[Reached]:
+        for site, values, kinds in self._possible(state, flow):
+            if site.sleep is None:
+                yield from self._below(state._replace(kinds=kinds), site, values)
+
+    def _below(self, state: Reached, site: Site, values: Values) -> Iterator[Reached]:
+        """Yield the callees of a site that lead to something that sleeps."""
+        program = self.program
+        file = program.rows[state.function].file
+        loose = state.loose
+        if site.member:
+            targets: Sequence[int] = self._targets(state.function, site)
+            loose += len(targets) > 1
+        else:
+            definition = self._definitions.of(file, site.name)
+            targets = () if site.name in self.catalogue.described else self._general(file, definition.functions)
+            yield from self._handed_on(state, site, targets)
+        for target in targets:
+            if self.leading[target] and not self._masked[target] and target != state.function:
+                row = program.rows[target]
+                hop = Hop(state.hop, state.function, site.line, f"calls {row.name}()", site.column)
+                given = tuple((row.params[place].name, substitute(value, values)) for place, value in site.given
+                              if place < len(row.params))
+                yield state._replace(function=target, values=given, hop=hop, loose=loose)
+
+    def _targets(self, function: int, site: Site) -> Sequence[int]:
+        for key, line in self.program.indirect(function):
+            if line == site.line and self._members[key] == site.name:
+                targets = self.program.bound.get(key, {})
+                fitting = [target for target in targets if self._one_struct(function, target, key)]
+                return fitting if len(fitting) <= MOST_TARGETS else ()
+        return ()
+
+    def _one_struct(self, caller: int, target: int, key: int) -> bool:
+        """Tell whether caller and target can mean the same struct: several drivers may use one tag."""
+        types, rows = self.program.types, self.program.rows
+        places = {members.file for members in types.records.get(self._tags[key], ())}
+        if len(places) < 2 or types.includes is None:
+            return True
+        ends = rows[caller].file, rows[target].file
+        return any(all(types.includes.sees(end, place) for end in ends) for place in places)
+
+    def _general(self, file: int, targets: Sequence[int]) -> Sequence[int]:
+        """Return the functions that a call may mean, without those of one architecture where there are others."""
+        if len(targets) < 2:
+            return targets
+        home = _architecture(self.program.paths[file])
+        return [target for target in targets if _architecture(self.program.file_of(target)) in ("", home)]
+
+    def _handed_on(self, state: Reached, site: Site, targets: Sequence[int]) -> Iterator[Reached]:
+        """Yield functions that a site gives to one that calls them itself (list_sort(…, compare))."""
+        if site.name in self.catalogue.callbacks:
+            return
+        file = self.program.rows[state.function].file
+        for place, value in site.given:
+            if type(value) is ir.Name and any(self._runs(target, place) for target in targets):
+                for target in self._definitions.of(file, value.id).functions:
+                    if self.leading[target] and not self._masked[target]:
+                        hop = Hop(state.hop, state.function, site.line, f"{site.name}() calls {value.id}()", site.column)
+                        yield state._replace(function=target, values=(), hop=hop)
+
+    def _runs(self, target: int, place: int) -> bool:
+        """Tell whether a function calls its parameter at `place`."""
+        key = target, place
+        if key not in self._runs_argument:
+            params = self.program.rows[target].params
+            name = params[place].name if place < len(params) else ""
+            self._runs_argument[key] = bool(name) and any(callee == name for callee, _ in self.program.calls(target))
+        return self._runs_argument[key]
+
+    def _impossible(self, file: int, guards: Sequence[Guard], values: Values) -> bool:
+        """Tell whether conditions rule a site out: they do not hold here, or only where code may sleep, or nobody knows."""
+        tests, flags = self.catalogue.tests, self.catalogue.flags
+        for condition, truth in decided(guards, values):
+            if type(condition) is ir.CallResult and type(condition.callee) is ir.Name and condition.callee.id in tests:
+                if tests[condition.callee.id].sleepable is truth:
+                    return True
+                continue
+            value = self._value(file, condition)
+            if value is not None:
+                if bool(value) is not truth:
+                    return True
+            elif any(flag in word.lower() for word in _words(condition) for flag in flags):
+                return True
+        return False
+
+    def _value(self, file: int, condition: ir.Expr) -> int | None:
+        """Return the value of a condition, None if it is not known; two enumerators are not equal."""
+        value = self._constants.value(file, substitute(condition, _WORDS))
+        if value is None and type(condition) is ir.Binary and condition.op == "==":
+            sides = condition.left, condition.right
+            if all(type(side) is ir.Name and side.id in self.program.enumerators for side in sides):
+                return int(sides[0] == sides[1])
+        return value
+
+
+def _words(condition: ir.Expr) -> Iterator[str]:
+    for term in walk(condition):
+        if type(term) is ir.Name:
+            yield term.id
+        elif type(term) is ir.Field:
+            yield term.member
+
+
+def _architecture(path: str) -> str:
+    """Return the architecture that a file belongs to, "" if it is for all."""
+    return path.split("/")[1] if path.startswith("arch/") else ""

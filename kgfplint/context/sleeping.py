@@ -1,0 +1,77 @@
+"""What may sleep: allocations by their mask, allocators and frees that always may, and in which states each must not run."""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from kgfplint.catalogue import Catalogue, Free
+from kgfplint.facts import ir
+from kgfplint.program.meaning import Meaning, Values
+
+ANYWHERE, PROCESS, IRQS_OFF = "anywhere", "process", "irqs-off"
+"""Where sleeping is wrong: in every atomic state; in those that are not interrupt context, where the work is put off;
+only with interrupts off."""
+_WHERE = {"unless-interrupt": PROCESS, "maybe-vmalloc": PROCESS, "irqs-on": IRQS_OFF}
+
+
+class Sleep(Struct, frozen=True, array_like=True):
+    """A call that may sleep: `what` names it in messages, `where` says in which states it must not run.
+
+    `frees`: it frees memory; `perhaps`: it sleeps for some memory only (kvfree() of what vmalloc() gave).
+    """
+
+    what: str
+    where: str = ANYWHERE
+    frees: bool = False
+    perhaps: bool = False
+
+
+def sleep_of(meaning: Meaning, file: int, call: ir.Call, values: Values) -> Sleep | None:
+    """Return how a call may sleep by what it is given, None if it need not.
+
+    Functions that allocate with a mask of their own are no sleep here: the allocation inside them is.
+    """
+    name = call.callee.id if type(call.callee) is ir.Name else ""
+    known = meaning.catalogue
+    effect = known.locks.get(name)
+    if not name or (effect is not None and effect.action == "retake"):
+        return None
+    free = known.frees.get(name)
+    if free is not None:
+        return _freeing(free, call)
+    alloc = known.allocs.get(name)
+    if alloc is not None and alloc.sleeps != "gfp":
+        where = _WHERE.get(alloc.sleeps, ANYWHERE)
+        return Sleep(f"{name}()", where) if alloc.sleeps != "never" else None
+    if alloc is not None:
+        mask = meaning.mask_of(file, alloc, call, values)
+    else:
+        place = meaning.gfp_argument(file, name)
+        if place is None or place >= len(call.args):
+            return None
+        mask = meaning.evaluate(file, call.args[place], values)
+    masks = meaning.masks
+    return Sleep(f"{name}() with {masks.describe(mask)}") if masks.may_sleep(mask) else None
+
+
+def _freeing(free: Free, call: ir.Call) -> Sleep | None:
+    if free.sleeps_without is not None and len(call.args) <= free.sleeps_without:
+        return Sleep(f"{free.name}() without a head", ANYWHERE, True)
+    if free.sleeps in ("never", "gfp"):
+        return None
+    return Sleep(f"{free.name}()", _WHERE.get(free.sleeps, ANYWHERE), True, free.sleeps == "maybe-vmalloc")
+
+
+def forbidden(sleep: Sleep, kinds: Iterable[str], context: str, catalogue: Catalogue) -> bool:
+    """Tell whether a sleep is wrong under held `kinds` (names of lock kinds) in `context` ("": none known)."""
+    held = [kind for name in kinds if (kind := catalogue.kinds.get(name)) is not None and kind.atomic]
+    root = catalogue.contexts.get(context)
+    if root is not None and not root.atomic:
+        root = None
+    if not held and root is None:
+        return False
+    if sleep.where == PROCESS:
+        return not any(kind.interrupt for kind in held) and not (root is not None and root.interrupt)
+    if sleep.where == IRQS_OFF:
+        return any(kind.name == "irq" for kind in held) or (root is not None and root.irqs_off)
+    return True
