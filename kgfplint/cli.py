@@ -24,7 +24,10 @@ from kgfplint.config import ConfigError, Settings, load
 from kgfplint.facts.index import Progress
 from kgfplint.facts.store import StoreError
 from kgfplint.program import CallEdge, Program
-from kgfplint.report import Stats, render
+from kgfplint.report import FORMATS, Stats, render
+from kgfplint.report.github import append_summary
+from kgfplint.revisions import ChangeError, Request, is_patch, read_patch
+from kgfplint.source.tree import find_root
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -72,8 +75,12 @@ SEVERITIES = click.Choice(["error", "warning", "note"])
 
 
 @kgfplint.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("--format", type=click.Choice(["text", "json"]), help="Format of the report (default: text).")
+@click.argument("paths", nargs=-1, metavar="[PATH...]")
+@click.option("--diff", metavar="REV", help="Report what the work tree newly breaks since a commit.")
+@click.option("--staged", is_flag=True, help="Report what is staged for commit and newly breaks something.")
+@click.option("--patch", metavar="FILE", help="Report what a patch or a mailbox of patches (- is standard input) newly breaks.")
+@click.option("--format", type=click.Choice(FORMATS), help="Format of the report (default: text).")
+@click.option("--terse", is_flag=True, help="One line for each finding, as checkpatch writes them: --format terse.")
 @click.option("--severity", type=SEVERITIES, help="Least severity to report (default: warning).")
 @click.option("--fail-on", type=SEVERITIES, help="Least severity that makes the exit code 1 (default: warning).")
 @click.option("--select", multiple=True, metavar="RULES", help="Only these rules, by code or name, comma separated.")
@@ -83,17 +90,47 @@ SEVERITIES = click.Choice(["error", "warning", "note"])
 @click.option("--output", "-o", metavar="FILE", help="Write the report to FILE, not to standard output.")
 @reading
 @click.pass_context
-def check(ctx: click.Context, /, paths: Sequence[str], stats: bool, output: str | None, **options: Any) -> None:
-    """Lint the C files below each PATH of a kernel tree or of an out-of-tree module."""
+def check(ctx: click.Context, /, paths: Sequence[str], stats: bool, output: str | None, terse: bool, diff: str | None,
+          staged: bool, patch: str | None, **options: Any) -> None:
+    """Lint the C files below each PATH of a kernel tree or of an out-of-tree module.
+
+    With --diff, --staged or --patch, PATH defaults to the whole tree that the current folder lies in. PATH may be -, for
+    a patch or C code on standard input.
+    """
+    paths, source = _standard_input(paths)
+    if terse:
+        options["format"] = "terse"
+    requests = [Request(commit=diff)] if diff else []
+    requests += [Request(staged=True)] if staged else []
+    requests += [Request(patch=read_patch(patch, sys.stdin.buffer if patch == "-" else None))] if patch else []
+    requests += [Request(patch=("-", source))] if source is not None and is_patch(source) else []
+    if len(requests) > 1:
+        raise click.UsageError("--diff, --staged and --patch exclude each other")
+    if not (paths or requests or source is not None):
+        raise click.UsageError("no paths given")
+    paths = paths or [str(find_root(Path.cwd()))]
     settings = _settings(paths, options)
     with _progress() as progress:
-        report = engine.run([Path(path) for path in paths], settings, progress, measure=stats)
+        if requests:
+            report = engine.run_change([Path(path) for path in paths], settings, requests[0], progress, measure=stats)
+        elif source is not None:
+            report = engine.run_text(source, settings, progress)
+        else:
+            report = engine.run([Path(path) for path in paths], settings, progress, measure=stats)
     colour = settings.color == "always" or (settings.color == "auto" and not output and _is_terminal(sys.stdout))
     _write(render(settings.format, report, colour), output)
+    if settings.format == "github":
+        append_summary(report)
     if stats:
         _print_stats(report.stats)
     worst = report.worst()
     ctx.exit(FINDINGS if worst is not None and worst >= settings.failing else CLEAN)
+
+
+def _standard_input(paths: Sequence[str]) -> tuple[Sequence[str], bytes | None]:
+    """Return the paths but `-`, and standard input if that was among them."""
+    others = [path for path in paths if path != "-"]
+    return others, sys.stdin.buffer.read() if len(others) < len(paths) else None
 
 
 @kgfplint.command()
@@ -213,7 +250,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         done = kgfplint.main(args, prog_name="kgfplint", standalone_mode=False)
         return done if isinstance(done, int) else CLEAN
-    except (ConfigError, CatalogueError, UnknownRule, StoreError, engine.RunError) as error:
+    except (ConfigError, CatalogueError, UnknownRule, StoreError, ChangeError, engine.RunError) as error:
         return _fail(str(error))
     except click.ClickException as error:
         return _fail(error.format_message())

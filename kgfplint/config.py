@@ -17,6 +17,7 @@ import msgspec
 from kgfplint.findings import Severity
 
 Word = Literal["error", "warning", "note"]
+Format = Literal["text", "terse", "json", "jsonl", "sarif", "github", "gitlab", "rdjson", "checkstyle", "junit"]
 
 
 class ConfigError(Exception):
@@ -30,7 +31,7 @@ class Settings(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_field
     no more of a kernel tree is read than the paths given and what they include.
     """
 
-    format: Literal["text", "json"] = "text"
+    format: Format = "text"
     severity: Word = "warning"
     fail_on: Word = "warning"
     select: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ import gc
 import hashlib
 import logging
 import os
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,9 @@ from kgfplint.revisions import ChangeError, Request, between
 from kgfplint.source.tree import Files, find_root, is_kernel_tree, kernel_version
 
 log = logging.getLogger("kgfplint")
+
+STANDARD_INPUT = "stdin.c"
+"""The name that C code on standard input goes by."""
 
 
 class RunError(Exception):
@@ -115,6 +119,17 @@ def run_change(paths: Sequence[Path], settings: Settings, request: Request, prog
     for stage, seconds in before.stats.seconds.items():
         after.stats.seconds[stage] = after.stats.seconds.get(stage, 0.0) + seconds
     return replace(after, findings=tuple(found))
+
+
+def run_text(data: bytes, settings: Settings, progress: Progress = lambda *_: None) -> Report:
+    """Lint C code as if it were a file of the tree that the current folder lies in, and return the report."""
+    root, here = find_root(Path.cwd()), Path.cwd().resolve()
+    path = (here / STANDARD_INPUT).relative_to(root).as_posix()
+    with tempfile.TemporaryDirectory(prefix="kgfplint-") as folder:
+        files = Files(root, Path(folder), frozenset([path]))
+        files.place(path).parent.mkdir(parents=True, exist_ok=True)
+        files.place(path).write_bytes(data)
+        return run([here / STANDARD_INPUT], settings, progress, files=files)
 
 
 def _functions(files: Files, path: str) -> Iterator[tuple[str, range]]:
@@ -220,7 +235,7 @@ def survey(paths: Sequence[Path], settings: Settings, progress: Progress = lambd
         whole = any(path.resolve() == root for path in paths)
         in_tree = settings.scope == "tree" and is_kernel_tree(root)
         wanted = tuple(files.below([root])) if in_tree and targets and not whole else targets
-    if not targets:
+    if not targets and not files.covered:
         log.warning("no C files below %s", ", ".join(map(str, paths)))
     with _timed(stats, "facts"):
         index, store = _indexed(files, wanted, settings, not (whole or in_tree), progress)

@@ -81,6 +81,6 @@ def with_fingerprints(findings: Iterable[Finding]) -> list[Finding]:
         last = finding
         text = "\0".join((site(finding), ">".join(dict.fromkeys(step.function for step in finding.trace))))
         count = seen[text] = seen.get(text, 0) + 1
-        digest = hashlib.sha256(f"{text}\0{count}".encode()).hexdigest()[:32]
+        digest = hashlib.sha256(f"{text}\0{count}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
         done.append(msgspec.structs.replace(finding, fingerprint=digest))
     return done

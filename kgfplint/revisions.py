@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from unidiff.patch import PatchSet
 
@@ -99,9 +99,9 @@ def _committed(root: Path, place: Path, request: Request) -> list[str]:
     commit = _commit(root, request)
     index = {"GIT_INDEX_FILE": str(place / "index")}
     _git(root, "read-tree", commit, variables=index)
+    for path in _words(_git(root, "diff", "--name-only", "-z", "--diff-filter=U", "--relative")):
+        raise _Failed(f"{path}: there is an unsolved conflict")
     status = _statuses(root, *(["--cached"] if request.staged else []), commit)
-    if unmerged := sorted(path for path, letter in status.items() if letter == "U"):
-        raise _Failed(f"{unmerged[0]}: there is an unsolved conflict")
     _check_out(root, place / "base", (path for path, letter in status.items() if letter != "A"), index)
     present = [path for path, letter in status.items() if letter != "D"]
     if request.staged:
@@ -132,11 +132,7 @@ def _commit(root: Path, request: Request) -> str:
 def _statuses(root: Path, *args: str) -> dict[str, str]:
     """Return the C files that `git diff` tells of, relative to the tree, with the letter of what became of each."""
     words = _words(_git(root, "diff", "--name-status", "-z", "--no-renames", "--no-ext-diff", "--relative", *args))
-    found: dict[str, str] = {}
-    for letter, path in zip(words[::2], words[1::2], strict=True):
-        if path.endswith((".c", ".h")) and found.get(path) != "U":
-            found[path] = letter
-    return found
+    return {path: letter for letter, path in zip(words[::2], words[1::2], strict=True) if path.endswith((".c", ".h"))}
 
 
 def _check_out(root: Path, folder: Path, paths: Iterable[str], index: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -164,17 +160,18 @@ def _patched(root: Path, place: Path, data: bytes) -> tuple[str, list[str]]:
     for name in ("base", "head"):
         _copy(top, names, place / name)
     # Above the temporary folder there may be a repository, which is none of ours.
-    for patch in filter(_changes_files, patches):
+    for patch in filter(is_patch, patches):
         _git(place / "head", "apply", "--whitespace=nowarn", "-", data=patch, variables={"GIT_CEILING_DIRECTORIES": str(place)})
-    if not any(map(_changes_files, patches)):
+    if not any(map(is_patch, patches)):
         raise _Failed("there is no patch in it")
     covered = {file.relative_to(place / name).as_posix() for name in ("base", "head")
                for file in (place / name).rglob("*") if file.is_file()}
     return below, [name.removeprefix(below) for name in covered if name.startswith(below)]
 
 
-def _changes_files(patch: bytes) -> bool:
-    return re.search(rb"^(?:--- .*\n\+\+\+ |diff --git )", patch, re.M) is not None
+def is_patch(data: bytes) -> bool:
+    """Tell whether some text holds a patch."""
+    return re.search(rb"^(?:--- .*\n\+\+\+ |diff --git )", data, re.M) is not None
 
 
 def _mails(place: Path, data: bytes) -> list[bytes]:
@@ -207,7 +204,7 @@ def _change(root: Path, place: Path, below: str, covered: Iterable[str]) -> Chan
     return Change(base, head, renamed, touched)
 
 
-def read_patch(name: str, stream: io.BufferedIOBase | None = None) -> tuple[str, bytes]:
+def read_patch(name: str, stream: BinaryIO | None = None) -> tuple[str, bytes]:
     """Return a patch by the name of its file, or from the stream given; ChangeError when it cannot be read."""
     try:
         return name, stream.read() if stream is not None else Path(name).read_bytes()

@@ -4,10 +4,19 @@ A format is a module of this package with `render(report, colour)`, which yields
 """
 
 import importlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import get_args
 
+from kgfplint.config import Format
 from kgfplint.findings import Finding, Severity
+
+FORMATS = get_args(Format)
+"""The names of the formats, each that of a module."""
+
+HOME = "https://docs.kernel.org/core-api/memory-allocation.html"
+"""Where formats that want an address for more information point: the guide."""
 
 
 @dataclass
@@ -40,6 +49,11 @@ class Report:
     def worst(self) -> Severity | None:
         """Return the highest severity among the findings, None without any."""
         return max((finding.severity for finding in self.findings), default=None)
+
+
+def printable(text: str) -> str:
+    """Return text for formats that must be UTF-8 and XML: other bytes of a path, and control characters, become `?`."""
+    return re.sub(r"[\ud800-\udfff\ufffe\uffff\x00-\x08\x0b\x0c\x0e-\x1f]", "?", text)
 
 
 def render(name: str, report: Report, colour: bool = False) -> Iterator[str]:

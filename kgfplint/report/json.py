@@ -20,14 +20,15 @@ def render(report: Report, colour: bool) -> Iterator[str]:
         "schema": SCHEMA,
         "tool": {"name": "kgfplint", "version": __version__},
         "tree": {"root": report.root, "version": report.version},
-        "findings": [_finding(finding) for finding in report.findings],
+        "findings": [as_object(finding) for finding in report.findings],
         "stats": stats,
     }
     yield from json.JSONEncoder(indent=1).iterencode(document)
     yield "\n"
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def as_object(finding: Finding) -> dict[str, Any]:
+    """Return a finding as the JSON report shows it."""
     return {
         "code": finding.code,
         "rule": finding.rule,

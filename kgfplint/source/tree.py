@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,11 +30,11 @@ class Files(NamedTuple):
         """Return where the file with this tree-relative path is to be read."""
         return self.other / path if self.other is not None and path in self.covered else self.root / path
 
-    def below(self, paths: Iterable[Path]) -> list[str]:
+    def below(self, paths: Sequence[Path]) -> list[str]:
         """Return the tree-relative paths of all .c and .h files at or below some paths, sorted; OSError as `discover`."""
-        paths = list(paths)
-        found = set(discover(self.root, paths)) - self.covered
         tops = [os.path.relpath(path.resolve(), self.root.resolve()).replace(os.sep, "/") for path in paths]
+        found = set(discover(self.root, (path for path, top in zip(paths, tops, strict=True) if top not in self.covered)))
+        found -= self.covered
         found.update(path for path in self.covered if path.endswith((".c", ".h")) and self.place(path).is_file()
                      and any(top == "." or path == top or path.startswith(f"{top}/") for top in tops))
         return sorted(found)
