@@ -107,7 +107,7 @@ class Free(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LockKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A kind of held state; `atomic` code under it must not sleep, `raw` not even on RT.
+    """A kind of held state; `atomic` code under it must not sleep, `raw`: nor allocate.
 
     `counted` nests (preemption, RCU); `interrupt`: in_interrupt() is true under it; `title` is what messages call it.
     """
@@ -179,7 +179,7 @@ class Cleanup(msgspec.Struct, frozen=True, kw_only=True):
 
 class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A context that code runs in; `atomic`: it must not sleep; `interrupt`: in_interrupt() is true in it; `irqs_off`:
-    interrupts are disabled; `open`: other code calls such functions in a context of its own choice, too.
+    interrupts are disabled; `raw`: nothing may be allocated in it.
 
     `title` is what messages call it.
     """
@@ -189,7 +189,7 @@ class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     atomic: bool
     interrupt: bool = False
     irqs_off: bool = False
-    open: bool = False
+    raw: bool = False
 
 
 class Flag(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

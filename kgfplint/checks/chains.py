@@ -1,11 +1,12 @@
 """From a chain of calls to what sleeps, to a finding: where it stands, its steps, and the words for them."""
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from kgfplint.checks import CheckModule, Rule
 from kgfplint.context.flow import Site
 from kgfplint.context.reach import Hit, Reach
+from kgfplint.context.sleeping import RAW
 from kgfplint.facts import ir
 from kgfplint.findings import Finding, Severity, Step
 from kgfplint.program.link import Program
@@ -20,6 +21,7 @@ class Chain:
 
     def __init__(self, hit: Hit, program: Program) -> None:
         """Look at a hit."""
+        assert hit.site.sleep is not None
         self.sleep = hit.site.sleep
         self.state = hit.state
         self._site = hit.site
@@ -45,9 +47,9 @@ class Chain:
 
     def steps(self) -> Sequence[Step]:
         """Return the steps from the root to what sleeps."""
-        assert self.sleep is not None
         steps = [self._step(hop.function, hop.line, hop.note) for hop in self._hops]
-        return [*steps, self._step(self.state.function, self._site.line, f"{self.sleep.what} may sleep")]
+        what = self.sleep.what if self.sleep.where == RAW else f"{self.sleep.what} may sleep"
+        return [*steps, self._step(self.state.function, self._site.line, what)]
 
     def _step(self, function: int, line: int, note: str) -> Step:
         return Step(self._program.file_of(function), line, self._program.rows[function].name, note)
@@ -64,16 +66,18 @@ class Chain:
                        message, tuple(self.steps()), key=key)
 
 
-def across(reach: Reach, under: Mapping[int, Sequence[Site]], checks: Sequence[CheckModule], targets: Collection[int],
-           told: set[tuple[str, str, int]]) -> Iterator[Finding]:
+def across(reach: Reach, starts: Iterable[tuple[int, Sequence[Site], Sequence[Site]]], checks: Sequence[CheckModule],
+           targets: Collection[int], told: set[tuple[str, str, int]]) -> Iterator[Finding]:
     """Yield the findings that take more than one function, in files of `targets`, each place once.
 
-    `under` has the calls that functions make under locks of their own; `told` are the places (code, path, line) that a
-    finding stands on already.
+    `starts` are functions with what they call under locks of their own, and with masks that forbid to sleep; `told` are
+    the places (code, path, line) that a finding stands on already.
     """
     rules = [check.reached for check in checks if hasattr(check, "reached")]
-    held = (state for number in sorted(under) for state in reach.under(number, under[number]))
-    for hit in reach.follow(itertools.chain(held, reach.roots())):
+    begun = list(starts)
+    held = (state for function, under, _ in begun for state in reach.under(function, under))
+    masked = (state for function, _, sites in begun for state in reach.told(function, sites))
+    for hit in reach.follow(itertools.chain(held, reach.roots(), masked)):
         chain = Chain(hit, reach.program)
         for finding in (finding for rule in rules for finding in rule(chain)) if chain.file in targets else ():
             place = finding.code, finding.path, finding.line

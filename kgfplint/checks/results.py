@@ -31,8 +31,8 @@ _HEAD, _MARK = b"\0files", b"\0mark"
 
 class Result(NamedTuple):
     """What came of one function: its summary, what it allocates and stores, and, if it was checked, findings, open
-    questions and rules that failed; whether it may sleep by something that it allocates or frees, and what it calls
-    `under` locks of its own."""
+    questions and rules that failed; where what it allocates or frees itself must not stand (see
+    context.sleeping); what it calls `under` locks of its own; what it calls with a mask that was `told` not to sleep."""
 
     number: int
     summary: Summary | None
@@ -41,8 +41,9 @@ class Result(NamedTuple):
     findings: tuple[Finding, ...] = ()
     questions: tuple[Question, ...] = ()
     failures: tuple[tuple[str, str], ...] = ()
-    sleeps: bool = False
+    sleeps: tuple[str, ...] = ()
     under: tuple[Site, ...] = ()
+    told: tuple[Site, ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode

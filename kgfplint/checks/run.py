@@ -21,9 +21,9 @@ from kgfplint.checks import CheckModule
 from kgfplint.checks.chains import across
 from kgfplint.checks.results import Result, State
 from kgfplint.checks.unit import Question, Unit
-from kgfplint.context.flow import Flow, Site, flow_of
+from kgfplint.context.flow import Flow
 from kgfplint.context.reach import Reach
-from kgfplint.context.sleeping import sleep_of
+from kgfplint.context.sleeping import RAW, sleep_of
 from kgfplint.facts import ir
 from kgfplint.facts.bodies import Bodies, FileChanged
 from kgfplint.facts.store import Store
@@ -140,28 +140,29 @@ def _units(functions: Sequence[int], end: int) -> Iterator[Unit]:
 def _analyse(end: int, functions: Sequence[int]) -> list[Result]:
     """Summarise functions whose callees are known, and check those of the files asked about."""
     assert _job is not None
-    return [_checked(unit, Result(unit.number, summarise(unit), sources(unit), sleeps=_sleeps(unit), under=_under(unit)))
+    return [_checked(unit, _contexts(unit, Result(unit.number, summarise(unit), sources(unit))))
             for unit in _units(functions, end)]
 
 
-def _sleeps(unit: Unit) -> bool:
-    """Tell whether a function may sleep by something that it allocates or frees itself."""
-    return _telling(unit) and any(sleep_of(unit.meaning, unit.file, call, unit.values) is not None for call in unit.calls)
-
-
-def _under(unit: Unit) -> tuple[Site, ...]:
-    """Return what a function calls while it holds what forbids to sleep."""
+def _contexts(unit: Unit, result: Result) -> Result:
+    """Add what the function means for the contexts of others: see Result."""
+    if not _telling(unit):
+        sleeps = set[str]()
+    else:
+        found = (sleep_of(unit.meaning, unit.file, call, unit.values) for call in unit.calls)
+        sleeps = {sleep.where for sleep in found if sleep is not None}
     kinds = unit.locks.atomic_kinds if unit.touches_locks else ()
-    if not any(held.kind in kinds for _, state in unit.states for held in state.held):
-        return ()
-    flow = flow_of(unit.body, unit.row, unit.meaning, unit.values, unit.locks)
-    return tuple(site for site in flow.sites if site.held and site.sleep is None)
+    holding = any(held.kind in kinds for _, state in unit.states for held in state.held)
+    if not holding and not unit.gives_masks:
+        return result._replace(sleeps=tuple(sorted(sleeps)))
+    under = tuple(site for site in unit.flow.sites if site.held and site.sleep is None)
+    told = tuple(site for site in unit.flow.sites if site.mask and site.sleep is None)
+    return result._replace(sleeps=tuple(sorted(sleeps)), under=under, told=told)
 
 
 def _flows(end: int, functions: Sequence[int]) -> list[tuple[int, Flow]]:
     """Return the flows of functions by number."""
-    return [(unit.number, flow_of(unit.body, unit.row, unit.meaning, unit.values, unit.locks if unit.touches_locks else None))
-            for unit in _units(functions, end)]
+    return [(unit.number, unit.flow) for unit in _units(functions, end)]
 
 
 def _check(end: int, functions: Sequence[int]) -> list[Result]:
@@ -287,13 +288,19 @@ class Analysis:
 
     def _across(self, calls: Calls) -> list[Finding]:
         """Follow contexts through the program and return what the rules say of what sleeps in them."""
-        job = self._job
+        job, results = self._job, self._results
+        told = {(f.code, f.path, f.line) for result in results.values() for f in result.findings}
+        ordered = sorted(results.items())
+        starts = [(number, result.under, result.told) for number, result in ordered if result.under or result.told]
+        opened: dict[int, Flow] = {}
+        found: list[Finding] = []
         with Workers(self._jobs, self._before_fork) as workers:
-            reach = Reach(job.program, job.catalogue, calls, [n for n, result in sorted(self._results.items()) if result.sleeps],
-                          functools.partial(self._flows, workers))
-            under = {number: result.under for number, result in self._results.items() if result.under}
-            told = {(f.code, f.path, f.line) for result in self._results.values() for f in result.findings}
-            return list(across(reach, under, job.checks, job.targets, told))
+            flows = functools.partial(self._flows, workers)
+            for raw in (False, True):
+                ends = [number for number, result in results.items() if any((where == RAW) is raw for where in result.sleeps)]
+                reach = Reach(job.program, job.catalogue, calls, ends, flows, opened, raw)
+                found.extend(across(reach, starts, job.checks, job.targets, told))
+        return found
 
     def _flows(self, workers: Workers, functions: Sequence[int]) -> dict[int, Flow]:
         task = functools.partial(_flows, self._job.journal.end)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from kgfplint.checks import Rule
 from kgfplint.checks.chains import Chain
 from kgfplint.checks.unit import Unit
-from kgfplint.context.sleeping import forbidden, sleep_of
+from kgfplint.context.sleeping import MASKED, RAW, forbidden, sleep_of
 from kgfplint.facts import ir
 from kgfplint.facts.terms import show
 from kgfplint.findings import Finding, Severity
@@ -30,7 +30,9 @@ def check(unit: Unit) -> Iterator[Finding]:
         if held is None or (held.kind, held.line) in told:
             continue
         sleep = sleep_of(unit.meaning, unit.file, event, unit.values)
-        if sleep is None or sleep.frees or not forbidden(sleep, [held.kind for held in state.held], "", catalogue):
+        if sleep is None or sleep.frees or sleep.where == RAW:
+            continue
+        if not forbidden(sleep, [held.kind for held in state.held], "", catalogue):
             continue
         told.add((held.kind, held.line))
         place = f"{held.by}({show(held.lock) if held.lock is not None else ''})"
@@ -42,6 +44,6 @@ def check(unit: Unit) -> Iterator[Finding]:
 
 def reached(chain: Chain) -> Iterator[Finding]:
     """Report a sleeping allocation that is called where sleeping is wrong."""
-    if chain.sleep is not None and not chain.sleep.frees:
+    if not chain.sleep.frees and chain.sleep.where != RAW and chain.state.context != MASKED:
         message = f"{chain.sleep.what} may sleep, but this runs {chain.why}; use GFP_ATOMIC there or allocate before it"
         yield chain.finding(RULE, message, Severity.WARNING if chain.state.loose else None)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from kgfplint.checks import Rule
 from kgfplint.checks.chains import Chain
 from kgfplint.checks.unit import Unit
-from kgfplint.context.sleeping import Sleep, forbidden, sleep_of
+from kgfplint.context.sleeping import MASKED, Sleep, forbidden, sleep_of
 from kgfplint.facts import ir
 from kgfplint.facts.terms import show
 from kgfplint.findings import Finding, Severity
@@ -40,7 +40,7 @@ def check(unit: Unit) -> Iterator[Finding]:
 
 def reached(chain: Chain) -> Iterator[Finding]:
     """Report a sleeping free that is called where sleeping is wrong."""
-    if chain.sleep is not None and chain.sleep.frees:
+    if chain.sleep.frees and chain.state.context != MASKED:
         message = f"{chain.sleep.what} may sleep, but this runs {chain.why}; free it where sleeping is allowed"
         yield chain.finding(RULE, message, Severity.WARNING if chain.state.loose else _severity(chain.sleep))
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from kgfplint.catalogue import Alloc
 from kgfplint.checks import Rule
+from kgfplint.context.flow import Flow, flow_of
 from kgfplint.context.held import State
 from kgfplint.facts import ir
 from kgfplint.facts.terms import show
@@ -80,6 +81,23 @@ class Unit(Frame):
     def states(self) -> list[tuple[ir.Event, State]]:
         """Every reachable event with what is held before it; empty when the function takes no lock."""
         return list(self.locks.states()) if self.touches_locks else []
+
+    @cached_property
+    def flow(self) -> Flow:
+        """What the function calls, holding what, on which conditions."""
+        locks = self.locks if self.touches_locks else None
+        return flow_of(self.body, self.row, self.meaning, self.values, locks)
+
+    @cached_property
+    def gives_masks(self) -> bool:
+        """Whether a mask that forbids to sleep is given to a function of the tree, one that is no primitive."""
+        meaning, known = self.meaning, self.meaning.catalogue.described
+        for call in self.calls:
+            name = call.callee.id if type(call.callee) is ir.Name else ""
+            place = meaning.gfp_argument(self.file, name) if name and name not in known else None
+            if place is not None and place < len(call.args) and meaning.masks.may_sleep(self.mask(call.args[place])) is False:
+                return True
+        return False
 
     @cached_property
     def touches_memory(self) -> bool:

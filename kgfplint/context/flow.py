@@ -41,6 +41,7 @@ class Site(Struct, frozen=True, array_like=True):
     `given` are the arguments that say something beyond this function: constants, functions, own parameters; `sleep`
     how the call itself sleeps. `held` is what forbids to sleep here by this function's own doing, `dropped` the kinds
     that it may have taken from its caller before, `guards` the conditions on parameters and contexts that hold here.
+    `mask`: what it is given as a mask, if that forbids to sleep ("GFP_ATOMIC") or is a parameter of this function ("gfp").
     """
 
     name: str
@@ -54,6 +55,7 @@ class Site(Struct, frozen=True, array_like=True):
     held: tuple[Place, ...] = ()
     dropped: tuple[str, ...] = ()
     guards: tuple[Guard, ...] = ()
+    mask: str = ""
 
 
 class Flow(Struct, frozen=True, array_like=True):
@@ -126,7 +128,13 @@ class _Conditions:
         """Replace locals that have one value only by that value."""
         once = {term.id: bare(found[0]) for term in walk(condition)
                 if type(term) is ir.Name and len(found := self._values.get(term.id, ())) == 1 and found[0] is not None}
-        return substitute(condition, once) if once else condition
+        plain = {name: value for name, value in once.items() if self._plain(value)}
+        return substitute(condition, plain) if plain else condition
+
+    def _plain(self, value: ir.Expr) -> bool:
+        """Tell whether a value is no result of a call, but for one that tells the context."""
+        return all(type(term) is not ir.CallResult or (type(term.callee) is ir.Name and term.callee.id in self._tests)
+                   for term in walk(value))
 
 
 class _Sites:
@@ -188,7 +196,18 @@ class _Sites:
         if sleep is not None and call.target is not None:
             key = f"{show(call.target)} = {key}"
         yield Site(name, call.line, call.column, call.end_line, key, type(call.callee) is ir.Field,
-                   tuple(self._given(call)), sleep, held, dropped, guards)
+                   tuple(self._given(call)), sleep, held, dropped, guards, self._mask(call, name))
+
+    def _mask(self, call: ir.Call, name: str) -> str:
+        place = self._meaning.gfp_argument(self._file, name) if type(call.callee) is ir.Name else None
+        if place is None or place >= len(call.args):
+            return ""
+        given = bare(call.args[place])
+        if type(given) is ir.Name and given.id in self._params:
+            return given.id
+        masks = self._meaning.masks
+        mask = self._meaning.evaluate(self._file, given, self._values)
+        return masks.describe(mask) if masks.may_sleep(mask) is False else ""
 
     def _given(self, call: ir.Call) -> Iterator[tuple[int, ir.Expr]]:
         """Yield (place, value) of the arguments whose value the callee may be told."""

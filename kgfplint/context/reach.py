@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kgfplint.catalogue import Catalogue
 from kgfplint.context.flow import Flow, Guard, Site, decided
-from kgfplint.context.sleeping import forbidden
+from kgfplint.context.sleeping import MASKED, forbidden
 from kgfplint.facts import ir
 from kgfplint.facts.terms import names as names_in
 from kgfplint.facts.terms import show, substitute, walk
@@ -77,7 +77,11 @@ class Hit(NamedTuple):
 
 @dataclass
 class Reach:
-    """Follows contexts through a program; `flows` returns the flows of functions by number, of those that can be read."""
+    """Follows contexts through a program, to the functions that are `sleeping` by something of their own.
+
+    `flows` returns the flows of functions by number, of those that can be read; `opened` keeps them. `raw`: only
+    contexts count in which nothing at all may be allocated.
+    """
 
     program: Program
     catalogue: Catalogue
@@ -85,6 +89,7 @@ class Reach:
     sleeping: Iterable[int]
     flows: Callable[[Sequence[int]], Mapping[int, Flow]]
     opened: dict[int, Flow] = field(default_factory=dict)
+    raw: bool = False
 
     def __post_init__(self) -> None:
         """Find out which functions can reach something that sleeps."""
@@ -109,8 +114,6 @@ class Reach:
             callers.append(pairs[:, 0])
             targets.append(pairs[:, 1])
         sources, sinks = np.concatenate(callers), np.concatenate(targets)
-        kept = ~self._masked[sinks]  # what is given a mask honours it
-        sources, sinks = sources[kept], sinks[kept]
         reached = np.zeros(len(self.program.rows), np.bool_)
         reached[list(self.sleeping)] = True
         while True:
@@ -139,16 +142,20 @@ class Reach:
         program, contexts = self.program, self.catalogue.contexts
         for function, callee, place, given, line in program.handed:
             for callback in self.catalogue.callbacks.get(callee, ()):
-                if callback.argument == place and contexts[callback.context].atomic:
+                if callback.argument == place and self._counts(callback.context):
                     note = f"{callee}(): {given}() runs in {contexts[callback.context].title}"
                     for target in self._definitions.of(program.rows[function].file, given).functions:
                         yield self._root(target, callback.context, Hop(None, function, line, note))
         for (tag, member), key in program.keys.items():
             stored = self.catalogue.fields.get(f"{tag}.{member}")
-            if stored is not None and contexts[stored.context].atomic:
+            if stored is not None and self._counts(stored.context):
                 for target, line in program.bound.get(key, {}).items():
                     note = f"{tag}.{member}: {program.rows[target].name}() runs in {contexts[stored.context].title}"
                     yield self._root(target, stored.context, Hop(None, target, line, note))
+
+    def _counts(self, context: str) -> bool:
+        known = self.catalogue.contexts[context]
+        return known.raw if self.raw else known.atomic
 
     def _root(self, target: int, context: str, hop: Hop) -> Reached:
         title = self.catalogue.contexts[context].title
@@ -163,8 +170,24 @@ class Reach:
                 path = self.program.file_of(function)
                 hop = Hop(None, function, last.line, f"{place}: no sleeping from here")
                 kinds = tuple(dict.fromkeys(held.kind for held in site.held))
+                if self.raw and not any(self.catalogue.kinds[kind].raw for kind in kinds):
+                    continue
                 here = Reached(function, kinds, "", (), f"under {place} taken at {path}:{last.line}", hop)
                 yield from self._below(here, site, {})
+
+    def told(self, function: int, sites: Iterable[Site]) -> Iterator[Reached]:
+        """Yield the functions that are given a mask which forbids to sleep, by what knows it."""
+        path = self.program.file_of(function)
+        params = {param.name for param in self.program.rows[function].params}
+        for site in () if self.raw else sites:
+            if site.mask in params:
+                continue
+            for target in self._definitions.of(self.program.rows[function].file, site.name).functions:
+                row = self.program.rows[target]
+                hop = Hop(None, function, site.line, f"calls {row.name}() with {site.mask}")
+                why = f"in {row.name}(), which is given {site.mask} at {path}:{site.line}"
+                given = tuple((row.params[place].name, value) for place, value in site.given if place < len(row.params))
+                yield Reached(target, (), MASKED, given, why, hop)
 
     def follow(self, start: Iterable[Reached]) -> Iterator[Hit]:
         """Yield what sleeps wrongly at or below states, the shortest chains first."""
@@ -201,8 +224,12 @@ class Reach:
 
     def _possible(self, state: Reached, flow: Flow) -> Iterator[tuple[Site, Values, tuple[str, ...]]]:
         values = dict(state.values)
-        file = self.program.rows[state.function].file
+        row = self.program.rows[state.function]
+        file = row.file
+        masks = {param.name for param in row.params if param.ctype in GFP_TYPES} if state.context == MASKED else ()
         for site in flow.sites:
+            if masks and any(not names_in(condition).isdisjoint(masks) for condition, _ in site.guards):
+                continue  # it looks at the mask that it is given
             kinds = self._remaining(state, site)
             # What this function holds itself is the shorter chain.
             if not site.held and (kinds or state.context) and not self._impossible(file, site.guards, values):
@@ -224,6 +251,7 @@ class Reach:
         """Yield the callees of a site that lead to something that sleeps."""
         program = self.program
         file = program.rows[state.function].file
+        params = {param.name for param in program.rows[state.function].params}
         loose = state.loose
         if site.member:
             targets: Sequence[int] = self._targets(state.function, site)
@@ -233,7 +261,8 @@ class Reach:
             targets = () if site.name in self.catalogue.described else self._general(file, definition.functions)
             yield from self._handed_on(state, site, targets)
         for target in targets:
-            if self.leading[target] and not self._masked[target] and target != state.function:
+            honours = self._masked[target] and not (state.context == MASKED and site.mask in params)
+            if self.leading[target] and not honours and target != state.function:
                 row = program.rows[target]
                 hop = Hop(state.hop, state.function, site.line, f"calls {row.name}()", site.column)
                 given = tuple((row.params[place].name, substitute(value, values)) for place, value in site.given

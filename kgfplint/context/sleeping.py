@@ -8,9 +8,11 @@ from kgfplint.catalogue import Catalogue, Free
 from kgfplint.facts import ir
 from kgfplint.program.meaning import Meaning, Values
 
-ANYWHERE, PROCESS, IRQS_OFF = "anywhere", "process", "irqs-off"
-"""Where sleeping is wrong: in every atomic state; in those that are not interrupt context, where the work is put off;
-only with interrupts off."""
+ANYWHERE, PROCESS, IRQS_OFF, RAW = "anywhere", "process", "irqs-off", "raw"
+"""Where a call is wrong: in every atomic state; in those that are not interrupt context, where the work is put off;
+only with interrupts off; only in NMI context and under locks that spin even on PREEMPT_RT."""
+MASKED = "masked"
+"""The name of the context of functions that were given a mask which does not let them sleep."""
 _WHERE = {"unless-interrupt": PROCESS, "maybe-vmalloc": PROCESS, "irqs-on": IRQS_OFF}
 
 
@@ -29,7 +31,8 @@ class Sleep(Struct, frozen=True, array_like=True):
 def sleep_of(meaning: Meaning, file: int, call: ir.Call, values: Values) -> Sleep | None:
     """Return how a call may sleep by what it is given, None if it need not.
 
-    Functions that allocate with a mask of their own are no sleep here: the allocation inside them is.
+    Functions that allocate with a mask of their own are no sleep here: the allocation inside them is. An allocation
+    that cannot sleep is one for RAW states.
     """
     name = call.callee.id if type(call.callee) is ir.Name else ""
     known = meaning.catalogue
@@ -50,8 +53,10 @@ def sleep_of(meaning: Meaning, file: int, call: ir.Call, values: Values) -> Slee
         if place is None or place >= len(call.args):
             return None
         mask = meaning.evaluate(file, call.args[place], values)
-    masks = meaning.masks
-    return Sleep(f"{name}() with {masks.describe(mask)}") if masks.may_sleep(mask) else None
+    sleeps = meaning.masks.may_sleep(mask)
+    if sleeps is None or (alloc is None and not sleeps):
+        return None
+    return Sleep(f"{name}() with {meaning.masks.describe(mask)}", ANYWHERE if sleeps else RAW)
 
 
 def _freeing(free: Free, call: ir.Call) -> Sleep | None:
@@ -70,6 +75,8 @@ def forbidden(sleep: Sleep, kinds: Iterable[str], context: str, catalogue: Catal
         root = None
     if not held and root is None:
         return False
+    if sleep.where == RAW:
+        return any(kind.raw for kind in held) or (root is not None and root.raw)
     if sleep.where == PROCESS:
         return not any(kind.interrupt for kind in held) and not (root is not None and root.interrupt)
     if sleep.where == IRQS_OFF:

@@ -1,0 +1,66 @@
+"""KGF103: an allocation that does not sleep where the code provably may."""
+
+from collections.abc import Iterator
+
+from kgfplint.checks import Rule
+from kgfplint.checks.unit import Allocation, Unit
+from kgfplint.context.held import State
+from kgfplint.context.sleeping import RAW, sleep_of
+from kgfplint.context.slept import slept_before
+from kgfplint.facts import ir
+from kgfplint.findings import Finding, Severity
+
+RULE = Rule(
+    code="KGF103",
+    name="atomic-alloc-in-sleepable",
+    severity=Severity.WARNING,
+    guide="Get Free Page flags",
+    summary="GFP_ATOMIC takes from the reserves that code which cannot wait depends on: code that may sleep uses GFP_KERNEL.",
+)
+
+
+def check(unit: Unit) -> Iterator[Finding]:
+    """Report allocations from the reserves after something that sleeps on every path, with no lock that forbids it."""
+    wanted = {id(a.call): a for a in unit.allocations if not a.inferred and _reserved(unit, a)}
+    if not wanted or unit.row.name in unit.meaning.catalogue.described:
+        return
+    states = {id(event): state for event, state in unit.locks.states()}
+
+    def sleeps(_: tuple[int, int], event: ir.Event) -> str:
+        return _waits(unit, event, states.get(id(event)))
+
+    for event, _, before in slept_before(unit.body, sleeps):
+        allocation = wanted.get(id(event))
+        state = states.get(id(event))
+        if allocation is None or state is None or _atomic(unit, state) or state.perhaps or state.pending:
+            continue
+        held = next((held for held in state.held if held.by in unit.meaning.catalogue.sleepers), None)
+        proof = f"{before}() has slept before" if before else ""
+        if held is not None:
+            proof = f"{held.by}() at line {held.line} is held"
+        if proof:
+            message = (f"{allocation.name}() with {unit.meaning.masks.describe(allocation.mask)} takes from the reserves, but "
+                       f"this code may sleep ({proof}); use GFP_KERNEL")
+            yield unit.finding(RULE, allocation.call, message)
+
+
+def _reserved(unit: Unit, allocation: Allocation) -> bool:
+    masks = unit.meaning.masks
+    return masks.may_sleep(allocation.mask) is False and masks.has(allocation.mask, "__GFP_HIGH") is True
+
+
+def _atomic(unit: Unit, state: State) -> bool:
+    kinds = unit.meaning.catalogue.kinds
+    return any(kinds[held.kind].atomic for held in state.held)
+
+
+def _waits(unit: Unit, event: ir.Event, state: State | None) -> str:
+    """Return the name of what waits in any case, "" if an event need not."""
+    if type(event) is not ir.Call or type(event.callee) is not ir.Name or state is None or _atomic(unit, state):
+        return ""
+    sleeper = unit.meaning.catalogue.sleepers.get(event.callee.id)
+    if sleeper is not None and not sleeper.unless and sleeper.cond is None:
+        return event.callee.id
+    sleep = sleep_of(unit.meaning, unit.file, event, unit.values)
+    certain = sleep is not None and sleep.where != RAW and not sleep.frees
+    return event.callee.id if certain else ""
