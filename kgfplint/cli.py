@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import click
 
-from kgfplint import __version__, engine
+from kgfplint import __version__, engine, queries
 from kgfplint.cache import cache
 from kgfplint.catalogue import CatalogueError, rules_directory
 from kgfplint.checks import UnknownRule, all_checks, find
@@ -164,6 +164,29 @@ def callers(function: str, paths: Sequence[str], **options: Any) -> None:
 def callees(function: str, paths: Sequence[str], **options: Any) -> None:
     """Print what FUNCTION calls, below the PATHs."""
     _print_calls(function, paths, options, lambda program: program.callees(function))
+
+
+@kgfplint.command()
+@click.argument("function")
+@click.argument("paths", nargs=-1, metavar="[PATH...]")
+@reading
+def context(function: str, paths: Sequence[str], **options: Any) -> None:
+    """Print which contexts reach FUNCTION, with a chain for each, or the evidence that it may sleep."""
+    paths = paths or ["."]
+    with _progress() as progress:
+        lines = list(queries.contexts(function, [Path(path) for path in paths], _settings(paths, options), progress))
+    _write(lines)
+
+
+@kgfplint.command()
+@click.argument("place", metavar="PATH:LINE")
+@reading
+def why(place: str, **options: Any) -> None:
+    """Print everything known about the findings at PATH:LINE."""
+    settings = _settings([place.rpartition(":")[0] or "."], {**options, "severity": "note"})
+    with _progress() as progress:
+        lines = list(queries.why(place, settings, progress))
+    _write(lines)
 
 
 kgfplint.add_command(cache)

@@ -191,14 +191,36 @@ def _digest(catalogue: Catalogue, masks: Masks, checks: Sequence[CheckModule]) -
 def analyse(program: Program, found: Survey, catalogue: Catalogue, masks: Masks, checks: Sequence[CheckModule],
             settings: Settings, digest: bytes, progress: Progress) -> list[Finding]:
     """Return the findings of the checks in the survey's target files, in any order."""
+    analysis = _analysis(program, found, catalogue, masks, checks, settings, digest, progress)
+    findings = analysis.findings()
+    found.failed = analysis.failed
+    return findings
+
+
+def _analysis(program: Program, found: Survey, catalogue: Catalogue, masks: Masks, checks: Sequence[CheckModule],
+              settings: Settings, digest: bytes, progress: Progress) -> Analysis:
     wanted = set(found.targets)
     targets = frozenset(number for number, path in enumerate(program.paths) if path in wanted)
     job = Job(found.files, program, catalogue, masks, found.store.path, found.index.keys, checks, targets)
     state = State(found.store, digest, found.files, found.index.keys)
-    analysis = Analysis(job, state, settings.jobs or available_cpus(), found.store.release, progress)
-    findings = analysis.findings()
-    found.failed = analysis.failed
-    return findings
+    return Analysis(job, state, settings.jobs or available_cpus(), found.store.release, progress)
+
+
+@contextlib.contextmanager
+def analysed(paths: Sequence[Path], settings: Settings,
+             progress: Progress = lambda *_: None) -> Iterator[tuple[Program, Analysis]]:
+    """Read and link what lies below the paths, and yield the program with its analysis, for questions about contexts.
+
+    Raises what `run` raises.
+    """
+    checks = select(settings.select, settings.ignore)
+    catalogue = load([rules_directory(), *map(Path, settings.rules)], _version(_common_root(paths), settings))
+    with survey(paths, settings, progress) as found:
+        masks = Masks.of_tree(found.root, found.version)
+        program = linked(found, progress)
+        analysis = _analysis(program, found, catalogue, masks, checks, settings, _digest(catalogue, masks, checks), progress)
+        analysis.sweep()
+        yield program, analysis
 
 
 def _count_fields(program: Program, found: Survey, settings: Settings, progress: Progress) -> None:

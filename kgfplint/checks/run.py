@@ -22,7 +22,7 @@ from kgfplint.checks.chains import across
 from kgfplint.checks.results import Result, State
 from kgfplint.checks.unit import Question, Unit
 from kgfplint.context.flow import Flow
-from kgfplint.context.reach import Reach
+from kgfplint.context.reach import Reach, Reached
 from kgfplint.context.sleeping import RAW, sleep_of
 from kgfplint.facts import ir
 from kgfplint.facts.bodies import Bodies, FileChanged
@@ -219,20 +219,39 @@ class Analysis:
     def findings(self) -> list[Finding]:
         """Analyse the program and return the findings in the target files, in any order."""
         job = self._job
+        self.sweep()
+        self._ask_again()
+        self._tell_failures()
+        following = self._across() if any(hasattr(check, "reached") for check in job.checks) else []
+        return following + [finding for number, result in self._results.items() if job.program.rows[number].file in job.targets
+                            for finding in result.findings]
+
+    def sweep(self) -> None:
+        """Analyse all functions, callees first, but for what a former run has left."""
+        job = self._job
         kept = self._state.results(job.program, job.targets)
         self._before = kept.summaries
         self._results = {result.number: result for result in kept.results}
         job.summaries.update((number, summary) for number, summary in kept.summaries.items() if kept.former.kept[number])
-        calls = Calls(job.program, job.catalogue.described)
-        order = BottomUp(calls)
+        order = BottomUp(self._calls)
         with Workers(self._jobs, self._before_fork) as workers:
             order.sweep(functools.partial(self._run, workers), telling(job.program, job.catalogue), ROUNDS, kept.former)
         self._state.save(job.program, self._results)
-        self._ask_again()
-        self._tell_failures()
-        following = self._across(calls) if any(hasattr(check, "reached") for check in job.checks) else []
-        return following + [finding for number, result in self._results.items() if job.program.rows[number].file in job.targets
-                for finding in result.findings]
+
+    def flow(self, function: int) -> Flow | None:
+        """Return the flow of one function, None if it cannot be read."""
+        with Workers(1, self._before_fork) as workers:
+            return self._flows(workers, [function]).get(function)
+
+    def contexts(self, functions: Collection[int]) -> Iterator[tuple[Reached, Flow | None]]:
+        """Yield the states in which functions are reached, the shortest chains first, after a sweep."""
+        job = self._job
+        with Workers(self._jobs, self._before_fork) as workers:
+            reach = Reach(job.program, job.catalogue, self._calls, functions, functools.partial(self._flows, workers), every=True)
+            held = (state for number, result in sorted(self._results.items()) for state in reach.under(number, result.under))
+            for state, flow in reach.walk(itertools.chain(held, reach.roots())):
+                if state.function in functions:
+                    yield state, flow
 
     def _run(self, workers: Workers, wave: Wave) -> list[Outcome]:
         """Analyse the functions of a wave and return what came of them; drop what is void."""
@@ -286,7 +305,11 @@ class Analysis:
                     self._results[result.number] = self._results[result.number]._replace(
                         findings=result.findings, failures=result.failures)
 
-    def _across(self, calls: Calls) -> list[Finding]:
+    @functools.cached_property
+    def _calls(self) -> Calls:
+        return Calls(self._job.program, self._job.catalogue.described)
+
+    def _across(self) -> list[Finding]:
         """Follow contexts through the program and return what the rules say of what sleeps in them."""
         job, results = self._job, self._results
         told = {(f.code, f.path, f.line) for result in results.values() for f in result.findings}
@@ -298,7 +321,7 @@ class Analysis:
             flows = functools.partial(self._flows, workers)
             for raw in (False, True):
                 ends = [number for number, result in results.items() if any((where == RAW) is raw for where in result.sleeps)]
-                reach = Reach(job.program, job.catalogue, calls, ends, flows, opened, raw)
+                reach = Reach(job.program, job.catalogue, self._calls, ends, flows, opened, raw)
                 found.extend(across(reach, starts, job.checks, job.targets, told))
         return found
 

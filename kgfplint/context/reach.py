@@ -80,7 +80,7 @@ class Reach:
     """Follows contexts through a program, to the functions that are `sleeping` by something of their own.
 
     `flows` returns the flows of functions by number, of those that can be read; `opened` keeps them. `raw`: only
-    contexts count in which nothing at all may be allocated.
+    contexts count in which nothing at all may be allocated; `every`: those count, too, that may sleep.
     """
 
     program: Program
@@ -90,6 +90,7 @@ class Reach:
     flows: Callable[[Sequence[int]], Mapping[int, Flow]]
     opened: dict[int, Flow] = field(default_factory=dict)
     raw: bool = False
+    every: bool = False
 
     def __post_init__(self) -> None:
         """Find out which functions can reach something that sleeps."""
@@ -138,7 +139,7 @@ class Reach:
                     yield from ((function, target) for target in targets)
 
     def roots(self) -> Iterator[Reached]:
-        """Yield the functions that run in an atomic context because of where they are registered."""
+        """Yield the functions that run in a context of interest because of where they are registered."""
         program, contexts = self.program, self.catalogue.contexts
         for function, callee, place, given, line in program.handed:
             for callback in self.catalogue.callbacks.get(callee, ()):
@@ -155,7 +156,7 @@ class Reach:
 
     def _counts(self, context: str) -> bool:
         known = self.catalogue.contexts[context]
-        return known.raw if self.raw else known.atomic
+        return known.raw if self.raw else known.atomic or self.every
 
     def _root(self, target: int, context: str, hop: Hop) -> Reached:
         title = self.catalogue.contexts[context].title
@@ -191,6 +192,15 @@ class Reach:
 
     def follow(self, start: Iterable[Reached]) -> Iterator[Hit]:
         """Yield what sleeps wrongly at or below states, the shortest chains first."""
+        for state, flow in self.walk(start):
+            if flow is not None:
+                yield from self._hits(state, flow)
+
+    def walk(self, start: Iterable[Reached]) -> Iterator[tuple[Reached, Flow | None]]:
+        """Yield each function in each state that it is reached in, the shortest chains first, with its flow if it is known.
+
+        Goes only to functions that lead to those that are `sleeping`.
+        """
         front = [state for state in start if self.leading[state.function]]
         for _ in range(_DEEPEST):
             if not front:
@@ -200,9 +210,11 @@ class Reach:
             below: list[Reached] = []
             for state in front:
                 flow = self.opened.get(state.function)
-                if flow is not None and not flow.sleepy and self._new(state, flow):
-                    yield from self._hits(state, flow)
-                    below.extend(self._next(state, flow))
+                if flow is not None and flow.sleepy and not self.every:
+                    continue  # nobody calls it where sleeping is wrong, whatever the chain says
+                if self._new(state, flow or Flow(())):
+                    yield state, flow
+                    below.extend(self._next(state, flow) if flow is not None else ())
             front = below
 
     def _new(self, state: Reached, flow: Flow) -> bool:

@@ -1,0 +1,108 @@
+"""Answers to a reviewer: which contexts reach a function, and everything known about one finding."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from kgfplint import engine
+from kgfplint.catalogue import rules_directory
+from kgfplint.checks import find
+from kgfplint.checks.run import Analysis
+from kgfplint.config import Settings
+from kgfplint.context.flow import Flow
+from kgfplint.context.reach import Reached
+from kgfplint.context.sleeping import RAW
+from kgfplint.facts.index import Progress
+from kgfplint.findings import Finding
+from kgfplint.gfp import Masks
+from kgfplint.program import Program
+
+_MASK = re.compile(r"with ((?:~?\w+)(?: [|&] ~?\w+)*)")
+_MOST = 12
+"""So many contexts of a function are told, the shortest chains first."""
+
+
+def contexts(function: str, paths: Sequence[Path], settings: Settings, progress: Progress) -> Iterator[str]:
+    """Yield lines on what is known of the contexts of functions named `function`; RunError when there is none."""
+    with engine.analysed(paths, settings, progress) as (program, analysis):
+        numbers = frozenset(program.defined.get(function, ()))
+        if not numbers:
+            raise engine.RunError(f"{function}: no such function in what was read below {', '.join(map(str, paths))}")
+        found: dict[int, list[tuple[Reached, Flow | None]]] = {number: [] for number in sorted(numbers)}
+        for state, flow in analysis.contexts(numbers):
+            found[state.function].append((state, flow))
+        for number, states in found.items():
+            yield from _contexts(program, analysis, number, states)
+
+
+def _contexts(program: Program, analysis: Analysis, number: int, states: list[tuple[Reached, Flow | None]]) -> Iterator[str]:
+    row = program.rows[number]
+    yield f"{row.name}() in {program.file_of(number)}:{row.line}\n"
+    yield from _sleeps(analysis.flow(number))
+    for state, _ in states[:_MOST]:
+        yield f"  runs {state.why}\n"
+        for hop in state.hop.chain():
+            yield f"    {program.file_of(hop.function)}:{hop.line}: in {program.rows[hop.function].name}() {hop.note}\n"
+    if len(states) > _MOST:
+        yield f"  and {len(states) - _MOST} more\n"
+    if not states:
+        yield "  no lock holder and no registered handler is known to reach it\n"
+
+
+def _sleeps(flow: Flow | None) -> Iterator[str]:
+    """Yield the evidence that a function may sleep."""
+    if flow is None:
+        return
+    if flow.sleepy:
+        yield f"  may sleep: it calls {flow.sleepy}() whatever it is given\n"
+    for site in flow.sites:
+        if site.sleep is not None and site.sleep.where != RAW and not site.held:
+            yield f"  may sleep: {site.sleep.what} in line {site.line}\n"
+
+
+def why(place: str, settings: Settings, progress: Progress) -> Iterator[str]:
+    """Yield lines on the findings at `PATH:LINE`; RunError when the place is none or has no finding."""
+    path, _, number = place.rpartition(":")
+    if not path or not number.isdigit():
+        raise engine.RunError(f"{place}: not a place, write PATH:LINE")
+    report = engine.run([Path(path)], settings, progress)
+    line = int(number)
+    here = [finding for finding in report.findings if finding.line <= line <= max(finding.line, finding.end_line)]
+    if not here:
+        lines = ", ".join(str(finding.line) for finding in report.findings[:_MOST]) or "none"
+        raise engine.RunError(f"{place}: no finding there (lines with findings: {lines})")
+    masks = Masks.of_tree(Path(report.root), settings.version)
+    for finding in here:
+        yield from _told(finding, Path(report.root), masks)
+
+
+def _told(finding: Finding, root: Path, masks: Masks) -> Iterator[str]:
+    rule = find(finding.code).RULE
+    yield f"{finding.path}:{finding.line}: {finding.severity.label}: {finding.message} [{finding.code} {finding.rule}]\n"
+    yield f"  in {finding.function}(), fingerprint {finding.fingerprint}\n\n"
+    for step in finding.trace:
+        yield f"  {step.path}:{step.line}: in {step.function}() {step.note}\n"
+        yield f"      {_line(root / step.path, step.line)}\n"
+    for text in dict.fromkeys(_MASK.findall(finding.message)):
+        mask = masks.parse(text)
+        if mask.value is not None:
+            blocking = "may sleep" if masks.may_sleep(mask) else "does not sleep"
+            yield f"\n  {text} = {mask.value:#x}, {' | '.join(masks.names(mask))}: {blocking}\n"
+    yield f"\n  Guide, section \"{rule.guide}\": {rule.summary}\n"
+    yield from _confirm(finding.code)
+
+
+def _line(path: Path, number: int) -> str:
+    """Return a line of a file without its indentation, "" if it cannot be read."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError:
+        return ""
+    return lines[number - 1].decode("utf-8", "replace").strip() if number <= len(lines) else ""
+
+
+def _confirm(code: str) -> Iterable[str]:
+    """Return how to see the mistake happen, from the page of the rule."""
+    page = (rules_directory() / "pages" / f"{code}.md").read_text(encoding="utf-8")
+    _, found, text = page.partition("## Confirm it at run time\n")
+    return [f"  Confirm: {' '.join(text.split())}\n"] if found else []
