@@ -24,7 +24,7 @@ from kgfplint.source.layouts_types import Aligned, Array, Declarations, Enum, Na
 from kgfplint.source.layouts_values import Values
 
 __all__ = [
-    "Abi", "Declarations", "Layouts", "Range", "Scope", "UnknownAbi", "abi_names", "abi_of", "declarations", "type_of",
+    "Abi", "Declarations", "Layouts", "Range", "Scope", "Type", "UnknownAbi", "abi_names", "abi_of", "declarations", "type_of",
 ]  # fmt: skip
 
 _DEPTH = 40
@@ -64,6 +64,9 @@ class Scope(Protocol):
     def constant(self, name: str) -> c_ast.Node | None:
         """Return the expression that a macro or an enumerator stands for."""
 
+    def home(self, tag: str) -> "Layouts | None":
+        """Return the layouts in whose scope the members of a tag are named, None for this scope's own."""
+
 
 class Layouts:
     """Answers for types whose names are defined in a scope; keeps what it found."""
@@ -72,7 +75,7 @@ class Layouts:
         """`page_size` is PAGE_SIZE in bytes (None: the usual one of the architecture)."""
         self.abi = abi
         self._scope = scope
-        self._values = Values(abi, page_size or abi.pages[0], scope.constant, self._exact_size)
+        self._values = Values(abi, page_size or abi.pages[0], scope.constant, self._measure)
         self._known: dict[tuple[str, End], Extent | None] = {}
         self._depth = 0
 
@@ -116,9 +119,11 @@ class Layouts:
             return None if low == NOTHING else Range(part(low), None)
         return Range(part(low), high)
 
-    def _exact_size(self, asked: Type, align: bool) -> int | None:
-        found = self.alignof(asked) if align else self.sizeof(asked)
-        return found.exact if found is not None else None
+    def _measure(self, word: str, asked: Type, path: str) -> Range | None:
+        """Return what a sizeof, _Alignof or offsetof in an expression is."""
+        if word == "offsetof":
+            return self.offsetof(asked, path)
+        return self.sizeof(asked) if word == "sizeof" else self.alignof(asked)
 
     def _extent(self, asked: Type, end: End) -> Extent:
         """Return size and alignment of a type at one end of its range; Unbounded where the upper one is not known."""
@@ -132,9 +137,10 @@ class Layouts:
                         return self._named(name, end)
                     case Array(element, length):
                         return self._array(self._extent(element, end), length, end)
+                    case Record(items=None):
+                        return self._tagged(asked, end)
                     case Record():
-                        laid = self._laid(asked, end)
-                        return laid.extent if laid is not None else self._unknown(end)
+                        return self._lay_out(asked, end).extent
                     case Enum():
                         return self._enum(asked)
                     case Aligned(inner, marks):
@@ -150,13 +156,31 @@ class Layouts:
         return NOTHING
 
     def _named(self, name: str, end: End) -> Extent:
+        return self._kept(name, end, lambda: self._looked_up(name, end))
+
+    def _kept(self, name: str, end: End, compute: Callable[[], Extent]) -> Extent:
+        """Return what is known of a name, computed once."""
         key = name, end
         if key not in self._known:
             self._known[key] = None  # while it is computed, and for good where there is no bound
             with contextlib.suppress(Unbounded):
-                self._known[key] = self._looked_up(name, end)
+                self._known[key] = compute()
         known = self._known[key]
         return known if known is not None else self._unknown(end)
+
+    def _tagged(self, asked: Record, end: End) -> Extent:
+        home = self._scope.home(asked.tag)
+        if home is not None and home is not self:
+            return home._tagged(asked, end)
+
+        def compute() -> Extent:
+            found = self._scope.record(asked.tag)
+            return self._lay_out(found, end).extent if found is not None else self._unknown(end)
+
+        return self._kept(f"struct {asked.tag}", end, compute)
+
+    def _lay_out(self, record: Record, end: End) -> Laid:
+        return lay_out(record, self.abi, end, self._extent, self._alignment, self._values)
 
     def _looked_up(self, name: str, end: End) -> Extent:
         scalar = self.abi.scalar(name)
@@ -168,7 +192,7 @@ class Layouts:
     def _array(self, element: Extent, length: c_ast.Node | None, end: End) -> Extent:
         if length is None:
             return Extent(0, element.align)
-        count = self._values.of(length)
+        count = self._values.bound(length, end is End.HIGH)
         if count is None or count < 0:
             return Extent(self._unknown(end).size, element.align)
         return Extent(count * element.size, element.align)
@@ -186,25 +210,24 @@ class Layouts:
 
     def _laid(self, asked: Type, end: End) -> Laid | None:
         """Return the layout of a struct or union type, None for any other or an unknown one."""
-        record = self._record(asked)
-        if record is None:
-            return None
-        return lay_out(record, self.abi, end, self._extent, self._alignment, self._values)
+        record, home = self._record(asked)
+        return home._lay_out(record, end) if record is not None else None
 
-    def _record(self, asked: Type | None) -> Record | None:
+    def _record(self, asked: Type | None) -> "tuple[Record | None, Layouts]":
+        """Return the definition behind a type, None for one that is no struct, and the layouts to read it with."""
         for _ in range(_DEPTH):
             match asked:
                 case Record(items=None):
-                    return self._scope.record(asked.tag)
+                    return self._scope.record(asked.tag), self._scope.home(asked.tag) or self
                 case Record():
-                    return asked
+                    return asked, self
                 case Aligned(inner, _):
                     asked = inner
                 case Named(name) if self.abi.scalar(name) is None:
                     asked = self._scope.typedef(name)
                 case _:
-                    return None
-        return None
+                    break
+        return None, self
 
     def _alignment(self, marks: tuple[Mark, ...], end: End) -> int:
         """Return the largest alignment that attributes ask for in bytes, 0 if none does."""

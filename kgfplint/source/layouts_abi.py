@@ -13,7 +13,7 @@ _SIGNS = re.compile(r"\b(?:unsigned|signed|const|volatile)\b")
 
 @dataclass(frozen=True)
 class Abi:
-    """The C types of one architecture, in bytes.
+    """The C types of one architecture, in bytes; `folder` is where the tree keeps what is its own.
 
     `line` is the smallest and the largest cache line that configurations have, `pages` the sizes of pages, the usual one
     first; `largest` the alignment that a bare `aligned` asks for; `unnamed_fields`: unnamed bit-fields count for a
@@ -21,6 +21,7 @@ class Abi:
     """
 
     name: str
+    folder: str
     pointer: int
     line: tuple[int, int]
     pages: tuple[int, ...]
@@ -53,7 +54,8 @@ def abi_of(name: str) -> Abi:
     big = table.get("big_endian", False)
     first, last = table["line"]
     return Abi(
-        name, table["pointer"], (first, last), tuple(table["pages"]), table.get("largest", 16),
+        name, f"arch/{table['folder']}/", table["pointer"], (first, last), tuple(table["pages"]),
+        table.get("largest", 16),
         table.get("unnamed_fields", False), _scalars(table), _defined(table, big), big,
     )
 

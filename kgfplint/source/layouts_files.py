@@ -13,7 +13,13 @@ _BRACE = re.compile(r"[{}]")
 _GROUP = ARGS.decode()
 _ATTRIBUTE = rf"(?:__\w+|{'|'.join(sorted(PACKED | WORDS.keys()))})\s*(?:{_GROUP})?\s*"
 _ATTRIBUTES = re.compile(rf"\s*(?:{_ATTRIBUTE}){{0,6}}")
-_HEAD = r"\b(?:struct|union|enum)\s+(?:" + _ATTRIBUTE + r"){0,3}"
+_HEAD = re.compile(rf"\b(?:struct|union|enum)\s+(?:{_ATTRIBUTE}){{0,3}}$")
+_OPENS = re.compile(rf"\s*(?:{_ATTRIBUTE}){{0,3}}\{{")
+_CLOSED = re.compile(rf"\}}\s*(?:{_ATTRIBUTE}){{0,4}}\*?\s*$")
+_ENDS = re.compile(rf"\s*(?:{_ATTRIBUTE}){{0,4}}(?=[;,])")
+_TYPEDEF = re.compile(r"\btypedef\b[^;{}]*$")
+_NEAR, _FAR = 200, 400
+"""How far before a name, or before a brace, what belongs to it is looked for, in characters."""
 
 
 def blanked(text: str) -> str:
@@ -26,11 +32,11 @@ def record_in(text: str, tag: str) -> Record | None:
 
     What is defined several times, for configurations that differ, has the members of all as arms of a choice.
     """
-    found = [record for record in _records(text, tag) if record.items is not None]
+    found = list(_records(text, tag)) if tag else []
     if len(found) < 2:
-        return found[0] if found else None
+        return found[0] if found and found[0].items is not None else None
     first = found[0]
-    if any(other.union != first.union or other.marks != first.marks for other in found):
+    if any(other.items is None or other.union != first.union or other.marks != first.marks for other in found):
         return None
     arms = tuple(("__some_configuration", other.items or ()) for other in found[1:])
     return Record(tag, first.union, (Choice((*arms, ("1", first.items or ()))),), first.marks)
@@ -47,20 +53,26 @@ def enum_in(text: str, tag: str) -> Enum | None:
 
 def typedef_in(text: str, name: str) -> Type | None:
     """Return what a typedef of a struct, union or enum defined in place means, None if a blanked file has none of this name."""
-    for match in re.finditer(rf"\}}\s*(?:{_ATTRIBUTE}){{0,4}}\*?\s*{re.escape(name)}\s*(?:{_ATTRIBUTE}){{0,4}}[;,]", text):
-        start = _opening(text, match.start())
-        head = re.search(r"\btypedef\b[^;{}]*$", text[max(0, start - 300) : start])
+    for match in re.finditer(rf"\b{re.escape(name)}\b", text):
+        after = _ENDS.match(text, match.end())
+        brace = _CLOSED.search(text[max(0, match.start() - _NEAR) : match.start()]) if after else None
+        if after is None or brace is None:
+            continue
+        opening = _opening(text, max(0, match.start() - _NEAR) + brace.start())
+        head = _TYPEDEF.search(text[max(0, opening - _FAR) : opening])
         if head is not None:
-            cut = text[max(0, start - 300) + head.start() : match.end() - 1] + ";"
-            return declarations(cut, pack_at(text, start)).typedefs.get(name)
+            cut = f"{text[max(0, opening - _FAR) + head.start() : after.end()]};"
+            return declarations(cut, pack_at(text, opening)).typedefs.get(name)
     return None
 
 
 def _records(text: str, tag: str) -> Iterator[Record]:
+    tagged = False
     for cut, pack in _tagged(text, tag):
+        tagged = True
         found = declarations(cut, pack).records.get(tag)
         yield found if found is not None else Record(tag, False, None)
-    meant = typedef_in(text, tag)
+    meant = None if tagged else typedef_in(text, tag)
     while isinstance(meant, Aligned):
         meant = meant.type
     if isinstance(meant, Record):
@@ -69,10 +81,14 @@ def _records(text: str, tag: str) -> Iterator[Record]:
 
 def _tagged(text: str, tag: str) -> Iterator[tuple[str, int]]:
     """Yield the text of each definition of a tag with its attributes, and the #pragma pack that is in force."""
-    for match in re.finditer(rf"{_HEAD}{re.escape(tag)}\s*(?:{_ATTRIBUTE}){{0,3}}\{{", text):
-        end = _closing(text, match.end())
-        after = _ATTRIBUTES.match(text, end)
-        yield f"{text[match.start() : after.end() if after else end]};", pack_at(text, match.start())
+    for match in re.finditer(rf"\b{re.escape(tag)}\b", text):
+        opens = _OPENS.match(text, match.end())
+        near = max(0, match.start() - _NEAR)
+        head = _HEAD.search(text[near : match.start()]) if opens else None
+        if opens is not None and head is not None:
+            end = _closing(text, opens.end())
+            after = _ATTRIBUTES.match(text, end)
+            yield f"{text[near + head.start() : after.end() if after else end]};", pack_at(text, match.start())
 
 
 def _closing(text: str, start: int) -> int:
@@ -87,9 +103,8 @@ def _closing(text: str, start: int) -> int:
 
 def _opening(text: str, end: int) -> int:
     """Return the offset of the brace that the one at `end` closes."""
-    depth = 0
-    for at in range(end, -1, -1):
-        depth += (text[at] == "}") - (text[at] == "{")
-        if depth == 0:
-            return at
-    return 0
+    depth, at = 1, end
+    while depth and at > 0:
+        at = max(text.rfind("{", 0, at), text.rfind("}", 0, at), 0)
+        depth += 1 if text[at] == "}" else -1
+    return at

@@ -295,5 +295,5 @@ def _expand(shape: str, arguments: list[list[str]]) -> list[str] | None:
     """Return what a macro stands for, None if it has too few arguments."""
     if any(int(match[1]) >= len(arguments) for match in _PLACE.finditer(shape)):
         return None
-    texts = ["\n".join(argument) for argument in arguments]
+    texts = ["\n".join(["", *argument, ""]) for argument in arguments]  # a directive has its line for itself
     return tokens_of(_PLACE.sub(lambda m: " , ".join(texts[int(m[1]) :]) if m[2] else texts[int(m[1])], shape))

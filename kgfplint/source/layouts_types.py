@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeAlias
 
 from pycparser import CParser, c_ast
@@ -120,6 +121,9 @@ class Declarations:
         steps = c_ast.Constant("int", str(found[1]))
         return steps if found[0] is None else c_ast.BinaryOp("+", found[0], steps)
 
+    def home(self, tag: str) -> None:
+        """Return None: what a text defines is named in the text itself."""
+
 
 def declarations(text: str, pack: int = 0) -> Declarations:
     """Return what kernel C text defines; nothing when it cannot be read. `pack`: the #pragma pack in force, in bytes."""
@@ -135,12 +139,14 @@ def declarations(text: str, pack: int = 0) -> Declarations:
     return builder.found
 
 
+@lru_cache(maxsize=1 << 14)
 def type_of(text: str) -> Type | None:
     """Return a type written as C (`unsigned long`, `struct foo *`, `u8 [16]`), or as facts have it; None if it is none."""
     found = declarations(f"typedef {_declarator(text)};")
     return found.typedefs.get("__asked")
 
 
+@lru_cache(maxsize=1 << 14)
 def expression(text: str) -> c_ast.Node | None:
     """Return a constant expression as a tree, None if it is none."""
     try:

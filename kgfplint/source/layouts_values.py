@@ -18,17 +18,22 @@ _DEPTH = 12
 """Names that may stand for one another before a value counts as unknown."""
 
 
+Measure = Callable[[str, Type, str], tuple[int, int | None] | None]
+"""Returns the range of a "sizeof", "_Alignof" or "offsetof" (with the path of a member) of a type, None if it is unknown."""
+
+
 class Values:
     """The values of constant expressions; each answer is None where it is not known."""
 
     def __init__(
         self, abi: Abi, page_size: int, constant: Callable[[str], c_ast.Node | None],
-        size: Callable[[Type, bool], int | None],
+        measure: Measure,
     ) -> None:
-        """`constant` tells what a name stands for, `size` the bytes of a type (or, if asked, its alignment)."""
+        """`constant` tells what a name stands for, `measure` the bytes of a type."""
         self._abi = abi
         self._constant = constant
-        self._size = size
+        self._measure = measure
+        self._decided: dict[str, bool | None] = {"1": True, "0": False}
         self._known: dict[str, int | None] = {
             "PAGE_SIZE": page_size, "PAGE_SHIFT": page_size.bit_length() - 1, "BITS_PER_BYTE": 8, "CHAR_BIT": 8,
             "BITS_PER_LONG": abi.bits_per_long, "__BITS_PER_LONG": abi.bits_per_long, "BITS_PER_LONG_LONG": 64,
@@ -53,6 +58,33 @@ class Values:
         names = {name: self._name(name, depth) for name in {*_names(node), "BITS_PER_LONG"}}
         return evaluate(text, {name: value for name, value in names.items() if value is not None})
 
+    def bound(self, node: c_ast.Node, high: bool, depth: int = _DEPTH) -> int | None:
+        """Return the lowest or highest value of an expression over all configurations, None if it is not known."""
+        measured = self._measured(node)
+        if measured is not None:
+            return measured[high]
+        match node:
+            case c_ast.ID(name=name) if depth and name not in self._known:
+                stands = self._constant(name)
+                return self.bound(stands, high, depth - 1) if stands is not None else None
+            case c_ast.BinaryOp(op="+" | "*" as op, left=left, right=right):
+                one, other = self.bound(left, high, depth), self.bound(right, high, depth)
+                if one is None or other is None or min(one, other) < 0:
+                    return self.of(node, depth)
+                return one + other if op == "+" else one * other
+        return self.of(node, depth)
+
+    def _measured(self, node: c_ast.Node) -> tuple[int, int | None] | None:
+        """Return the range of a sizeof, _Alignof or offsetof, None for any other expression."""
+        match node:
+            case c_ast.UnaryOp(op="sizeof" | "_Alignof" as word, expr=asked):
+                ctype, path = operand(asked), ""
+            case c_ast.FuncCall(name=c_ast.ID(name="offsetof" as word), args=c_ast.ExprList(exprs=[asked, member])):
+                ctype, path = operand(asked), CGenerator().visit(member)
+            case _:
+                return None
+        return self._measure(word, ctype, path) if ctype is not None else None
+
     def _name(self, name: str, depth: int) -> int | None:
         if name in self._known:
             return self._known[name]
@@ -64,11 +96,12 @@ class Values:
 
     def _folded(self, node: c_ast.Node) -> c_ast.Node:
         """Return an expression with sizes and the macros of rules/abi.toml replaced."""
+        measured = self._measured(node)
+        if measured is not None and measured[0] == measured[1]:
+            return c_ast.Constant("unsigned long", f"{measured[0]}UL")
         match node:
-            case c_ast.UnaryOp(op="sizeof" | "_Alignof", expr=asked):
-                ctype = operand(asked)
-                size = self._size(ctype, node.op != "sizeof") if ctype is not None else None
-                return c_ast.ID("__unknown") if size is None else c_ast.Constant("unsigned long", f"{size}UL")
+            case c_ast.UnaryOp(op="sizeof" | "_Alignof"):
+                return c_ast.ID("__unknown")
             case c_ast.UnaryOp(op=op, expr=inner):
                 return c_ast.UnaryOp(op, self._folded(inner))
             case c_ast.BinaryOp(op=op, left=left, right=right):
@@ -87,8 +120,10 @@ class Values:
 
     def decided(self, condition: str) -> bool | None:
         """Tell whether the condition of an `#if` holds, None where configurations differ."""
-        node = expression(_DEFINED.sub(r"defined(\1)", condition))
-        return self._truth(node) if node is not None else None
+        if condition not in self._decided:
+            node = expression(_DEFINED.sub(r"defined(\1)", condition))
+            self._decided[condition] = self._truth(node) if node is not None else None
+        return self._decided[condition]
 
     def _truth(self, node: c_ast.Node) -> bool | None:
         match node:

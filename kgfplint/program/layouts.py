@@ -1,0 +1,167 @@
+"""Sizes of the program's own types: layouts whose names are looked up in the program, definitions read from its files.
+
+    sizes = ProgramLayouts(program, abi_of("arm64"), read)     # read(tree-relative path) → text of the file, OSError
+    sizes.sizeof(file, "struct sk_buff")                       # Range or None; `file` is the file number that asks
+    sizes.offsetof(file, "struct sk_buff", "cb")
+    sizes.constant(file, "sizeof(struct iphdr) + 2")
+
+Facts name the file that defines a struct; its attributes and the `#if` inside it stand only in the text, so the definition
+is cut out of the file when it is asked for, once.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import TypeVar
+
+from pycparser import c_ast
+
+from kgfplint.program.constants import constants_of
+from kgfplint.program.link import Program
+from kgfplint.source.layouts import Abi, Layouts, Range, Type, type_of
+from kgfplint.source.layouts_files import blanked, enum_in, record_in, typedef_in
+from kgfplint.source.layouts_types import Enum, Record, expression
+
+Read = Callable[[str], str]
+_Choice = TypeVar("_Choice")
+_INNER = re.compile(r"(?:struct|union) (\w+)\.([\w.]+)")
+"""A struct without tag is named by the member that it is the type of."""
+_WORD = re.compile(r"[A-Za-z_]\w*")
+_NEXT = re.compile(r"(\w+) \+ 1")
+"""An enumerator that counts on from the one before."""
+_ENUMERATORS = 4096
+"""The most that an enum has."""
+_KEPT = 128
+"""Files whose blanked text is kept."""
+
+
+class ProgramLayouts:
+    """Layouts under one ABI, for types as any file of the program sees them."""
+
+    def __init__(self, program: Program, abi: Abi, read: Read, page_size: int | None = None) -> None:
+        """`read` gives the text of a file by its tree-relative path; what it cannot read (OSError) has no layout."""
+        self.program = program
+        self.abi = abi
+        self._page_size = page_size
+        self._read = read
+        self._layouts: dict[int, Layouts] = {}
+        self._records: dict[tuple[int, str], Record | None] = {}
+        self._enums: dict[tuple[int, str], Enum | None] = {}
+        self._homes: dict[tuple[int, str], int | None] = {}
+        self.text = lru_cache(_KEPT)(self._text)
+
+    def sizeof(self, file: int, ctype: str) -> Range | None:
+        """Return the bytes of a type as facts write it (`struct foo`, `u8[4]`), None if nothing is known of it."""
+        asked = self._asked(file, ctype)
+        return self.within(file).sizeof(asked) if asked is not None else None
+
+    def alignof(self, file: int, ctype: str) -> Range | None:
+        """Return the alignment of a type in bytes, None if nothing is known of it."""
+        asked = self._asked(file, ctype)
+        return self.within(file).alignof(asked) if asked is not None else None
+
+    def offsetof(self, file: int, ctype: str, path: str) -> Range | None:
+        """Return the offset of a member in bytes, None if it is not known."""
+        asked = self._asked(file, ctype)
+        return self.within(file).offsetof(asked, path) if asked is not None else None
+
+    def constant(self, file: int, text: str) -> int | None:
+        """Return the value of a constant expression with sizes in it, None if it is not known."""
+        return self.within(file).constant(text)
+
+    def _asked(self, file: int, ctype: str) -> Type | None:
+        inner = _INNER.fullmatch(ctype)
+        if inner is not None:
+            return self.within(file).member(f"struct {inner[1]}", inner[2])
+        return type_of(ctype)
+
+    def _text(self, file: int) -> str:
+        try:
+            return blanked(self._read(self.program.paths[file]))
+        except OSError:
+            return ""
+
+    def home(self, file: int, tag: str) -> int | None:
+        """Return the number of the file whose definition of a tag `file` means, None if there is none."""
+        key = file, tag
+        if key not in self._homes:
+            records = self.program.types.records
+            known = records.get(tag) or records.get(self.program.types.macro(file, tag, _WORD)) or []
+            self._homes[key] = next(self.ranked(file, [(members.file, members.file) for members in known]), None)
+        return self._homes[key]
+
+    def ranked(self, file: int, choices: list[tuple[int, _Choice]]) -> Iterator[_Choice]:
+        """Yield definitions, those that `file` means first, without those of other architectures."""
+        here = [choice for choice in choices if choice[0] == file or not self._foreign(self.program.paths[choice[0]])]
+        return self.program.types.ranked(file, here or choices)
+
+    def _foreign(self, path: str) -> bool:
+        return path.startswith("tools/") or (path.startswith("arch/") and not path.startswith(self.abi.folder))
+
+    def record(self, file: int, tag: str) -> Record | None:
+        """Return the struct or union that a tag means in a file."""
+        home = self.home(file, tag)
+        if home is None:
+            return None
+        key = home, tag
+        if key not in self._records:
+            text = self.text(home)
+            self._records[key] = record_in(text, tag) or record_in(text, self.program.types.macro(file, tag, _WORD))
+        return self._records[key]
+
+    def within(self, file: int) -> Layouts:
+        """Return the layouts for names as a file sees them."""
+        known = self._layouts.get(file)
+        if known is None:
+            known = self._layouts[file] = Layouts(self.abi, _Scope(self, file), self._page_size)
+        return known
+
+    def enum(self, file: int, tag: str) -> Enum | None:
+        """Return the enum of a tag if the file defines it."""
+        key = file, tag
+        if key not in self._enums:
+            text = self.text(file)
+            self._enums[key] = enum_in(text, tag) if f"enum {tag}" in text else None
+        return self._enums[key]
+
+
+class _Scope:
+    """The names that one file sees."""
+
+    def __init__(self, layouts: ProgramLayouts, file: int) -> None:
+        self._layouts = layouts
+        self._program = layouts.program
+        self._file = file
+
+    def home(self, tag: str) -> Layouts | None:
+        """Return the layouts of the file that defines a tag."""
+        file = self._layouts.home(self._file, tag)
+        return self._layouts.within(file) if file is not None else None
+
+    def record(self, tag: str) -> Record | None:
+        """Return the struct or union of a tag."""
+        return self._layouts.record(self._file, tag)
+
+    def enum(self, tag: str) -> Enum | None:
+        """Return an enum; one of another file has the size of an int: few are packed, and facts keep no tags of enums."""
+        return self._layouts.enum(self._file, tag) or Enum(tag, ())
+
+    def typedef(self, name: str) -> Type | None:
+        """Return what a typedef means: its text, or the struct that it names in place."""
+        choices = self._program.types.typedefs.get(name)
+        if choices:
+            return type_of(next(self._layouts.ranked(self._file, choices)))
+        return typedef_in(self._layouts.text(self._file), name)
+
+    def constant(self, name: str) -> c_ast.Node | None:
+        """Return what a macro or enumerator stands for, None where definitions differ."""
+        value = constants_of(self._program).named(self._file, name)
+        if value is not None:
+            return expression(f"({value})")
+        texts = {text for _, text in self._program.macros.get(name, [])}
+        if texts:
+            return expression(texts.pop()) if len(texts) == 1 else None
+        text, steps = self._program.enumerators.get(name, ""), 0
+        while (match := _NEXT.fullmatch(text)) and steps < _ENUMERATORS:
+            text, steps = self._program.enumerators.get(match[1], ""), steps + 1
+        return expression(f"({text}) + {steps}") if text else None
