@@ -31,6 +31,8 @@ from kgfplint.source.tree import find_root
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+FAILURES = (ConfigError, CatalogueError, UnknownRule, StoreError, ChangeError, engine.RunError)
+"""What a user can mend; str of each is one line."""
 CLEAN, FINDINGS, FAILED, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
 
 
@@ -273,7 +275,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         done = kgfplint.main(args, prog_name="kgfplint", standalone_mode=False)
         return done if isinstance(done, int) else CLEAN
-    except (ConfigError, CatalogueError, UnknownRule, StoreError, ChangeError, engine.RunError) as error:
+    except FAILURES as error:
         return _fail(str(error))
     except click.ClickException as error:
         return _fail(error.format_message())

@@ -1,0 +1,52 @@
+"""`make C=1 CHECK=kgfplint-kbuild`: Kbuild calls this as it calls sparse, with gcc's flags and then the source file.
+
+No flag is needed, for every branch of the code is read. Whatever happens, the exit code is 0: another one would break
+the build.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from kgfplint.cli import FAILURES
+from kgfplint.config import load
+from kgfplint.engine import run
+from kgfplint.findings import Finding
+from kgfplint.report import render
+from kgfplint.source.tree import find_root
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Lint the source file that the arguments name, tell on standard error, and return 0."""
+    sys.stderr.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    for source in _sources(sys.argv[1:] if args is None else args):
+        try:
+            sys.stderr.writelines(_findings(source))
+        except FAILURES as error:
+            print(f"kgfplint: {error}", file=sys.stderr)
+    return 0
+
+
+def _sources(args: Sequence[str]) -> list[Path]:
+    """Return the one file to lint: the last argument, if it is C code that a person wrote."""
+    return [Path(arg) for arg in args[-1:] if arg.endswith(".c") and not arg.endswith(".mod.c")]
+
+
+def _findings(source: Path) -> Iterator[str]:
+    """Yield the lines to print for a file, with paths as make's messages have them: from the current folder."""
+    # A call for each file cannot read a whole tree each time.
+    settings = load(source, {} if os.environ.get("KGFPLINT_SCOPE") else {"scope": "paths"})
+    report = run([source], msgspec.structs.replace(settings, jobs=1))
+    top = os.path.relpath(find_root(source))
+    if top != ".":
+        report = replace(report, findings=tuple(_below(top, finding) for finding in report.findings))
+    yield from render("text", report)
+
+
+def _below(top: str, finding: Finding) -> Finding:
+    trace = tuple(msgspec.structs.replace(step, path=f"{top}/{step.path}") for step in finding.trace)
+    return msgspec.structs.replace(finding, path=f"{top}/{finding.path}", trace=trace)
