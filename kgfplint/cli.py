@@ -23,6 +23,7 @@ from kgfplint.checks import UnknownRule, all_checks, find
 from kgfplint.config import ConfigError, Settings, load
 from kgfplint.facts.index import Progress
 from kgfplint.facts.store import StoreError
+from kgfplint.guide import guide
 from kgfplint.program import CallEdge, Program
 from kgfplint.report import FORMATS, Stats, render
 from kgfplint.report.github import append_summary
@@ -192,6 +193,7 @@ def why(place: str, **options: Any) -> None:
 
 
 kgfplint.add_command(cache)
+kgfplint.add_command(guide)
 
 
 def _print_calls(function: str, paths: Sequence[str], options: dict[str, Any],

@@ -29,7 +29,7 @@ _WORDS: dict[str, type[Family] | type[LockKind] | type[Context] | type[Flag]] = 
     "context": Context,
     "flag": Flag,
 }
-_OTHERS = {"abi.toml", "allocator.toml", "gfp.toml", "syntax.toml"}
+_OTHERS = {"abi.toml", "allocator.toml", "gfp.toml", "guide.toml", "syntax.toml"}
 """Files in the same directory that other stages read."""
 _FIELD = re.compile(r"`\$\.(\w+)|unknown field `(\w+)`")
 

@@ -23,11 +23,16 @@ _MOST = 8
 """More values of one expression than this are joined to one."""
 _ROUNDS = 12
 _OPERATORS = {"&": Mask.__and__, "|": Mask.__or__, "^": Mask.__xor__}
-_ATOMIC = frozenset({"GFP_ATOMIC", "GFP_NOWAIT"})
-_SLEEPING = frozenset({"GFP_KERNEL", "GFP_KERNEL_ACCOUNT", "GFP_NOFS", "GFP_NOIO", "GFP_USER", "GFP_HIGHUSER"})
-SAID = {"said atomic": 1 << 32, "said sleeping": 1 << 33}
+_FULL = frozenset({"GFP_KERNEL", "GFP_KERNEL_ACCOUNT", "GFP_USER", "GFP_HIGHUSER", "GFP_HIGHUSER_MOVABLE"})
+_KINDS = {
+    "said atomic": frozenset({"GFP_ATOMIC", "GFP_NOWAIT"}), "said sleeping": _FULL | {"GFP_NOFS", "GFP_NOIO"},
+    "said fs": _FULL, "said nofs": frozenset({"GFP_NOFS"}), "said noio": frozenset({"GFP_NOIO"}),
+}
+SAID = {kind: 1 << (32 + place) for place, kind in enumerate(_KINDS)}
 """Bits above those of a gfp_t: a mask of that kind was named. By its bits alone `GFP_KERNEL | GFP_ATOMIC` is
 `GFP_KERNEL | __GFP_HIGH`, which is sound."""
+_SAYS = {name: sum(SAID[kind] for kind, names in _KINDS.items() if name in names)
+         for name in frozenset[str]().union(*_KINDS.values())}
 
 
 class Choice(NamedTuple):
@@ -61,6 +66,11 @@ class Choice(NamedTuple):
     def arms(self) -> Iterator["Choice"]:
         """Yield the choice as it is for each arm of a `?:` in the expression."""
         for mask in sorted(self.written, key=lambda mask: (mask.set, mask.clear)):
+            yield self._replace(mask=mask)
+
+    def possible(self) -> Iterator["Choice"]:
+        """Yield the choice as it is for each value that the mask may have."""
+        for mask in sorted(self.options, key=lambda mask: (mask.set, mask.clear)):
             yield self._replace(mask=mask)
 
     def sets(self, *names: str) -> bool:
@@ -255,8 +265,7 @@ class _Flow:
         """Return the value of a mask of the kernel, or of an object-like macro of the program."""
         value = self._meaning.masks.named.get(name)
         if value is not None:
-            said = SAID["said atomic"] if name in _ATOMIC else SAID["said sleeping"] if name in _SLEEPING else 0
-            return frozenset({Mask(value | said, ~value & ALL)})
+            return frozenset({Mask(value | _SAYS.get(name, 0), ~value & ALL)})
         expr = _macro(self._meaning, self._unit.file, name) if depth else None
         return frozenset({Mask.unknown(name)}) if expr is None else self._options(expr, {}, depth - 1)
 

@@ -1,16 +1,13 @@
-"""KGF201: a mask whose bits contradict each other, or mean nothing beside each other."""
+"""KGF201: a mask whose bits contradict each other, or mean nothing beside each other, or a test that no mask can fail."""
 
-import functools
 from collections.abc import Iterator
-from typing import Literal
 
-import msgspec
-
-from kgfplint.catalogue import CatalogueError, rules_directory
 from kgfplint.checks import Rule
 from kgfplint.checks.chosen import Choice, choices, mask_text
+from kgfplint.checks.mask_tests import loose_tests
 from kgfplint.checks.unit import Unit
 from kgfplint.findings import Finding, Severity
+from kgfplint.gfp.policy import Conflict, policy
 
 RULE = Rule(
     code="KGF201",
@@ -21,38 +18,25 @@ RULE = Rule(
 )
 
 
-class Conflict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Bits that must not all be set while those of `clear` are clear; `slab`: only in memory from slab."""
-
-    set: tuple[str, ...]
-    severity: Literal["error", "warning", "note"]
-    why: str
-    clear: tuple[str, ...] = ()
-    slab: bool = False
-
-
-class _Tables(msgspec.Struct):
-    conflict: tuple[Conflict, ...]
-
-
-@functools.cache
-def conflicts() -> tuple[Conflict, ...]:
-    """Return the conflicts of rules/gfp.toml, the gravest first; CatalogueError when the file is wrong."""
-    path = rules_directory() / "gfp.toml"
-    try:
-        return msgspec.toml.decode(path.read_bytes(), type=_Tables).conflict
-    except (OSError, msgspec.DecodeError) as error:
-        raise CatalogueError(str(path), 1, f"is no table of conflicts: {error}") from None
-
-
 def check(unit: Unit) -> Iterator[Finding]:
     """Report each call that is given a mask with a conflict in all values that it may have there, or in an arm of its `?:`."""
+    conflicts = policy(unit.meaning.catalogue.version).conflicts
     for choice in choices(unit):
-        conflict = next((c for c in conflicts() for arm in choice.arms() if _applies(arm, c)), None)
+        conflict = next((c for c in conflicts for arm in choice.arms() if _applies(unit, arm, c)), None)
         if conflict is not None:
             message = f"{choice.name}() is given {mask_text(unit, choice)}: {conflict.why}"
             yield unit.finding(RULE, choice.call, message, severity=Severity.parse(conflict.severity))
+    for test in loose_tests(unit):
+        message = (f"{test.text} is true for GFP_KERNEL and GFP_ATOMIC alike, for both wake kswapd: "
+                   "use gfpflags_allow_blocking(), test one bit, or compare with the whole mask")
+        yield unit.finding_at(RULE, test.line, test.text, message, severity=Severity.WARNING)
 
 
-def _applies(choice: Choice, conflict: Conflict) -> bool:
-    return (choice.slab or not conflict.slab) and choice.sets(*conflict.set) and choice.clears(*conflict.clear)
+def _applies(unit: Unit, choice: Choice, conflict: Conflict) -> bool:
+    if not (choice.sets(*conflict.set) and choice.clears(*conflict.clear)):
+        return False
+    if conflict.families:
+        # What a wrapper makes of its mask before it hands it on is not known.
+        return (choice.alloc is not None and choice.alloc.family in conflict.families
+                and choice.name in unit.meaning.catalogue.allocs)
+    return choice.slab or not conflict.slab

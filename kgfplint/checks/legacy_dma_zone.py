@@ -1,16 +1,13 @@
 """KGF205: an allocation that asks for one of the old DMA zones."""
 
-import functools
 from collections.abc import Iterator
 
-import msgspec
-
-from kgfplint.catalogue import CatalogueError, rules_directory
 from kgfplint.checks import Rule
 from kgfplint.checks.chosen import choices
 from kgfplint.checks.unit import Unit
 from kgfplint.facts import ir
 from kgfplint.findings import Finding, Severity
+from kgfplint.gfp.policy import policy
 
 RULE = Rule(
     code="KGF205",
@@ -23,29 +20,9 @@ RULE = Rule(
 _ZONES = ("__GFP_DMA", "__GFP_DMA32")
 
 
-class _Zone(msgspec.Struct, frozen=True):
-    mask: str
-    allocators: tuple[str, ...]
-
-
-class _Tables(msgspec.Struct, frozen=True):
-    zone: tuple[_Zone, ...]
-
-
-@functools.cache
-def zones_of_allocators() -> dict[str, str]:
-    """Return the zone of each allocator that has its own, from rules/gfp.toml; CatalogueError when it is wrong."""
-    path = rules_directory() / "gfp.toml"
-    try:
-        tables = msgspec.toml.decode(path.read_bytes(), type=_Tables)
-    except (OSError, msgspec.DecodeError) as error:
-        raise CatalogueError(str(path), 1, f"is no table of zones: {error}") from None
-    return {name: zone.mask for zone in tables.zone for name in zone.allocators}
-
-
 def check(unit: Unit) -> Iterator[Finding]:
     """Report each allocation that asks for a DMA zone, by a mask chosen here or by the allocator itself."""
-    own = zones_of_allocators()
+    own = policy(unit.meaning.catalogue.version).zones
     for allocation in unit.allocations:
         if allocation.name in own:
             yield _finding(unit, allocation.call, allocation.name, own[allocation.name])

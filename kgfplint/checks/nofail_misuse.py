@@ -1,14 +1,16 @@
 """KGF202: __GFP_NOFAIL where the allocator cannot keep the promise."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 from kgfplint.checks import Rule
 from kgfplint.checks.chosen import Choice, choices, mask_text
+from kgfplint.checks.held_at import atomic_at, held_at, place_of
 from kgfplint.checks.unit import Unit
 from kgfplint.context.held import Held
-from kgfplint.facts import ir
-from kgfplint.facts.terms import bare, show
-from kgfplint.findings import Finding, Severity
+from kgfplint.facts.terms import bare
+from kgfplint.findings import Finding, Severity, Step
+from kgfplint.program.constants import constants_of
 
 RULE = Rule(
     code="KGF202",
@@ -19,46 +21,50 @@ RULE = Rule(
 )
 
 _HIGHEST = 1
-"""The page allocator warns of __GFP_NOFAIL above this order."""
+"""The page allocator warns of __GFP_NOFAIL above this order (get_page_from_freelist, __alloc_pages_slowpath)."""
+_LARGEST = 8192
+"""Bytes that slab has objects for, with pages of 4 KiB; kmalloc() takes more from the page allocator (KMALLOC_MAX_CACHE_SIZE)."""
 
 
 def check(unit: Unit) -> Iterator[Finding]:
     """Report each call with __GFP_NOFAIL that cannot reclaim, must not sleep, or is too large."""
-    forced = [choice for choice in choices(unit) if any(arm.sets("__GFP_NOFAIL") for arm in choice.arms())]
-    held = _held(unit) if forced else {}
-    for choice in forced:
+    for choice in choices(unit):
+        if not any(arm.sets("__GFP_NOFAIL") for arm in choice.arms()):
+            continue
         asked = f"{choice.name}() is given {mask_text(unit, choice)}"
-        atomic = held.get(id(choice.call)) if choice.sets("__GFP_NOFAIL") else None
-        order = _order(unit, choice)
+        surely = choice.sets("__GFP_NOFAIL")
+        atomic = atomic_at(unit, choice.call) if surely else None
+        reserves = next((held for held in held_at(unit, choice.call) if held.kind == "noreclaim"), None)
+        order, size = _constant(unit, choice, "order"), _constant(unit, choice, "size") if choice.slab else None
         if any(arm.sets("__GFP_NOFAIL") and arm.clears("__GFP_DIRECT_RECLAIM") for arm in choice.arms()):
             message = f"{asked}: without direct reclaim it fails all the same; drop __GFP_NOFAIL and test the result"
             yield unit.finding(RULE, choice.call, message)
         elif atomic is not None:
-            place = f"{atomic.by}({show(atomic.lock) if atomic.lock is not None else ''})"
-            message = f"{asked}, to sleep until there is memory, but runs under {place} taken at line {atomic.line}"
-            trace = (unit.step(atomic.line, f"{place}: no sleeping from here"),
-                     unit.step(choice.call.line, f"{choice.name}() never gives up"))
-            yield unit.finding(RULE, choice.call, message, trace)
+            message = f"{asked}, to sleep until there is memory, but runs under {place_of(atomic)} taken at line {atomic.line}"
+            yield unit.finding(RULE, choice.call, message, _trace(unit, choice, atomic, "no sleeping from here"))
+        elif surely and reserves is not None:
+            message = (f"{asked}, but in the scope of {place_of(reserves)} at line {reserves.line} nothing is reclaimed: "
+                       "it can only wait for others; let it fail")
+            yield unit.finding(RULE, choice.call, message, _trace(unit, choice, reserves, "no reclaim from here"))
         elif order is not None and order > _HIGHEST:
             message = f"{asked} and order {order}: this may loop for ever; let it fail, or use kvmalloc()"
             yield unit.finding(RULE, choice.call, message)
+        elif size is not None and size > _LARGEST:
+            message = f"{asked} and {size} bytes, which with 4 KiB pages is more than order 1: let it fail, or use kvmalloc()"
+            yield unit.finding(RULE, choice.call, message, severity=Severity.WARNING)
 
 
-def _held(unit: Unit) -> dict[int, Held]:
-    """Return what forbids to sleep at each call, by the identity of the call."""
-    kinds = unit.meaning.catalogue.kinds
-    found: dict[int, Held] = {}
-    for event, state in unit.states:
-        for held in state.held:
-            kind = kinds.get(held.kind)
-            if isinstance(event, ir.Call) and kind is not None and kind.atomic:
-                found.setdefault(id(event), held)
-    return found
+def _trace(unit: Unit, choice: Choice, held: Held, why: str) -> tuple[Step, Step]:
+    return unit.step(held.line, f"{place_of(held)}: {why}"), unit.step(choice.call.line, f"{choice.name}() never gives up")
 
 
-def _order(unit: Unit, choice: Choice) -> int | None:
-    """Return the order of the pages asked for, None if it is not a constant."""
-    if choice.alloc is None or choice.alloc.order is None or choice.alloc.order >= len(choice.call.args):
+def _constant(unit: Unit, choice: Choice, role: Literal["order", "size"]) -> int | None:
+    """Return the order or the bytes that are asked for, None if that is not a constant."""
+    if choice.alloc is None:
         return None
-    expr = bare(unit.value_of(choice.call.args[choice.alloc.order]))
-    return unit.meaning.masks.evaluate(expr, lambda name: unit.meaning.evaluate(unit.file, ir.Name(name), {})).value
+    place = choice.alloc.order if role == "order" else choice.alloc.size
+    if place is None:
+        return choice.alloc.fixed_order if role == "order" else None
+    if place >= len(choice.call.args):
+        return None
+    return constants_of(unit.program).value(unit.file, bare(unit.value_of(choice.call.args[place])))

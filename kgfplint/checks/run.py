@@ -30,6 +30,7 @@ from kgfplint.facts.store import Store
 from kgfplint.facts.workers import Workers
 from kgfplint.findings import Finding
 from kgfplint.gfp import Masks
+from kgfplint.gfp.policy import policy
 from kgfplint.ownership.provenance import Provenance, sources
 from kgfplint.ownership.summaries import ROUNDS, summarise, telling
 from kgfplint.program.link import Program
@@ -188,9 +189,13 @@ def _checked(unit: Unit, result: Result) -> Result:
 
 
 def _telling(unit: Unit) -> bool:
-    """Tell whether there is anything to check: something that allocates, frees or takes a mask is called."""
-    return unit.allocates or unit.frees or any(
-        unit.meaning.gfp_argument(unit.file, name) is not None for name in unit.callees)
+    """Tell whether there is anything to check: a call allocates, frees, takes a mask or changes what masks mean, or a
+    mask is handed over to be looked at.
+    """
+    carriers = policy(unit.meaning.catalogue.version).carriers
+    return unit.allocates or unit.frees or unit.touches_scopes or any(
+        unit.meaning.gfp_argument(unit.file, name) is not None for name in unit.callees) or any(
+        param.ctype in carriers for param in unit.row.params)
 
 
 class Analysis:

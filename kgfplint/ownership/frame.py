@@ -7,8 +7,10 @@ from functools import cached_property
 from kgfplint.context.held import HeldLocks
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare
+from kgfplint.gfp.policy import policy
 from kgfplint.ownership.paths import Paths
 from kgfplint.ownership.reduce import Reducer
+from kgfplint.ownership.scopes import Scopes
 from kgfplint.program.link import Row
 from kgfplint.program.meaning import Called, Meaning
 from kgfplint.program.types import Typing, names_of
@@ -114,6 +116,18 @@ class Frame:
     def locks(self) -> HeldLocks:
         """The held states."""
         return HeldLocks(self.body, self.file, self.meaning)
+
+    @cached_property
+    def touches_scopes(self) -> bool:
+        """Whether any call begins or ends a reclaim scope."""
+        if not policy(self.meaning.catalogue.version).scope_functions.isdisjoint(self.callees):
+            return True
+        return any(called.summary.scopes for called in self.called)
+
+    @cached_property
+    def scopes(self) -> Scopes:
+        """The simulation of reclaim scopes."""
+        return Scopes(self.body, self.file, self.meaning, self.row.params)
 
     @cached_property
     def paths(self) -> Paths:

@@ -9,6 +9,7 @@ from kgfplint.context.held import lock_changes
 from kgfplint.facts import ir
 from kgfplint.facts.terms import NULL as NULL_POINTER
 from kgfplint.facts.terms import bare, root, walk
+from kgfplint.gfp.policy import policy
 from kgfplint.ownership.frame import Frame
 from kgfplint.ownership.ops import Release, Site
 from kgfplint.ownership.paths import Paths
@@ -29,15 +30,17 @@ def telling(program: Program, catalogue: Catalogue) -> Iterator[int]:
     """Yield the functions that are analysed whatever their callees do.
 
     They call a primitive of the catalogue, something that is given a mask or something that never returns, or never
-    return themselves.
+    return themselves, or are given a mask to look at.
     """
     marks = bytearray(len(program.name_list))
+    known = policy(catalogue.version)
     masked = (row.name for row in program.rows if any(param.ctype in GFP_TYPES for param in row.params))
-    for name in {*catalogue.primitives, *program.noreturn, *masked} & program.names.keys():
+    for name in {*catalogue.primitives, *known.scope_functions, *program.noreturn, *masked} & program.names.keys():
         marks[program.names[name]] = 1
     for number, row in enumerate(program.rows):
         calls = range(program.call_start[number], program.call_start[number + 1])
-        if row.flags & ir.NORETURN or any(marks[program.call_names[at]] for at in calls):
+        told = row.flags & ir.NORETURN or any(param.ctype in known.carriers for param in row.params)
+        if told or any(marks[program.call_names[at]] for at in calls):
             yield number
 
 
@@ -46,7 +49,10 @@ def summarise(frame: Frame) -> Summary | None:
     acquires, releases = _locks(frame)
     allocates, frees = _ownership(frame)
     assigns = _assigned(frame.body, frame.row) if frame.row.flags & ir.MACRO else ()
-    summary = Summary(allocates, frees, acquires, releases, assigns, _comes_back(frame.body, frame.file, frame.meaning))
+    scopes = frame.scopes.changes if frame.touches_scopes else ()
+    summary = Summary(
+        allocates, frees, acquires, releases, assigns, _comes_back(frame.body, frame.file, frame.meaning), scopes,
+    )  # fmt: skip
     return None if summary == EMPTY else summary
 
 

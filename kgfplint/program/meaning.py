@@ -35,12 +35,24 @@ class Freed(Struct, frozen=True, array_like=True):
     subject: ir.Expr
 
 
+class ScopeChange(Struct, frozen=True, array_like=True):
+    """A reclaim scope of a `kind` that a function begins or ends ("begin", "end") for its caller.
+
+    `cookie` is where the cookie lies, as an expression over its parameters; None: it is returned.
+    """
+
+    kind: str
+    action: str
+    cookie: ir.Expr | None
+
+
 class Summary(Struct, frozen=True, array_like=True):
     """What calling a function does, as far as its callers must know.
 
     `allocates` it returns fresh memory; `frees` what is freed on every path on which it is not NULL;
     `acquires` held after every return; `releases` dropped on some path without having been taken;
-    `assigns` the parameters that a macro assigns to; `returns` False: control does not come back.
+    `assigns` the parameters that a macro assigns to; `returns` False: control does not come back; `scopes` the
+    reclaim scopes that every return has begun or ended.
     """
 
     allocates: Alloc | None = None
@@ -49,6 +61,7 @@ class Summary(Struct, frozen=True, array_like=True):
     releases: tuple[LockChange, ...] = ()
     assigns: tuple[int, ...] = ()
     returns: bool = True
+    scopes: tuple[ScopeChange, ...] = ()
 
 
 EMPTY = Summary()
@@ -129,7 +142,8 @@ class Meaning:
         # All implement one interface: where one looks as if it dropped a lock and another does not, it was misread.
         releases = tuple(r for r in first.releases if all(r in o.releases for o in found))
         assigns = tuple(sorted({place for o in found for place in o.assigns}))
-        return Summary(allocates, frees, acquires, releases, assigns, any(o.returns for o in found))
+        scopes = tuple(s for s in first.scopes if all(s in o.scopes for o in found))
+        return Summary(allocates, frees, acquires, releases, assigns, any(o.returns for o in found), scopes)
 
     def alloc(self, file: int, name: str) -> Alloc | None:
         """Return how a call of `name` allocates, None if it does not (as far as is known)."""
