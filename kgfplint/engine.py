@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from kgfplint import suppressions
 from kgfplint.catalogue import Catalogue, load, rules_directory
 from kgfplint.checks import CheckModule, select
 from kgfplint.checks.results import State
@@ -171,11 +172,20 @@ def _run(paths: Sequence[Path], settings: Settings, checks: Sequence[CheckModule
                 _count_fields(program, found, settings, progress)
             elif not found.failed:
                 last.keep(findings, found.stats)
+        findings = _unsuppressed(findings, found, checks, settings)
     version = ".".join(map(str, found.version)) if found.version else ""
     # Workers answer in any order; of findings that differ only in their trace the same one must stay.
     ordered = with_fingerprints(sorted(findings, key=repr))
     reported = (finding for finding in ordered if finding.severity >= settings.reported)
     return Report(str(found.root), version, tuple(reported), found.stats)
+
+
+def _unsuppressed(findings: list[Finding], found: Survey, checks: Sequence[CheckModule], settings: Settings) -> list[Finding]:
+    """Return the findings that no comment allows, and what is wrong with such comments."""
+    sources = suppressions.Sources(found.targets, found.index.keys, found.files, found.store)
+    whole = settings.scope == "tree" or not is_kernel_tree(found.root)
+    with _timed(found.stats, "suppressions"):
+        return suppressions.apply(findings, sources, {check.RULE.code for check in checks}, whole)
 
 
 def _digest(catalogue: Catalogue, masks: Masks, checks: Sequence[CheckModule]) -> bytes:

@@ -339,3 +339,14 @@ def test_the_base_is_linted_once_and_evicts_nothing(repo, capsys, monkeypatch):
     repo.git("stash", "-q")
     broken(capsys, ".")
     assert counts == []
+
+
+def test_a_comment_that_allows_it_counts_on_both_sides(repo, capsys):
+    repo.edit(*BREAK)
+    repo.edit("drivers/user.c", "kfree(p);\n\treturn 0;\n}\n\nint ring_use", "vfree(p);\n\treturn 0;\n}\n\nint ring_use")
+    assert places(broken(capsys, "--diff", "HEAD")) == [("drivers/user.c", 19, "mismatched-free")]
+    repo.edit("drivers/user.c", "kfree(p);", "kfree(p); // kgfplint: allow(mismatched-free) to be mended")
+    assert broken(capsys, "--diff", "HEAD", code=0) == []
+    repo.commit()
+    repo.edit("drivers/user.c", " // kgfplint: allow(mismatched-free) to be mended", "")
+    assert places(broken(capsys, "--diff", "HEAD")) == [("drivers/user.c", 19, "mismatched-free")]
