@@ -24,6 +24,7 @@ from kgfplint.config import ConfigError, Settings, load
 from kgfplint.facts.index import Progress
 from kgfplint.facts.store import StoreError
 from kgfplint.guide import guide
+from kgfplint.modelcommand import model
 from kgfplint.program import CallEdge, Program
 from kgfplint.report import FORMATS, Stats, render
 from kgfplint.report.github import append_summary
@@ -194,6 +195,7 @@ def why(place: str, **options: Any) -> None:
 
 kgfplint.add_command(cache)
 kgfplint.add_command(guide)
+kgfplint.add_command(model)
 
 
 def _print_calls(function: str, paths: Sequence[str], options: dict[str, Any],

@@ -123,7 +123,7 @@ class _Layout:
         align = min(extent.align, self._pack) if self._pack and width else extent.align
         packed = self._packed or any(mark.kind == "packed" for mark in member.marks)
         bit = 0 if self._record.union else state.bit
-        if width == 0 or (not packed and bit % (8 * align) + width > 8 * extent.size):
+        if width == 0 or (not packed and not self._pack and bit % (8 * align) + width > 8 * extent.size):
             bit = _up(bit, 8 * align)
         asked = self._alignment(member.marks, self._end)
         bit = _up(bit, 8 * asked) if asked else bit
