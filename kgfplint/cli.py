@@ -11,29 +11,33 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from kgfplint import __version__, engine, queries
+from kgfplint import baseline as baselines
+from kgfplint.baseline import BaselineError
 from kgfplint.cache import cache
 from kgfplint.catalogue import CatalogueError, rules_directory
-from kgfplint.checks import UnknownRule, all_checks, find
+from kgfplint.checks import UnknownRule, all_checks, find, select
 from kgfplint.config import ConfigError, Settings, load
 from kgfplint.facts.index import Progress
 from kgfplint.facts.store import StoreError
 from kgfplint.guide import guide
 from kgfplint.modelcommand import model
 from kgfplint.program import CallEdge, Program
-from kgfplint.report import FORMATS, Stats, render
+from kgfplint.report import FORMATS, Report, Stats, render
 from kgfplint.report.github import append_summary
 from kgfplint.revisions import ChangeError, Request, is_patch, read_patch
 from kgfplint.source.tree import find_root
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-FAILURES = (ConfigError, CatalogueError, UnknownRule, StoreError, ChangeError, engine.RunError)
+FAILURES = (ConfigError, CatalogueError, UnknownRule, StoreError, ChangeError, BaselineError, engine.RunError)
 """What a user can mend; str of each is one line."""
 CLEAN, FINDINGS, FAILED, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
 
@@ -89,13 +93,16 @@ SEVERITIES = click.Choice(["error", "warning", "note"])
 @click.option("--fail-on", type=SEVERITIES, help="Least severity that makes the exit code 1 (default: warning).")
 @click.option("--select", multiple=True, metavar="RULES", help="Only these rules, by code or name, comma separated.")
 @click.option("--ignore", multiple=True, metavar="RULES", help="Not these rules.")
+@click.option("--baseline", metavar="FILE", help="Do not report the findings that this file knows.")
+@click.option("--update-baseline", is_flag=True, help="Add all that is found to the baseline, and drop from it what is fixed.")
+@click.option("--reason", default=baselines.REASON, metavar="TEXT", help="Why what is added to the baseline may stay.")
 @click.option("--stats", is_flag=True, help="Print what was read, and how long it took, to standard error.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), help="Colours (default: on a terminal).")
 @click.option("--output", "-o", metavar="FILE", help="Write the report to FILE, not to standard output.")
 @reading
 @click.pass_context
-def check(ctx: click.Context, /, paths: Sequence[str], stats: bool, output: str | None, terse: bool, diff: str | None,
-          staged: bool, patch: str | None, **options: Any) -> None:
+def check(ctx: click.Context, /, paths: Sequence[str], stats: bool, output: str | None, terse: bool, update_baseline: bool,
+          reason: str, diff: str | None, staged: bool, patch: str | None, **options: Any) -> None:
     """Lint the C files below each PATH of a kernel tree or of an out-of-tree module.
 
     With --diff, --staged or --patch, PATH defaults to the whole tree that the current folder lies in. PATH may be -, for
@@ -104,23 +111,24 @@ def check(ctx: click.Context, /, paths: Sequence[str], stats: bool, output: str 
     paths, source = _standard_input(paths)
     if terse:
         options["format"] = "terse"
-    requests = [Request(commit=diff)] if diff else []
-    requests += [Request(staged=True)] if staged else []
-    requests += [Request(patch=read_patch(patch, sys.stdin.buffer if patch == "-" else None))] if patch else []
-    requests += [Request(patch=("-", source))] if source is not None and is_patch(source) else []
-    if len(requests) > 1:
-        raise click.UsageError("--diff, --staged and --patch exclude each other")
-    if not (paths or requests or source is not None):
+    request = _request(diff, staged, patch, source)
+    if not (paths or request or source is not None):
         raise click.UsageError("no paths given")
     paths = paths or [str(find_root(Path.cwd()))]
     settings = _settings(paths, options)
+    if update_baseline and (request or not settings.baseline):
+        raise click.UsageError("--update-baseline needs --baseline, and no --diff, --staged or --patch")
     with _progress() as progress:
-        if requests:
-            report = engine.run_change([Path(path) for path in paths], settings, requests[0], progress, measure=stats)
+        if request:
+            report = engine.run_change([Path(path) for path in paths], settings, request, progress, measure=stats)
+        elif update_baseline:
+            report = _with_new_baseline(paths, settings, reason, progress)
         elif source is not None:
             report = engine.run_text(source, settings, progress)
         else:
             report = engine.run([Path(path) for path in paths], settings, progress, measure=stats)
+    if settings.baseline:
+        report = replace(report, findings=baselines.unknown(report.findings, baselines.read(Path(settings.baseline))))
     colour = settings.color == "always" or (settings.color == "auto" and not output and _is_terminal(sys.stdout))
     _write(render(settings.format, report, colour), output)
     if settings.format == "github":
@@ -131,10 +139,57 @@ def check(ctx: click.Context, /, paths: Sequence[str], stats: bool, output: str 
     ctx.exit(FINDINGS if worst is not None and worst >= settings.failing else CLEAN)
 
 
+def _request(diff: str | None, staged: bool, patch: str | None, source: bytes | None) -> Request | None:
+    """Return the change that the options, or a patch on standard input, ask about."""
+    found = [Request(commit=diff)] if diff else []
+    found += [Request(staged=True)] if staged else []
+    found += [Request(patch=read_patch(patch, sys.stdin.buffer if patch == "-" else None))] if patch else []
+    found += [Request(patch=("-", source))] if source is not None and is_patch(source) else []
+    if len(found) > 1:
+        raise click.UsageError("--diff, --staged and --patch exclude each other")
+    return found[0] if found else None
+
+
+def _scoped(paths: Sequence[str], settings: Settings, progress: Progress) -> tuple[Report, baselines.Scope]:
+    """Lint for findings of any severity, and tell what was looked at, as a baseline needs to know it."""
+    report = engine.run([Path(path) for path in paths], msgspec.structs.replace(settings, severity="note"), progress)
+    targets = [os.path.relpath(os.path.realpath(path), report.root) for path in paths]
+    return report, baselines.Scope(targets, {check.RULE.name for check in select(settings.select, settings.ignore)})
+
+
+def _with_new_baseline(paths: Sequence[str], settings: Settings, reason: str, progress: Progress) -> Report:
+    """Bring the baseline up to date, tell how on standard error, and return the report of what is reported at all."""
+    path = Path(settings.baseline)
+    known = baselines.read(path) if path.exists() else {}
+    report, scope = _scoped(paths, settings, progress)
+    done = baselines.updated(report.findings, settings.reported, known, scope, reason)
+    baselines.write(path, done.entries)
+    print(f"kgfplint: {path}: {done.added} added, {done.kept} kept, {done.dropped} fixed and dropped", file=sys.stderr)
+    return replace(report, findings=tuple(f for f in report.findings if f.severity >= settings.reported))
+
+
 def _standard_input(paths: Sequence[str]) -> tuple[Sequence[str], bytes | None]:
     """Return the paths but `-`, and standard input if that was among them."""
     others = [path for path in paths if path != "-"]
     return others, sys.stdin.buffer.read() if len(others) < len(paths) else None
+
+
+@kgfplint.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--baseline", metavar="FILE", help="The baseline, if it is not in the settings.")
+@reading
+def baseline(paths: Sequence[str], **options: Any) -> None:
+    """Print what of the baseline is fixed since, below the PATHs."""
+    settings = _settings(paths, options)
+    if not settings.baseline:
+        raise click.UsageError("no baseline given; use --baseline FILE")
+    known = baselines.read(Path(settings.baseline))
+    with _progress() as progress:
+        report, scope = _scoped(paths, settings, progress)
+    done = baselines.fixed(report.findings, known, scope)
+    looked = sum(scope.covers(entry) for entry in known.values())
+    _write([*(f"{entry.path}: {entry.rule} in {entry.function or 'the file'}: fixed (known since {entry.added}: {entry.reason})\n"
+              for entry in done), f"{looked} known, {len(done)} of them fixed\n"])
 
 
 @kgfplint.command()

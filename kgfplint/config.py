@@ -27,8 +27,8 @@ class ConfigError(Exception):
 class Settings(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields=True):
     """Every setting by its name.
 
-    `jobs` 0 is one per processor, `executor` "" is this machine, `kernel` "" is what the tree says; with `scope` "paths"
-    no more of a kernel tree is read than the paths given and what they include.
+    `baseline` "" is none, `jobs` 0 is one per processor, `executor` "" is this machine, `kernel` "" is what the tree says;
+    with `scope` "paths" no more of a kernel tree is read than the paths given and what they include.
     """
 
     format: Format = "text"
@@ -40,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_field
     executor: str = ""
     kernel: str = ""
     rules: tuple[str, ...] = ()
+    baseline: str = ""
     cache: bool = True
     scope: Literal["tree", "paths"] = "tree"
     color: Literal["auto", "always", "never"] = "auto"
@@ -153,4 +154,6 @@ def _checked(values: Mapping[str, Any], source: Path | str, base: Path | None = 
         done[name] = getattr(one, _FIELDS[name])
     if base is not None and "rules" in done:
         done["rules"] = tuple(str(base / folder) for folder in done["rules"])
+    if base is not None and done.get("baseline"):
+        done["baseline"] = str(base / done["baseline"])
     return done
