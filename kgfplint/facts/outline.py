@@ -91,6 +91,8 @@ def summarise(
                     _note_initialiser(event, types, name, stored)
             elif isinstance(event, ir.Return):
                 comes_back = True
+            elif isinstance(event, ir.Guard):
+                calls.setdefault("guard", event.line)  # what takes a lock is looked at
     if flags & ir.MACRO:
         returns = macro_type(params, body) if flags & ir.EXPRESSION else ""
         params = declaring(params, body)

@@ -29,13 +29,13 @@ calling itself would never come to an end, one that frees a tree would name all 
 def telling(program: Program, catalogue: Catalogue) -> Iterator[int]:
     """Yield the functions that are analysed whatever their callees do.
 
-    They call a primitive of the catalogue, something that is given a mask or something that never returns, or never
+    They call a primitive of the catalogue, guard(), something that is given a mask or something that never returns, or never
     return themselves, or are given a mask to look at.
     """
     marks = bytearray(len(program.name_list))
     known = policy(catalogue.version)
     masked = (row.name for row in program.rows if any(param.ctype in GFP_TYPES for param in row.params))
-    for name in {*catalogue.primitives, *known.scope_functions, *program.noreturn, *masked} & program.names.keys():
+    for name in {*catalogue.primitives, "guard", *known.scope_functions, *program.noreturn, *masked} & program.names.keys():
         marks[program.names[name]] = 1
     for number, row in enumerate(program.rows):
         calls = range(program.call_start[number], program.call_start[number + 1])

@@ -162,8 +162,8 @@ class Types:
         if root.startswith("()"):
             choices = self.returns.get(root[2:])
             return self._nearest(file, choices) if choices else ""
-        if "struct " not in root and "union " not in root and root in self.records:
-            return "struct " + root
+        if root in self.records or (root.isidentifier() and root not in self.typedefs and root not in self.macros):
+            return "struct " + root  # a tag, maybe of a struct whose header is not among the files
         return root
 
 
