@@ -213,7 +213,8 @@ def test_other_allocators():
     assert allocator.percpu(machine, MASKS, KERNEL, 5).real == 8
     assert allocator.percpu(machine, MASKS, KERNEL, 32769).outcome.may_fail == "always"
     assert allocator.percpu(machine, MASKS, KERNEL, 8, 8192).outcome.may_fail == "always"
-    assert (allocator.dma(machine, MASKS, KERNEL, 10000).real, allocator.dma(machine, MASKS, KERNEL, 10000).align) == (12288, 16384)
+    coherent = allocator.dma(machine, MASKS, KERNEL, 10000)
+    assert (coherent.real, coherent.align) == (12288, 16384)
     assert allocator.dma(machine, MASKS, MASKS.parse("GFP_KERNEL | __GFP_COMP"), 1).source == "none"
     assert allocator.pages(machine, MASKS, KERNEL, 11).outcome.may_fail == "always"
     assert allocator.cache(machine, MASKS, KERNEL, 100, cache_line=True).real == 128

@@ -125,7 +125,7 @@ def _area(kernel: Kernel, masks: Masks, mask: Mask, size: int, allocator: str) -
         allocator=allocator, size=size, source="vmalloc", real=count * kernel.page_size, align=kernel.page_size,
         contiguous=False, outcome=outcome(kernel, masks, mask, 0)._replace(may_sleep=True),
         steps=(f"pages one by one ({count}), mapped in a row of {(count + 1) * kernel.page_size} bytes with the guard page",
-               f"an array of as many pointers ({count * kernel.pointer} bytes), and page tables: they may sleep whatever the mask"),
+               f"an array of as many pointers ({count * kernel.pointer} bytes) and page tables; both may sleep"),
     )  # fmt: skip
 
 
