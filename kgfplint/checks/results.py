@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from kgfplint.checks.pending import Pending
 from kgfplint.checks.unit import Question
 from kgfplint.context.flow import Site
 from kgfplint.facts.store import Store
@@ -31,7 +32,7 @@ _HEAD, _MARK = b"\0files", b"\0mark"
 
 class Result(NamedTuple):
     """What came of one function: its summary, what it allocates and stores, and, if it was checked, findings, open
-    questions and rules that failed; where what it allocates or frees itself must not stand (see
+    questions, rules that failed and findings that are `pending`; where what it allocates or frees itself must not stand (see
     context.sleeping); what it calls `under` locks of its own; what it calls with a mask that was `told` not to sleep."""
 
     number: int
@@ -44,6 +45,7 @@ class Result(NamedTuple):
     sleeps: tuple[str, ...] = ()
     under: tuple[Site, ...] = ()
     told: tuple[Site, ...] = ()
+    pending: tuple[Pending, ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode

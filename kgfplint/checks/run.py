@@ -19,6 +19,7 @@ import msgspec
 from kgfplint.catalogue import Catalogue
 from kgfplint.checks import CheckModule
 from kgfplint.checks.chains import across
+from kgfplint.checks.pending import Settling
 from kgfplint.checks.results import Result, State
 from kgfplint.checks.unit import Question, Unit
 from kgfplint.context.flow import Flow
@@ -31,6 +32,7 @@ from kgfplint.facts.workers import Workers
 from kgfplint.findings import Finding
 from kgfplint.gfp import Masks
 from kgfplint.gfp.policy import policy
+from kgfplint.ownership.fates import Fate, Fates
 from kgfplint.ownership.provenance import Provenance, sources
 from kgfplint.ownership.summaries import ROUNDS, summarise, telling
 from kgfplint.program.link import Program
@@ -171,6 +173,16 @@ def _check(end: int, functions: Sequence[int]) -> list[Result]:
     return [_checked(unit, Result(unit.number, None, ((), frozenset()))) for unit in _units(functions, end)]
 
 
+def _fates(functions: Sequence[int]) -> list[tuple[int, dict[int, Fate]]]:
+    """Read off the bodies of functions what they do with the pointers they are given."""
+    assert _job is not None
+    fates = Fates(_job.program, _job.catalogue)
+    rows = _job.program.rows
+    return [(number, fates.of(number, body))
+            for file, group in itertools.groupby(functions, lambda number: rows[number].file)
+            for number, body in _bodies(_job.program.paths[file], list(group)).items()]
+
+
 def _checked(unit: Unit, result: Result) -> Result:
     """Add what the checks find in a function of a file asked about; where a check fails, the place and the reason."""
     assert _job is not None
@@ -185,7 +197,8 @@ def _checked(unit: Unit, result: Result) -> Result:
             found.extend(check.check(unit))
         except _FAILURES as error:
             failures.append((check.RULE.code, f"{unit.path}:{unit.row.line}: in {unit.name}: {error!r}"))
-    return result._replace(checked=True, findings=tuple(found), questions=tuple(unit.questions), failures=tuple(failures))
+    return result._replace(checked=True, findings=tuple(found), questions=tuple(unit.questions), failures=tuple(failures),
+                           pending=tuple(unit.pending))
 
 
 def _telling(unit: Unit) -> bool:
@@ -228,8 +241,19 @@ class Analysis:
         self._ask_again()
         self._tell_failures()
         following = self._across() if any(hasattr(check, "reached") for check in job.checks) else []
-        return following + [finding for number, result in self._results.items() if job.program.rows[number].file in job.targets
-                            for finding in result.findings]
+        found = [(number, result) for number, result in self._results.items() if job.program.rows[number].file in job.targets]
+        return following + [finding for _, result in found for finding in result.findings] + self._settled(found)
+
+    def _settled(self, found: Sequence[tuple[int, Result]]) -> list[Finding]:
+        """Return those pending findings that stand."""
+        with Workers(self._jobs, self._before_fork) as workers:
+
+            def look(functions: Sequence[int]) -> Iterator[tuple[int, dict[int, Fate]]]:
+                for _, fates in workers.map(_fates, self._chunks(functions)):
+                    yield from fates or ()
+
+            settling = Settling(self._job.program, look)
+            return [finding for _, finding in settling.findings((n, one) for n, result in found for one in result.pending)]
 
     def sweep(self) -> None:
         """Analyse all functions, callees first, but for what a former run has left."""
@@ -308,7 +332,7 @@ class Analysis:
                 self._progress("answers", done, len(again))
                 for result in results or self._lost(chunk):
                     self._results[result.number] = self._results[result.number]._replace(
-                        findings=result.findings, failures=result.failures)
+                        findings=result.findings, failures=result.failures, pending=result.pending)
 
     @functools.cached_property
     def _calls(self) -> Calls:

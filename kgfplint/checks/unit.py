@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from kgfplint.catalogue import Alloc
 from kgfplint.checks import Rule
+from kgfplint.checks.pending import Pending
 from kgfplint.context.flow import Flow, flow_of
 from kgfplint.context.held import State
 from kgfplint.facts import ir
@@ -49,7 +50,8 @@ class Unit(Frame):
     """A function as the rules see it.
 
     Functions are checked once their callees are known. What depends on more than that is asked for in `questions`,
-    and where an answer may make a finding, the function is checked once more with the `provenance` of all memory.
+    and where an answer may make a finding, the function is checked once more with the `provenance` of all memory. Findings
+    that only hang on what callees do with a pointer are left in `pending`.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Unit(Frame):
         super().__init__(number, body, meaning)
         self.provenance = provenance
         self.questions: list[Question] = []
+        self.pending: list[Pending] = []
 
     def mask(self, expr: ir.Expr) -> Mask:
         """Return what is known of a mask expression in this function."""

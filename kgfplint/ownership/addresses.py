@@ -44,6 +44,10 @@ class Addresses:
             return expr.id not in self._params and self._typing.of(expr).endswith("]")
         return type(expr) is ir.Field and self._typing.of(expr).endswith("]")
 
+    def is_static(self, name: str) -> bool:
+        """Tell whether a local outlives the call."""
+        return name in self._statics
+
     @staticmethod
     def pointer(value: ir.Expr) -> ir.Expr | None:
         """Return the pointer into whose target an address leads: `p` for `&p->a.b[i]`, None for any other value."""

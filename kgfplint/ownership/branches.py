@@ -1,6 +1,6 @@
 """The conditions on the edges of a function: what they say of tracked lvalues, and which are worth remembering."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, root, show, walk
@@ -34,11 +34,12 @@ def _tests(edges: tuple[ir.Edge, ...]) -> tuple[Test | None, ...]:
 
 
 def facts_of(body: ir.Body, tests: Tests, lvalues: Collection[ir.Expr]) -> dict[ir.Expr, int]:
-    """Number the subjects that are worth remembering: tested twice, or tested and set to a constant."""
+    """Number the subjects that are worth remembering: tested twice, perhaps in a loop, or tested and set to something known."""
     tested: dict[ir.Expr, int] = {}
-    for block in tests:
+    loops = loops_of([[edge.to for edge in block.edges] for block in body.blocks])
+    for number, block in enumerate(tests):
         for subject in {test.subject: None for test in block if test is not None}:
-            tested[subject] = tested.get(subject, 0) + 1
+            tested[subject] = tested.get(subject, 0) + (2 if loops and in_loop(loops, number) else 1)
     if not tested:
         return {}
     fixed = {bare(event.target) for block in body.blocks for event in block.events
@@ -48,7 +49,30 @@ def facts_of(body: ir.Body, tests: Tests, lvalues: Collection[ir.Expr]) -> dict[
         worth = count > 1 or subject in fixed or type(subject) is ir.CallResult
         if worth and subject not in lvalues and stable(subject):
             facts[subject] = len(facts)
+    for subject in _copied(body, facts):
+        if subject in tested and subject not in facts and subject not in lvalues and stable(subject):
+            facts[subject] = len(facts)
     return facts
+
+
+def _copied(body: ir.Body, facts: Collection[ir.Expr]) -> list[ir.Expr]:
+    """Return the variables that are copied to one that is remembered: `err = minor`."""
+    return [value for block in body.blocks for event in block.events
+            if type(event) is ir.Assign and not event.op and type(value := bare(event.value)) is ir.Name
+            and bare(event.target) in facts]
+
+
+Loops = tuple[tuple[int, int], ...]
+
+
+def loops_of(successors: Sequence[Iterable[int]]) -> Loops:
+    """Return, for each edge back, the first and the last block between them: what lies there may run again."""
+    return tuple((to, number) for number, after in enumerate(successors) for to in after if to <= number)
+
+
+def in_loop(loops: Loops, number: int) -> bool:
+    """Tell whether a block may run again."""
+    return any(first <= number <= last for first, last in loops)
 _VARYING = frozenset({ir.Field, ir.Deref, ir.Index, ir.Binary, ir.AddressOf, ir.Conditional})
 """What is no constant."""
 

@@ -25,6 +25,12 @@ def asks(name: str) -> bool:
 LEAST, MOST = -(1 << 64), 1 << 64
 
 
+_ERROR = re.compile(r"(?:^-E|_ERR(?:OR)?(?:_|$))")
+"""Names of constants that are not 0."""
+_CONSTANT = frozenset({"ARRAY_SIZE", "BITS_PER_LONG"})
+"""Macros that have one value wherever they are (include/linux/array_size.h)."""
+
+
 class Known(NamedTuple):
     """A value between lo and hi; equal to `token` (a symbolic constant) if set; none of `excluded`."""
 
@@ -93,7 +99,7 @@ def after(known: Known, test: Test) -> Known | None:
         op, value, truth = "==", 0, not truth
     if isinstance(value, str):
         if truth:
-            if (token and token != value) or value in excluded:
+            if (token and token != value) or value in excluded or (lo == hi == 0 and _ERROR.search(value)):
                 return None
             return Known(lo, hi, value, excluded)
         return None if token == value else Known(lo, hi, token, excluded | {value})
@@ -134,4 +140,8 @@ def stable(subject: ir.Expr) -> bool:
         return type(callee) is ir.Name and (callee.id in ("defined", "IS_ENABLED") or asks(callee.id))
     if type(subject) is ir.Unknown:
         return subject.text.startswith("#if")
-    return not any(type(term) is ir.CallResult or type(term) is ir.Unknown for term in walk(subject))
+    return all(type(term) is not ir.Unknown and (type(term) is not ir.CallResult or _is_constant(term)) for term in walk(subject))
+
+
+def _is_constant(call: ir.CallResult) -> bool:
+    return type(call.callee) is ir.Name and call.callee.id in _CONSTANT

@@ -28,11 +28,11 @@ class Effects:
         self._shared = [n for n, lvalue in enumerate(self._lvalues.exprs) if root(lvalue) not in names]
         self._questions = {n for n, fact in enumerate(self._facts.exprs) if type(fact) is ir.CallResult}
 
-    def of_assignment(self, target: ir.Expr, but: int = -1) -> Forget | None:
+    def of_assignment(self, target: ir.Expr, but: int = -1, assigned: int = -1) -> Forget | None:
         """Everything that mentions an assigned variable changes with it; a stored field changes what is below it."""
         lvalues = tuple(n for n in self._lvalues.having(target) if n != but)
         facts = tuple(self._facts.having(target))
-        return Forget(lvalues, facts) if lvalues or facts else None
+        return Forget(lvalues, facts, assigned) if lvalues or facts else None
 
     def of_call(self, event: ir.Call, name: str, freed: Collection[int]) -> Forget | None:
         """What a callee may change but for what it frees: what it is given the address of or can reach, globals.

@@ -27,7 +27,10 @@ class Allocate(NamedTuple):
 
 
 class Release(NamedTuple):
-    """Lvalue `subject` (-1: the argument is no lvalue) is freed by a call; `soft`: by one that may unlink it."""
+    """Lvalue `subject` (-1: the argument is no lvalue) is freed by a call; `soft`: by one that may unlink it.
+
+    `wrapped`: by a function of the tree, which may free what hangs on it, too.
+    """
 
     subject: int
     argument: ir.Expr
@@ -35,6 +38,7 @@ class Release(NamedTuple):
     event: ir.Call | ir.Cleanup
     number: int
     soft: bool = False
+    wrapped: bool = False
 
 
 class Copy(NamedTuple):
@@ -74,10 +78,11 @@ class Ask(NamedTuple):
 
 
 class Forget(NamedTuple):
-    """What these lvalues and facts say may have changed."""
+    """What these lvalues and facts say may have changed; `assigned` is the lvalue that gets another value (-1: a call did it)."""
 
     targets: tuple[int, ...]
     facts: tuple[int, ...]
+    assigned: int = -1
 
 
 class Learn(NamedTuple):
@@ -85,6 +90,13 @@ class Learn(NamedTuple):
 
     fact: int
     known: Known
+
+
+class Adopt(NamedTuple):
+    """A tested variable gets the value of another one."""
+
+    fact: int
+    source: int
 
 
 class Use(NamedTuple):
@@ -106,6 +118,13 @@ class Pass(NamedTuple):
     forgotten: bool
 
 
+class Give(NamedTuple):
+    """What lvalues point to is known elsewhere from here on: for good (`to` -1), or if a call keeps what it is handed."""
+
+    targets: tuple[int, ...]
+    to: int
+
+
 class Leave(NamedTuple):
     """A return; `value` is the tracked lvalue returned, or -1."""
 
@@ -118,7 +137,7 @@ class Stop(NamedTuple):
     """Control does not come back."""
 
 
-Op = Allocate | Release | Copy | Set | Shift | Inside | Ask | Forget | Learn | Use | Pass | Leave | Stop
+Op = Allocate | Release | Copy | Set | Shift | Inside | Ask | Forget | Learn | Adopt | Use | Pass | Give | Leave | Stop
 
 
 class Branch(NamedTuple):
@@ -142,14 +161,30 @@ Edge = tuple[tuple[int, ...], Branch | None]
 """Where control goes, to all of some blocks, when a condition holds (None: in any case)."""
 
 
+class Handed(NamedTuple):
+    """An argument that a call may keep: callee, place, line, and whether what it returns is used."""
+
+    callee: str
+    place: int
+    line: int
+    result: bool
+
+
 class Reduced(NamedTuple):
-    """The operations of a body: per block, with per-edge branches; `lvalues` by number."""
+    """The operations of a body: per block, with per-edge branches; `lvalues` by number.
+
+    `made` are the lvalues that may point to memory allocated here, `locals` those that end with the function, `handed`
+    what Give refers to.
+    """
 
     blocks: tuple[tuple[Op, ...], ...]
     edges: tuple[tuple[Edge, ...], ...]
     lines: tuple[int, ...]
     lvalues: tuple[ir.Expr, ...]
     sites: tuple[Site, ...]
+    made: frozenset[int] = frozenset()
+    locals: frozenset[int] = frozenset()
+    handed: tuple[Handed, ...] = ()
 
 
 def shortened(

@@ -5,7 +5,7 @@ values is kept apart where the ownership differs and joined where it does not. A
 states is cut short: a miss, never a guess.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kgfplint.facts import ir
@@ -13,14 +13,16 @@ from kgfplint.facts.terms import show
 from kgfplint.ownership import ops
 from kgfplint.ownership.addresses import ADDRESSES
 from kgfplint.ownership.conditions import ANY, after, join
-from kgfplint.ownership.states import ERROR, MAYBE, NULL, PARAM, UNKNOWN, VALID, Exit, Incident, Object, Origin, State
+from kgfplint.ownership.leaks import Leaks
+from kgfplint.ownership.outcomes import excluded, outcome
+from kgfplint.ownership.states import ERROR, MAYBE, NULL, PARAM, UNKNOWN, VALID, Exit, Incident, Object, Origin, State, together
 
 _MOST_STATES = 40
 _MOST_STEPS = 6000
 _NULL_OBJECT, _ERROR_OBJECT, _HELD_OBJECT = -1, -2, -3
-_ADDRESS, _TESTED, _WITHIN = -100_000, -200_000, -300_000
-"""Objects with these numbers and below: addresses that lvalues were set to, pointers of no known origin, and pointers
-into objects."""
+_ADDRESS, _TESTED, _WITHIN, _FREED = -100_000, -200_000, -300_000, -400_000
+"""Objects with these numbers and below: addresses that lvalues were set to, pointers of no known origin that are tested,
+pointers into objects, and what is freed without a known origin."""
 Effect = Callable[[State, Any], bool | None]
 
 
@@ -43,6 +45,8 @@ class Paths:
         self._origins: dict[int, Origin] = {_NULL_OBJECT: Origin(None, "null"), _ERROR_OBJECT: Origin(None, "err_ptr"),
                                           _HELD_OBJECT: Origin(None, "held")}
         self._within: dict[tuple[int, int], int] = {}
+        self._gone: dict[tuple[int, int], int] = {}
+        self._leaks = Leaks(program, self._origins)
         self._numbers = {lvalue: number for number, lvalue in enumerate(program.lvalues)}
         effects = self._effects()
         self._code = [[(effects[type(op)], op) for op in block] for block in program.blocks]
@@ -53,8 +57,24 @@ class Paths:
         return {
             ops.Allocate: self._allocate, ops.Release: self._release, ops.Copy: self._copy, ops.Set: self._set,
             ops.Shift: self._shift, ops.Inside: self._lead, ops.Ask: self._ask, ops.Forget: self._forget,
-            ops.Learn: self._learn, ops.Use: self._use, ops.Pass: self._passed, ops.Leave: self._leave, ops.Stop: self._stop,
+            ops.Learn: self._learn, ops.Adopt: self._adopt, ops.Use: self._use, ops.Pass: self._passed, ops.Give: self._give,
+            ops.Leave: self._leave, ops.Stop: self._stop,
         }
+
+    @property
+    def lost(self) -> Mapping[int, Mapping[int, frozenset[int]]]:
+        """Where allocations are lost (see Leaks); `handed` are the calls meant there."""
+        return self._leaks.lost if self.complete else {}
+
+    @property
+    def sites(self) -> Sequence[ops.Site]:
+        """The allocations, by number."""
+        return self._program.sites
+
+    @property
+    def handed(self) -> Sequence[ops.Handed]:
+        """The calls that memory allocated here is handed to, by number."""
+        return self._program.handed
 
     def number(self, lvalue: ir.Expr) -> int:
         """Return the number of a tracked lvalue, -1 for any other."""
@@ -95,9 +115,10 @@ class Paths:
         if before is not None:
             facts = {n: joined for n, known in before.facts.items()
                      if n in state.facts and (joined := join(known, state.facts[n])) != ANY}
-            if facts == before.facts:
+            given = together(before.given, state.given)
+            if facts == before.facts and given is before.given:
                 return
-            state = state.with_facts(facts)
+            state = state.joined(facts, given)
         elif len(seen) + len(waiting) >= _MOST_STATES:
             self.complete = False
             return
@@ -108,10 +129,11 @@ class Paths:
         edges = self._program.edges[block]
         if self._code[block] or state.loose or any(branch is not None and branch.uses for _, branch in edges):
             state = state.copy()
+            self._leaks.block = block
             for effect, op in self._code[block]:
                 if effect(state, op) is False:
                     return
-            self._sweep(state)
+            self._sweep(state, block)
         for to, branch in edges:
             if branch is None:
                 yield to, state
@@ -125,34 +147,42 @@ class Paths:
             if arriving is not None:
                 yield to, arriving
 
-    @staticmethod
-    def _sweep(state: State) -> None:
+    def _sweep(self, state: State, block: int) -> None:
         """Drop objects that nothing points to (parameters stay: they belong to the caller)."""
         state.loose = False
         objects = state.objects
         live = set(state.values.values())
         if len(objects) > len(live) or not objects.keys() <= live:
             for number in [n for n in objects if n not in live and not _is_param(n)]:
+                if number >= 0 and self._program.made:
+                    self._leaks.drop(state, number, self._leaks.last_line(block))
                 del objects[number]
 
-    @staticmethod
-    def _copy(state: State, op: ops.Copy) -> None:
+    def _copy(self, state: State, op: ops.Copy) -> None:
         number = state.values.get(op.source)
         if number is not None:
             state.values[op.target] = number
+            self._leaks.stored(state, op.target)
         else:
             state.values.pop(op.target, None)
 
-    @staticmethod
-    def _forget(state: State, op: ops.Forget) -> None:
+    def _forget(self, state: State, op: ops.Forget) -> None:
         for target in op.targets:
-            state.values.pop(target, None)
+            number = state.values.pop(target, None)
+            if target != op.assigned:
+                self._leaks.give(state, number)
         for fact in op.facts:
             state.facts.pop(fact, None)
 
     @staticmethod
     def _learn(state: State, op: ops.Learn) -> None:
         state.facts[op.fact] = op.known
+
+    @staticmethod
+    def _adopt(state: State, op: ops.Adopt) -> None:
+        known = state.facts.get(op.source)
+        if known is not None:
+            state.facts[op.fact] = known
 
     @staticmethod
     def _stop(_state: State, _op: ops.Stop) -> bool:
@@ -167,19 +197,29 @@ class Paths:
             self._report("error-test", state, op.subject, op.event, op.event.line)
             state.objects[number] = Object(UNKNOWN)
 
+    def _give(self, state: State, op: ops.Give) -> None:
+        for target in op.targets:
+            self._leaks.give(state, state.values.get(target), op.to)
+
     def _allocate(self, state: State, op: ops.Allocate) -> None:
         """A new object; what still points to the one made here before points to something unknown."""
         target, site = op
-        for lvalue in [lv for lv, number in state.values.items() if number == site.number]:
+        before = [lv for lv, number in state.values.items() if number == site.number]
+        if site.number in state.objects and not before:
+            self._leaks.drop(state, site.number, site.call.line)
+        for lvalue in before:
             del state.values[lvalue]
+        if site.number in state.given:
+            state.given = {number: whom for number, whom in state.given.items() if number != site.number}
         self._origins[site.number] = Origin(site, "alloc")
         if site.alloc.ptr is not None and site.alloc.ptr < len(site.call.args):
             for lvalue, expr in enumerate(self._program.lvalues):
                 if expr == site.call.args[site.alloc.ptr]:
-                    state.values.pop(lvalue, None)
+                    self._leaks.give(state, state.values.pop(lvalue, None))
         if target >= 0:
             state.values[target] = site.number
             state.objects[site.number] = Object(UNKNOWN if site.alloc.fails in ("never", "errno") else MAYBE)
+            self._leaks.stored(state, target)
 
     def _set(self, state: State, op: ops.Set) -> None:
         target, what = op
@@ -227,8 +267,10 @@ class Paths:
         number = state.values.get(subject)
         if number is None:
             if subject >= 0 and op.free.flavour not in ("put", "deferred"):
-                number = op.number
+                number = self._gone.setdefault((subject, op.number), _FREED - len(self._gone))
                 self._origins[number] = Origin(None, "freed")
+                for lvalue in [lv for lv, pointed in state.values.items() if pointed == number]:
+                    del state.values[lvalue]  # what was freed here before was another one
                 state.values[subject] = number
                 state.objects[number] = Object(UNKNOWN, freed)
             return
@@ -245,8 +287,12 @@ class Paths:
                 self._report("double-free", state, subject, op.event, line, op, thing.freed)
             return
         self._report("free", state, subject, op.event, line, op)
+        if op.wrapped:
+            self._leaks.released(state, subject)
         if op.free.flavour not in ("put", "deferred"):
             state.objects[number] = Object(thing.state, freed)
+        else:
+            self._leaks.give(state, number)
 
     def _used(self, state: State, targets: tuple[int, ...], event: ir.Event | None, line: int) -> bool:
         """Note the use of what pointers lead to; False when one is NULL: nothing comes after that."""
@@ -277,12 +323,14 @@ class Paths:
         for target in op.targets:
             number = state.values.get(target)
             if op.forgotten:
+                self._leaks.give(state, number)
                 state.values[target] = _HELD_OBJECT
                 state.objects[_HELD_OBJECT] = Object(UNKNOWN)
             elif number is not None and op.tested and state.objects[number].state == MAYBE:
                 state.objects[number] = Object(UNKNOWN, state.objects[number].freed)
 
     def _leave(self, state: State, op: ops.Leave) -> None:
+        self._leaks.leave(state, op)
         number = state.values.get(op.value)
         if op.site is not None:
             self.exits.append(Exit(op.event, Origin(op.site, "alloc"), MAYBE, state, self._origins))
@@ -305,9 +353,10 @@ class Paths:
             return self._remembered(state, branch) if branch.verdict == "null" else state
         thing, origin = state.objects[number], self._origins[number]
         if branch.verdict == "asked":
-            return State({lv: n for lv, n in state.values.items() if n != number}, state.objects, state.facts, loose=True)
+            given = together(state.given, {number: frozenset({-1})})
+            return State({lv: n for lv, n in state.values.items() if n != number}, state.objects, state.facts, given, loose=True)
         if branch.verdict == "same":
-            return self._compared(state, branch, number)
+            return None if self._excluded(state, branch, number) else state
         if branch.verdict == "address":
             impossible = origin.site is not None if branch.truth else origin.what in ADDRESSES
             return None if impossible else state
@@ -318,26 +367,22 @@ class Paths:
             return None
         if outcome == thing:
             return state
-        return State(state.values, {**state.objects, number: outcome}, state.facts, loose=state.loose)
+        return State(state.values, {**state.objects, number: outcome}, state.facts, state.given, loose=state.loose)
 
     def _remembered(self, state: State, branch: ops.Branch) -> State:
         """A pointer of unknown origin was tested: the same test will have the same outcome."""
         number = _TESTED - branch.lvalue
         self._origins[number] = Origin(None, "tested")
-        values = {**state.values, branch.lvalue: number}
+        values = {lvalue: pointed for lvalue, pointed in state.values.items() if pointed != number}
+        values[branch.lvalue] = number
         objects = {**state.objects, number: Object(VALID if branch.truth else NULL)}
-        return State(values, objects, state.facts, loose=state.loose)
+        return State(values, objects, state.facts, state.given, loose=state.loose)
 
-    def _compared(self, state: State, branch: ops.Branch, number: int) -> State | None:
-        """Two copies of one pointer are equal; an allocation is equal to no address of something else."""
+    def _excluded(self, state: State, branch: ops.Branch, number: int) -> bool:
+        """Tell whether a comparison with another pointer cannot come out like this."""
         other = state.values.get(branch.other)
-        if other is None or number == _HELD_OBJECT:
-            return state
-        whats = {self._origins[n].what for n in (number, other)}
-        if not whats <= {"alloc", *ADDRESSES}:
-            return state
-        differ = number != other and "alloc" in whats
-        return None if (differ if branch.truth else number == other) else state
+        return other is not None and number != _HELD_OBJECT and excluded(
+            branch.truth, number == other, {self._origins[number].what, self._origins[other].what})
 
     def _tested(self, state: State, branch: ops.Branch, number: int, line: int) -> Object | None:
         """Return the object after a test; one that does not fit how its allocator fails tells nothing."""
@@ -349,25 +394,8 @@ class Paths:
             self._report("null-test" if branch.verdict == "null" else "error-test", state, branch.lvalue, None, line)
         if thing.state in fits or (thing.state == MAYBE and not wrong):
             self.apt.add((line, branch.verdict))
-        return thing if wrong and branch.truth else _outcome(thing, branch)
+        return thing if wrong and branch.truth else outcome(thing, branch)
 
 
 def _is_param(number: int) -> bool:
     return _ADDRESS < number <= PARAM
-
-
-def _outcome(thing: Object, branch: ops.Branch) -> Object | None:
-    """Return the object after a test of its pointer: `truth` tells that it is good, as far as the test goes."""
-    state, good = thing.state, branch.truth
-    if branch.verdict == "mention":
-        return Object(UNKNOWN, thing.freed) if state == MAYBE else thing
-    if branch.verdict == "err_ptr":
-        if good:
-            return None if state == ERROR else Object(VALID, thing.freed) if state == MAYBE else thing
-        return None if state in (VALID, NULL) else Object(ERROR, thing.freed)
-    if good:
-        return None if state == NULL or (state == ERROR and branch.verdict == "either") else (
-            Object(VALID, thing.freed) if state in (MAYBE, UNKNOWN) else thing)
-    if state == VALID:
-        return None
-    return Object(NULL, thing.freed) if state != ERROR else thing if branch.verdict == "either" else None

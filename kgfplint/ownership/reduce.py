@@ -15,12 +15,15 @@ from kgfplint.facts.terms import NULL, bare, root
 from kgfplint.ownership.accesses import Accesses
 from kgfplint.ownership.addresses import ERROR_POINTERS, Addresses
 from kgfplint.ownership.branches import LVALUES, Branches, facts_of, tests_of
-from kgfplint.ownership.conditions import constant
+from kgfplint.ownership.conditions import NONZERO, ZERO, constant
 from kgfplint.ownership.effects import Effects
+from kgfplint.ownership.handing import AWAY, Handing
 from kgfplint.ownership.ops import (
+    Adopt,
     Allocate,
     Ask,
     Copy,
+    Give,
     Inside,
     Learn,
     Leave,
@@ -35,6 +38,7 @@ from kgfplint.ownership.ops import (
     Use,
     shortened,
 )
+from kgfplint.ownership.walks import rounds
 from kgfplint.program.meaning import Called, Meaning
 from kgfplint.program.types import Typing
 
@@ -65,10 +69,14 @@ class Reducer:
                 self._track(ir.Name(name))
         self._frees: dict[int, list[tuple[Free, ir.Expr]]] = {}
         self._allocs: dict[int, Alloc] = {}
+        self._made: list[ir.Expr] = []
         self._out: list[Op] = []
         self._tests = tests_of(body)
-        live = self._collect()
+        live, made = self._collect()
+        self._live_lvalues = live
         self.facts = facts_of(body, self._tests, self.lvalues)
+        self._handing = Handing(self.lvalues, made, self._addresses, meaning)
+        self._locals = frozenset(n for name, n in self._names.items() if name in types and not self._addresses.is_static(name))
         self._effects = Effects(self.lvalues, self.facts, file, meaning, types, typing)
         self._accesses = Accesses(((lvalue, n) for lvalue, n in self.lvalues.items() if n in live), self._addresses)
         self._branches = Branches(self.lvalues, self.facts, live, self.params, self._addresses, meaning)
@@ -76,11 +84,23 @@ class Reducer:
     def reduce(self) -> Reduced:
         """Return the operations."""
         blocks = tuple(self._ops(block.events) for block in self.body.blocks)
+        if self._accesses:
+            blocks = self._walked(blocks)
         edges = [
             [(edge.to, branch) for edge, branch in zip(block.edges, self._branches.of_block(tests), strict=True)]
             for block, tests in zip(self.body.blocks, self._tests, strict=True)]
         lines = tuple(block.line for block in self.body.blocks)
-        return Reduced(blocks, shortened(blocks, edges), lines, tuple(self.lvalues), tuple(self.sites))
+        return Reduced(blocks, shortened(blocks, edges), lines, tuple(self.lvalues), tuple(self.sites),
+                       self._handing.lvalues, self._locals, tuple(self._handing.handed))
+
+    def _walked(self, blocks: tuple[tuple[Op, ...], ...]) -> tuple[tuple[Op, ...], ...]:
+        """Add what the heads of loops read of the element that a round ends with."""
+        found = list(blocks)
+        for number, head, cursor in rounds(self.body):
+            lvalue = self._names.get(cursor.id, -1)
+            if lvalue in self._live_lvalues:
+                found[number] += (Use((lvalue,), head, head.line),)
+        return tuple(found)
 
     def _track(self, lvalue: ir.Expr) -> bool:
         if type(lvalue) not in LVALUES or lvalue in self.lvalues or lvalue == NULL or not root(lvalue):
@@ -90,11 +110,11 @@ class Reducer:
             self._names[lvalue.id] = number
         return True
 
-    def _collect(self) -> set[int]:
+    def _collect(self) -> tuple[set[int], set[int]]:
         """Find the tracked lvalues: allocation targets, freed expressions, and copies of them.
 
         Return the live ones, which may point to memory that is allocated or freed here: for all others it makes no
-        difference whether what they point to is used.
+        difference whether what they point to is used. And those that may point to memory allocated here.
         """
         copies: list[tuple[ir.Expr, ir.Expr]] = []
         inside: list[tuple[ir.Expr, ir.Expr]] = []
@@ -117,7 +137,8 @@ class Reducer:
         for lvalue in origins:
             self._track(lvalue)
         self._follow(copies, inside)
-        return self._live(origins, [*copies, *inside, *self._taken()])
+        pairs = [*copies, *inside, *self._taken()]
+        return self._live(origins, pairs), self._live(self._made, pairs) if self._made else set()
 
     def _origins(self, event: ir.Call, called: Called) -> list[ir.Expr]:
         """Note how a call allocates or frees; return what it does that to."""
@@ -128,6 +149,8 @@ class Reducer:
             target = self._allocated(alloc, event)
             if target is not None:
                 found.append(bare(target))
+                if not alloc.managed and alloc.out is None:
+                    self._made.append(bare(target))
         if called.frees and event.target is None:
             frees = [f for f in self.meaning.freed(self.file, event) if f[0].flavour != "bulk"]
             if frees and not self._is_tested(ir.CallResult(event.callee, event.args)):
@@ -193,6 +216,8 @@ class Reducer:
                 self._return(event)
             elif type(event) is ir.Evaluate:
                 self._uses(event, (event.value,))
+                if self._handing and type(event.value) is ir.Unknown:
+                    self._out += self._handing.of_value(event.value)
             elif type(event) is ir.Declare:
                 self._changed(ir.Name(event.name))
             elif type(event) is ir.Cleanup:
@@ -207,7 +232,7 @@ class Reducer:
         return self.lvalues.get(expr, -1) if type(expr) in LVALUES else -1
 
     def _changed(self, target: ir.Expr, but: int = -1) -> None:
-        forget = self._effects.of_assignment(target, but)
+        forget = self._effects.of_assignment(target, but, self._number(target))
         if forget is not None:
             self._out.append(forget)
 
@@ -216,6 +241,8 @@ class Reducer:
         if event.value is not None:
             self._uses(event, (event.value,))
             value = bare(event.value)
+            if self._handing and type(value) not in LVALUES:
+                self._out += self._handing.of_value(value)
             if type(value) is ir.CallResult and type(value.callee) is ir.Name:
                 alloc = self.meaning.alloc(self.file, value.callee.id)
                 if alloc is not None:
@@ -230,6 +257,8 @@ class Reducer:
             free = msgspec.structs.replace(free, accepts_err_ptr=cleanup.accepts_err_ptr)
             name = ir.Name(event.name)
             self._out.append(Release(self.lvalues[name], name, free, event, event.line * 1000 + 999))
+        elif self._handing:
+            self._out += self._handing.of_value(ir.Name(event.name))
 
     def _call(self, event: ir.Call) -> None:
         name = event.callee.id if type(event.callee) is ir.Name else ""
@@ -242,11 +271,14 @@ class Reducer:
             holds = len(event.args) == 1 and bool(_HOLDS.search(name))
             if asserts or holds:
                 self._out.append(Pass(passed, event, asserts, holds))
+        if self._handing:
+            self._out += self._handing.of_call(event, [self._number(argument) for _, argument in frees])
         for free, argument in frees:
             subject = bare(argument)
             soft = type(subject) is not ir.Name and self._unlinks(name)
             number = event.line * 1000 + event.column
-            self._out.append(Release(self.lvalues.get(subject, -1), argument, free, event, number, soft))
+            wrapped = name not in self.meaning.catalogue.frees
+            self._out.append(Release(self.lvalues.get(subject, -1), argument, free, event, number, soft, wrapped))
         for place in called.summary.assigns if called is not None else ():
             if place < len(event.args):
                 self._changed(bare(event.args[place]))
@@ -294,8 +326,7 @@ class Reducer:
         if number >= 0 and verdict.action == "error":
             self._out.append(Ask(number, event))
         if number >= 0 and verdict.action == "take":
-            if target >= 0:
-                self._out.append(Copy(target, number))
+            self._out.append(Copy(target, number) if target >= 0 else Give((number,), AWAY))
             self._out.append(Set(number, "null"))
 
     def _unlinks(self, name: str) -> bool:
@@ -320,22 +351,31 @@ class Reducer:
         known = constant(event.value) if fact is not None and not event.op else None
         if fact is not None and known is not None:
             self._out.append(Learn(fact, known))
+        elif fact is not None and not event.op and value in self.facts:
+            self._out.append(Adopt(fact, self.facts[value]))
+        elif fact is not None and event.op == "|" and constant(event.value) not in (None, ZERO):
+            self._out.append(Learn(fact, NONZERO))
         if number >= 0:
             self._moved(event, target, value, number)
+        elif self._handing:
+            self._out += self._handing.of_value(event.value)
 
     def _moved(self, event: ir.Assign, target: ir.Expr, value: ir.Expr, number: int) -> None:
         """What a tracked lvalue points to that is set to something else than another one."""
         moved = target if event.op else bare(value.left) if type(value) is ir.Binary and value.op == "+" else None
         base = self._number(moved) if moved is not None else -1
+        pointer = self.lvalues.get(self._addresses.pointer(value) or NULL)
+        kind = self._addresses.kind(value) if not event.op else ""
+        inside = pointer is not None and kind == "interior"
+        if self._handing and not inside:
+            self._out += self._handing.of_value(target if event.op else value)
         if base >= 0 and event.op in ("", "+", "-"):
             self._changed(target, number)
             self._out.append(Shift(number, base))
         elif not event.op:
             self._changed(target, number)
-            pointer = self.lvalues.get(self._addresses.pointer(value) or NULL)
-            kind = self._addresses.kind(value)
             # Only behind its start does an address within NULL differ from NULL.
-            self._out.append(Inside(number, pointer, kind) if pointer is not None and kind == "interior" else Set(number, kind))
+            self._out.append(Inside(number, pointer, kind) if inside and pointer is not None else Set(number, kind))
 
     def _uses(self, event: ir.Call | ir.Assign | ir.Return | ir.Evaluate, exprs: tuple[ir.Expr, ...], callee: str = "") -> None:
         """Tell which live lvalues' memory is accessed."""

@@ -48,31 +48,54 @@ class Object(NamedTuple):
     freed: int = 0
 
 
-class State:
-    """One ownership state: lvalue → object number, object number → object, and facts.
+Given = Mapping[int, frozenset[int]]
+_NONE: frozenset[int] = frozenset()
+_NOBODY: Given = {}
 
-    `loose` tells that an object may be left that nothing points to. Once a state has arrived somewhere it is shared,
-    and only a copy may change.
+
+def together(left: Given, right: Given) -> Given:
+    """Return who may know the objects on either of two paths: `left` itself if that is all."""
+    more = {number: whom | left.get(number, _NONE) for number, whom in right.items() if not whom <= left.get(number, _NONE)}
+    return {**left, **more} if more else left
+
+
+class State:
+    """One ownership state: lvalue → object number, object number → object, facts, and who else may know an object.
+
+    `given` holds, by object number, the numbers of the calls that it was handed to (see ops.Handed; -1: it is known elsewhere
+    for sure), on any of the paths that are one state here. `loose` tells that an object may be left that nothing points to.
+    Once a state has arrived somewhere it is shared, and only a copy may change.
     """
 
-    __slots__ = ("_key", "facts", "loose", "objects", "values")
+    __slots__ = ("_key", "facts", "given", "loose", "objects", "values")
 
-    def __init__(self, values: dict[int, int], objects: dict[int, Object], facts: dict[int, Known],
+    def __init__(self, values: dict[int, int], objects: dict[int, Object], facts: dict[int, Known], given: Given = _NOBODY,
                  key: "Key | None" = None, loose: bool = False) -> None:
-        """Take over the dictionaries; `key` is that of the values and objects, if it is known."""
+        """Take over the dictionaries; `key` is that of the values and objects, if it is known. `given` is never changed."""
         self.values = values
         self.objects = objects
         self.facts = facts
+        self.given = given
         self.loose = loose
         self._key = key
 
     def copy(self) -> "State":
         """Return a state that may change."""
-        return State(dict(self.values), dict(self.objects), dict(self.facts), None, self.loose)
+        return State(dict(self.values), dict(self.objects), dict(self.facts), self.given, None, self.loose)
 
     def with_facts(self, facts: dict[int, Known]) -> "State":
         """Return the state with other facts."""
-        return State(self.values, self.objects, facts, self._key, self.loose)
+        return State(self.values, self.objects, facts, self.given, self._key, self.loose)
+
+    def joined(self, facts: dict[int, Known], given: Given) -> "State":
+        """Return the state with other facts, and others who may know its objects."""
+        return State(self.values, self.objects, facts, given, self._key, self.loose)
+
+    def give(self, number: int, to: int) -> None:
+        """Note that an object was handed to a call."""
+        known = self.given.get(number, _NONE)
+        if to not in known:
+            self.given = {**self.given, number: known | {to}}
 
     def changed(self) -> None:
         """Note that values or objects are others now than when the key was asked for."""

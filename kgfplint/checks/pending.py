@@ -1,0 +1,135 @@
+"""Findings that hang on what functions further down do with a pointer they are given, settled when all is known."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from kgfplint.facts import ir
+from kgfplint.findings import Finding, Step
+from kgfplint.ownership.fates import KEPT, Fate
+from kgfplint.program.link import Program
+
+DEPTH = 8
+"""Calls further down than this are not looked at: what they are given counts as kept."""
+
+
+class Asked(NamedTuple):
+    """What must be true of a callee and the pointer that it is given at a place (fates.MADE: the one it returns).
+
+    "lent": it does not outlive the call elsewhere; "forgotten": nor is it in what the call returns; "used": it is
+    dereferenced without a test.
+    """
+
+    callee: str
+    place: int
+    what: Literal["lent", "forgotten", "used"]
+
+
+class Case(NamedTuple):
+    """One way in which a finding comes about: everything asked must hold; then this is the message and a step of the trace."""
+
+    asked: tuple[Asked, ...]
+    message: str
+    step: Step
+
+
+class Pending(NamedTuple):
+    """A finding that stands if one of its cases does: the first gives the message, all of them belong to the trace."""
+
+    finding: Finding
+    cases: tuple[Case, ...]
+
+
+_MOST_STEPS = 4
+_UNSEEN: Mapping[int, Fate] = {0: KEPT}
+Look = Callable[[Sequence[int]], Iterable[tuple[int, Mapping[int, Fate]]]]
+
+
+class Settling:
+    """Settles pending findings; `look` returns, for functions by number, the fates of their pointers."""
+
+    def __init__(self, program: Program, look: Look) -> None:
+        """Nothing is looked at before it is asked for."""
+        self._program = program
+        self._look = look
+        self._fates: dict[int, Mapping[int, Fate]] = {}
+        self._lent: dict[tuple[int, int], bool] = {}
+        self._resolved: dict[tuple[int, str], list[int]] = {}
+
+    def findings(self, pending: Iterable[tuple[int, Pending]]) -> list[tuple[int, Finding]]:
+        """Return the findings that stand, each with the number of its function; `pending` likewise."""
+        waiting = list(pending)
+        rows = self._program.rows
+        self._gather({(function, asked.place) for number, one in waiting for case in one.cases for asked in case.asked
+                      for function in self._targets(rows[number].file, asked.callee)})
+        return [(number, finding) for number, one in waiting if (finding := self._settled(rows[number].file, one)) is not None]
+
+    def _settled(self, file: int, pending: Pending) -> Finding | None:
+        cases = [case for case in pending.cases if all(self._holds(file, asked) for asked in case.asked)]
+        if not cases:
+            return None
+        steps = tuple(case.step for case in cases[:_MOST_STEPS])
+        return msgspec.structs.replace(pending.finding, message=cases[0].message, trace=(*pending.finding.trace, *steps))
+
+    def _holds(self, file: int, asked: Asked) -> bool:
+        functions = self._telling(file, asked.callee)
+        if asked.what == "used":
+            return bool(functions) and all(self._is_used(function, asked.place, DEPTH) for function in functions)
+        return bool(functions) and all(
+            self._is_lent(function, asked.place, DEPTH)
+            and not (asked.what == "forgotten" and self._fate(function, asked.place).returned) for function in functions)
+
+    def _gather(self, wanted: Collection[tuple[int, int]]) -> None:
+        """Look at what is wanted and at all that it leads to."""
+        seen: set[tuple[int, int]] = set()
+        for _ in range(DEPTH):
+            wanted = set(wanted) - seen
+            seen |= wanted
+            fresh = sorted({function for function, _ in wanted} - self._fates.keys())
+            self._fates.update(self._look(fresh) if fresh else ())
+            wanted = {step for function, place in wanted for step in self._steps(function, place)}
+
+    def _steps(self, function: int, place: int) -> Iterator[tuple[int, int]]:
+        """Yield where a function hands a pointer to."""
+        fate = self._fate(function, place)
+        if not fate.kept:
+            file = self._program.rows[function].file
+            for name, at in fate.passes:
+                yield from ((target, at) for target in self._targets(file, name))
+
+    def _targets(self, file: int, name: str) -> list[int]:
+        """Return all functions that a call may mean under some configuration: the file's own, else all that others can see."""
+        key = file, name
+        found = self._resolved.get(key)
+        if found is None:
+            rows = self._program.rows
+            known = self._program.defined.get(name, [])
+            own = [number for number in known if rows[number].file == file]
+            private = ir.STATIC | ir.MACRO
+            found = self._resolved[key] = own or [number for number in known if not (
+                rows[number].flags & private and self._program.file_of(number).endswith(".c"))]
+        return found
+
+    def _telling(self, file: int, name: str) -> list[int]:
+        """Return those that are more than stubs, as far as they have been looked at."""
+        return [number for number in self._targets(file, name) if self._fates.get(number, _UNSEEN)]
+
+    def _fate(self, function: int, place: int) -> Fate:
+        return self._fates.get(function, {}).get(place, KEPT)
+
+    def _is_lent(self, function: int, place: int, depth: int) -> bool:
+        """Tell whether a pointer is nobody's business after the call; what calls itself is judged by the rest of what it does."""
+        key = function, place
+        known = self._lent.get(key)
+        if known is None:
+            fate = self._fate(function, place)
+            self._lent[key] = True
+            file = self._program.rows[function].file
+            known = self._lent[key] = not fate.kept and depth > 0 and all(
+                (targets := self._telling(file, name)) and all(
+                    self._is_lent(target, at, depth - 1) for target in targets) for name, at in fate.passes)
+        return known
+
+    def _is_used(self, function: int, place: int, depth: int) -> bool:
+        return self._fate(function, place).uses

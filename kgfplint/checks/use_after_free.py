@@ -1,0 +1,37 @@
+"""KGF412: memory read or written after it was freed on the same path."""
+
+from collections.abc import Iterator
+
+from kgfplint.checks import Rule
+from kgfplint.checks.incidents import finding_of
+from kgfplint.checks.unit import Unit
+from kgfplint.findings import Finding, Severity
+
+RULE = Rule(
+    code="KGF412",
+    name="use-after-free",
+    severity=Severity.ERROR,
+    guide="Selecting memory allocator",
+    summary="Memory is freed when it is no longer needed: after that nobody may read or write it.",
+)
+_LATER = frozenset({"rcu", "put", "callback"})
+"""Frees after which the memory may still be there: at the end of a grace period, or when the last reference is gone."""
+
+
+def check(unit: Unit) -> Iterator[Finding]:
+    """Report, once for each free, the first use of memory that the same path freed before."""
+    if not unit.touches_memory:
+        return
+    frees = {release.event.line: release.free for release in unit.paths.releases}
+    told: set[tuple[str, int]] = set()
+    for incident in sorted(unit.paths.incidents.values(), key=lambda incident: incident.line):
+        free = frees.get(incident.earlier)
+        if incident.kind != "use-after-free" or free is None or free.flavour in _LATER:
+            continue
+        if (incident.lvalue, incident.earlier) not in told:
+            told.add((incident.lvalue, incident.earlier))
+            message = (f"{incident.lvalue} is used here, but {free.name}() freed it at line {incident.earlier}; "
+                       "free it after its last use")
+            trace = (unit.step(incident.earlier, f"{free.name}() frees {incident.lvalue}"),
+                     unit.step(incident.line, "it is used after that"))
+            yield finding_of(unit, RULE, incident, message, trace)

@@ -1,0 +1,246 @@
+"""What functions do with the pointers they are given: keep them, hand them on, or only use them for the call.
+
+A fate is read off one body alone, without regard to the order of things. Whether a call really keeps a pointer follows
+from the fates of all that it is handed on to; settled where the whole program is known.
+"""
+
+import functools
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from msgspec import Struct
+
+from kgfplint.catalogue import Catalogue
+from kgfplint.facts import ir
+from kgfplint.facts.terms import bare, root, walk
+from kgfplint.ownership.carrying import carried
+from kgfplint.program.link import Program, Row
+from kgfplint.program.types import names_of
+
+MADE = -1
+"""The place of what a function allocates and returns, among those of its parameters."""
+_TELLS = re.compile(
+    r"^(?:pr|trace|WARN|BUG)_|^(?:WARN|BUG)$|printf$"
+    r"|(?:^|_)(?:dev|netdev|netif|wiphy|drm|hid|sdev|vdev|v4l2|ibdev)_(?:info|notice|warning|error|log|debug)(?:_once|_ratelimited)?$"
+    r"|(?:^|_)(?:err|warn|dbg|crit|alert|emerg|printk)(?:_once|_ratelimited|_rl)?$", re.IGNORECASE)
+"""Names of functions that print what they are given (include/linux/printk.h, dev_printk.h, net/net_debug.h, drm_print.h)."""
+
+
+class Fate(Struct, frozen=True, array_like=True):
+    """What one function does with one pointer: keep it beyond the call (or free it), or hand it to others.
+
+    `passes` are (callee, place of the argument), all of them calls by name. `uses`: on every way through the function
+    it is dereferenced before anything is compared with it. `returned`: it may be (part of) what the function returns.
+    """
+
+    kept: bool = False
+    passes: tuple[tuple[str, int], ...] = ()
+    uses: bool = False
+    returned: bool = False
+
+
+KEPT, LENT = Fate(True), Fate()
+
+
+@functools.lru_cache(1 << 14)
+def tells(name: str) -> bool:
+    """Tell whether a function of this name only prints what it is given."""
+    return bool(_TELLS.search(name))
+
+
+def known_fate(catalogue: Catalogue, name: str, place: int) -> Fate | None:
+    """Return what the catalogue says of a callee that is given a pointer, None if it says nothing."""
+    free = catalogue.frees.get(name)
+    if free is not None:
+        return KEPT if place == free.ptr else LENT
+    alloc = catalogue.allocs.get(name)
+    if alloc is not None:
+        return KEPT if place == alloc.ptr else LENT
+    verdict = catalogue.verdicts.get(name)
+    if verdict is not None:
+        return KEPT if verdict.action == "take" else Fate(uses=verdict.action == "use" and place == verdict.ptr)
+    lock = catalogue.locks.get(name)
+    return LENT if (lock is not None and place in (lock.lock, lock.flags)) or tells(name) else None
+
+
+class Fates:
+    """Reads the fates of the pointers of one function after another."""
+
+    def __init__(self, program: Program, catalogue: Catalogue) -> None:
+        """Bind to a program and what is known of its interfaces."""
+        self._program = program
+        self._catalogue = catalogue
+
+    def returns(self, callee: ir.Expr) -> bool:
+        """Tell whether what a callee returns may be a pointer that it was given."""
+        if type(callee) is not ir.Name:
+            return True
+        name = callee.id
+        if name in self._catalogue.primitives or tells(name):
+            return False
+        verdict = self._catalogue.verdicts.get(name)
+        if verdict is not None:
+            return verdict.action in ("pass", "take")
+        rows = [self._program.rows[number] for number in self._program.defined.get(name, ())]
+        return not rows or any(row.flags & ir.EXPRESSION or row.returns.endswith(("*", "unsigned long")) for row in rows)
+
+    def of(self, number: int, body: ir.Body) -> dict[int, Fate]:
+        """Return the fate of each parameter of a function by its place, and of what it allocates and returns (MADE).
+
+        Nothing is returned for a stub of a header, which stands in for a function that is configured out.
+        """
+        row = self._program.rows[number]
+        if not row.flags & ir.MACRO and len(body.blocks) == 1 and self._program.paths[row.file].endswith(".h") and all(
+                type(event) is ir.Return and not (event.value and _names(event.value, row)) for event in body.blocks[0].events):
+            return {}
+        names = names_of(self._program.types, row.file, row.params, body)
+        statics = {local.name for local in body.locals if local.storage}
+        events = [event for block in body.blocks for event in block.events]
+        fates = {place: self._fate({param.name}, names, statics, events)
+                 for place, param in enumerate(row.params) if not param.ctype or not param.ctype[-1].isalnum()}
+        made = {name for name in _returned(events) if name in names}
+        fates[MADE] = self._made(made, names, statics, events) if made else KEPT
+        return {place: Fate(fate.kept, fate.passes, place >= 0 and _uses(body, row, place), fate.returned)
+                for place, fate in fates.items()}
+
+    def _made(self, made: set[str], names: dict[str, str], statics: set[str], events: list[ir.Event]) -> Fate:
+        """Return the fate of what is returned under some names: those who made it must not keep it, either."""
+        fate = self._fate(made, names, statics, events)
+        makers = {event.callee for event in events
+                  if type(event) is ir.Call and type(event.target) is ir.Name and event.target.id in made}
+        if not all(type(maker) is ir.Name for maker in makers):
+            return KEPT
+        inferred = sorted(m.id for m in makers if type(m) is ir.Name and m.id not in self._catalogue.allocs)
+        return Fate(fate.kept, (*fate.passes, *((name, MADE) for name in inferred)))
+
+    def _fate(self, seeds: set[str], names: dict[str, str], statics: set[str], events: list[ir.Event]) -> Fate:
+        """Follow the names that the pointers in `seeds` come to have."""
+        aliases = set(seeds)
+        passes: dict[tuple[str, int], None] = {}
+        size = 0
+        while size != len(aliases):
+            size = len(aliases)
+            for event in events:
+                if self._keeps(event, aliases, names, statics, passes):
+                    return KEPT
+        returned = any(type(event) is ir.Return and event.value is not None and self._carries(event.value, aliases)
+                       for event in events)
+        return Fate(False, tuple(passes), returned=returned)
+
+    def _keeps(self, event: ir.Event, aliases: set[str], names: dict[str, str], statics: set[str],
+               passes: dict[tuple[str, int], None]) -> bool:
+        """Tell whether an event keeps a pointer; note what it hands over, and under which further names it goes."""
+        if type(event) is ir.Call:
+            given = [place for place, arg in enumerate(event.args) if self._carries(arg, aliases)]
+            if event.block_macro:
+                return any(place > 0 and type(event.args[place]) is not ir.AddressOf for place in given)
+            return bool(given) and self._hands(event, given, aliases, names, statics, passes)
+        if type(event) is ir.Assign:
+            return self._carries(event.value, aliases) and self._stores(bare(event.target), aliases, names, statics)
+        if type(event) is ir.Cleanup:
+            return event.name in aliases
+        return type(event) is ir.Evaluate and type(event.value) is ir.Unknown and self._carries(event.value, aliases)
+
+    def _hands(self, event: ir.Call, given: Iterable[int], aliases: set[str], names: dict[str, str], statics: set[str],
+               passes: dict[tuple[str, int], None]) -> bool:
+        if type(event.callee) is not ir.Name:
+            return True
+        for place in given:
+            arg = event.args[place]
+            if type(arg) is ir.AddressOf and type(bare(arg.base)) is ir.Name:
+                return True  # the pointer itself may be changed
+            fate = known_fate(self._catalogue, event.callee.id, place)
+            if fate is None:
+                passes[event.callee.id, place] = None
+            elif fate.kept:
+                return True
+        if event.target is not None and self.returns(event.callee):
+            return self._stores(bare(event.target), aliases, names, statics)
+        return False
+
+    @staticmethod
+    def _stores(target: ir.Expr, aliases: set[str], names: dict[str, str], statics: set[str]) -> bool:
+        """Tell whether what is stored to a target outlives the call; a local, or the thing itself, does not."""
+        if type(target) is ir.Name and target.id in names and target.id not in statics:
+            aliases.add(target.id)
+            return False
+        while type(target) is ir.Field and not target.arrow:
+            target = target.base
+        return not (type(target) is ir.Field and type(bare(target.base)) is ir.Name and root(target) in aliases)
+
+    def _carries(self, expr: ir.Expr, aliases: set[str]) -> bool:
+        kind = type(expr)
+        if kind is ir.Number or kind is ir.Text or kind is ir.SizeOf or kind is ir.TypeName:
+            return False
+        return any(type(term) is ir.Name and term.id in aliases for term in carried(expr, self.returns))
+
+
+def _names(expr: ir.Expr, row: Row) -> bool:
+    return any(type(term) is ir.Name and any(term.id == param.name for param in row.params) for term in walk(expr))
+
+
+def _returned(events: Iterable[ir.Event]) -> Iterator[str]:
+    for event in events:
+        if type(event) is ir.Return and event.value is not None and type(value := bare(event.value)) is ir.Name:
+            yield value.id
+
+
+def _uses(body: ir.Body, row: Row, place: int) -> bool:
+    """Tell whether a parameter is dereferenced on every way through a function before anything else is done with it."""
+    name = row.params[place].name
+    known: dict[int, bool] = {}
+
+    def used(number: int) -> bool:
+        if number not in known:
+            known[number] = True  # a way round is no way out
+            block = body.blocks[number]
+            found = next((seen for event in block.events if (seen := _touch(event, name))), 0)
+            if found:
+                known[number] = found > 0
+            elif any(edge.condition is not None and (seen := _mention(edge.condition, name)) for edge in block.edges):
+                known[number] = any(edge.condition is not None and _mention(edge.condition, name) > 0 for edge in block.edges)
+            else:
+                known[number] = bool(block.edges) and len(known) < _MOST_BLOCKS and all(used(edge.to) for edge in block.edges)
+        return known[number]
+
+    return bool(body.blocks) and used(0)
+
+
+_MOST_BLOCKS = 60
+
+
+def _touch(event: ir.Event, name: str) -> int:
+    """Return 1 for an event that dereferences a variable, -1 for one that does anything else with it, 0 for others."""
+    exprs: tuple[ir.Expr | None, ...] = ()
+    if type(event) is ir.Call:
+        exprs = (event.callee, *event.args, event.target)
+    elif type(event) is ir.Assign:
+        exprs = (event.value, event.target)
+    elif type(event) is ir.Return or type(event) is ir.Evaluate:
+        exprs = (event.value,)
+    seen = [mention for expr in exprs if expr is not None and (mention := _mention(expr, name))]
+    return (1 if max(seen) > 0 else -1) if seen else 0
+
+
+def _mention(expr: ir.Expr, name: str) -> int:
+    """Return 1 if an expression dereferences a variable for sure, -1 if it only mentions it, 0 if it does not."""
+    parts: Callable[[ir.Expr], int] = functools.partial(_mention, name=name)
+    if type(expr) is ir.Name:
+        return -1 if expr.id == name else 0
+    if type(expr) is ir.Deref or type(expr) is ir.Field:
+        through = type(expr) is ir.Deref or (type(expr) is ir.Field and expr.arrow)
+        return 1 if through and bare(expr.base) == ir.Name(name) else parts(expr.base)
+    if type(expr) is ir.AddressOf:
+        return -abs(parts(expr.base))
+    if type(expr) is ir.Cast or type(expr) is ir.Unary:
+        return parts(expr.operand)
+    if type(expr) is ir.Binary:
+        left, right = parts(expr.left), parts(expr.right)
+        if expr.op in ("&&", "||"):
+            return left or -abs(right)
+        return max(left, right) or min(left, right)
+    if type(expr) is ir.Index:
+        return parts(expr.base) or parts(expr.index)
+    if type(expr) is ir.CallResult:
+        return -1 if any(parts(arg) for arg in expr.args) else 0
+    return -1 if type(expr) is ir.Conditional and any(map(parts, (expr.condition, expr.then, expr.other))) else 0

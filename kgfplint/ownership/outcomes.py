@@ -1,0 +1,37 @@
+"""What a test of a pointer tells of it, and which outcomes of a test are impossible."""
+
+from collections.abc import Collection
+
+from kgfplint.ownership.addresses import ADDRESSES
+from kgfplint.ownership.ops import Branch
+from kgfplint.ownership.states import ERROR, MAYBE, NULL, UNKNOWN, VALID, Object
+
+
+def excluded(truth: bool, same: bool, whats: Collection[str]) -> bool:
+    """Tell whether two pointers cannot be equal (`truth`), or cannot differ; `same`: they are copies of one.
+
+    `whats` are the kinds of what they point to: an allocation is equal to no address of something else.
+    """
+    if not set(whats) <= {"alloc", *ADDRESSES}:
+        return False
+    return (not same and "alloc" in whats) if truth else same
+
+
+def outcome(thing: Object, branch: Branch) -> Object | None:
+    """Return the object after a test of its pointer, None if it cannot come out like this.
+
+    `branch.truth` tells that the pointer is good, as far as the test goes.
+    """
+    state, good = thing.state, branch.truth
+    if branch.verdict == "mention":
+        return Object(UNKNOWN, thing.freed) if state == MAYBE else thing
+    if branch.verdict == "err_ptr":
+        if good:
+            return None if state == ERROR else Object(VALID, thing.freed) if state == MAYBE else thing
+        return None if state in (VALID, NULL) else Object(ERROR, thing.freed)
+    if good:
+        return None if state == NULL or (state == ERROR and branch.verdict == "either") else (
+            Object(VALID, thing.freed) if state in (MAYBE, UNKNOWN) else thing)
+    if state == VALID:
+        return None
+    return Object(NULL, thing.freed) if state != ERROR else thing if branch.verdict == "either" else None
