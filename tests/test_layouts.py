@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kgfplint.source.layouts import Layouts, Range, UnknownAbi, abi_names, abi_of, declarations
+from kgfplint.source.layouts import Layouts, Range, abi_names, abi_of, declarations
 
 COMPILERS = {
     "x86_64": ["gcc", "-m64"], "i386": ["gcc", "-m32"], "arm64": ["aarch64-linux-gnu-gcc"],
@@ -21,14 +21,18 @@ NUMBERS = re.compile(r"\s\.(?:long|word|4byte)\s+(\d+)|\s\.(?:zero|space)\s+(\d+
 
 SCALARS = st.sampled_from([
     "char", "unsigned char", "short", "int", "unsigned int", "long", "unsigned long", "long long", "unsigned long long int",
-    "_Bool", "float", "double", "void *", "struct first *", "enum small", "enum wide", "enum tight", "struct first", "odd", "even",
+    "_Bool", "float", "double", "void *", "struct first *", "enum small", "enum wide", "enum tight", "struct first", "odd",
+    "even",
 ])  # fmt: skip
 BIT_FIELDS = st.sampled_from([
     ("unsigned char", 8), ("unsigned short", 16), ("int", 32), ("unsigned long", 32), ("unsigned long long", 64), ("_Bool", 1),
     ("enum small", 32),
 ])  # fmt: skip
-ATTRIBUTES = st.sampled_from([""] * 8 + ["__attribute__((packed))", "__attribute__((aligned(8)))", "__attribute__((aligned(2), packed))",
-                                         "__attribute__((__aligned__(sizeof(long))))"])
+ATTRIBUTES = st.sampled_from([""] * 8 + [
+    "__attribute__((packed))", "__attribute__((aligned(8)))", "__attribute__((aligned(2), packed))",
+    "__attribute__((__aligned__(sizeof(long))))",
+])  # fmt: skip
+LENGTHS = st.sampled_from(["0", "1", "3", "TWO", "sizeof(long)", "FOUR * 2 - 1"])
 PRELUDE = """
 enum small { ONE = 1, TWO, FOUR = TWO << 1 };
 enum wide { FAR = 1LL << 40, NEAR = 1 };
@@ -67,7 +71,7 @@ def members(draw: st.DrawFn, depth: int, prefix: str) -> Made:
             width = draw(st.integers(0, most))
             made.text += f"{ctype} {f'{name} ' if width and draw(st.booleans()) else ''}: {width};\n"
         else:
-            length = f"[{draw(st.sampled_from(['0', '1', '3', 'TWO', 'sizeof(long)', 'FOUR * 2 - 1']))}]" if kind == "array" else ""
+            length = f"[{draw(LENGTHS)}]" if kind == "array" else ""
             made.text += f"{draw(SCALARS)} {name}{length} {draw(ATTRIBUTES)};\n"
             made.paths.append(name)
     return made

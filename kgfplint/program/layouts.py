@@ -10,7 +10,7 @@ is cut out of the file when it is asked for, once.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TypeVar
 
@@ -19,8 +19,8 @@ from pycparser import c_ast
 from kgfplint.program.constants import constants_of
 from kgfplint.program.link import Program
 from kgfplint.source.layouts import Abi, Layouts, Range, Type, type_of
-from kgfplint.source.layouts_files import blanked, enum_in, record_in, typedef_in
-from kgfplint.source.layouts_types import Enum, Record, expression
+from kgfplint.source.layouts_files import blanked, enum_in, record_in, typedefs_in
+from kgfplint.source.layouts_types import Enum, OneOf, Open, Record, expression
 
 Read = Callable[[str], str]
 _Choice = TypeVar("_Choice")
@@ -47,7 +47,7 @@ class ProgramLayouts:
         self._layouts: dict[int, Layouts] = {}
         self._records: dict[tuple[int, str], Record | None] = {}
         self._enums: dict[tuple[int, str], Enum | None] = {}
-        self._homes: dict[tuple[int, str], int | None] = {}
+        self._homes: dict[tuple[int, str], tuple[int, ...]] = {}
         self.text = lru_cache(_KEPT)(self._text)
 
     def sizeof(self, file: int, ctype: str) -> Range | None:
@@ -81,31 +81,30 @@ class ProgramLayouts:
         except OSError:
             return ""
 
-    def home(self, file: int, tag: str) -> int | None:
-        """Return the number of the file whose definition of a tag `file` means, None if there is none."""
+    def homes(self, file: int, tag: str) -> tuple[int, ...]:
+        """Return the numbers of the files whose definition of a tag `file` may mean."""
         key = file, tag
         if key not in self._homes:
             records = self.program.types.records
             known = records.get(tag) or records.get(self.program.types.macro(file, tag, _WORD)) or []
-            self._homes[key] = next(self.ranked(file, [(members.file, members.file) for members in known]), None)
+            self._homes[key] = self.choices(file, [(members.file, members.file) for members in known])
         return self._homes[key]
 
-    def ranked(self, file: int, choices: list[tuple[int, _Choice]]) -> Iterator[_Choice]:
-        """Yield definitions, those that `file` means first, without those of other architectures."""
-        here = [choice for choice in choices if choice[0] == file or not self._foreign(self.program.paths[choice[0]])]
-        return self.program.types.ranked(file, here or choices)
+    def choices(self, file: int, known: Iterable[tuple[int, _Choice]]) -> tuple[_Choice, ...]:
+        """Return the definitions that `file` may mean: its own, else of headers it includes, else of its architecture."""
+        here = [choice for choice in known if choice[0] == file or not self._foreign(self.program.paths[choice[0]])]
+        own = [found for where, found in here if where == file]
+        seen = [found for where, found in here if not own and self.program.types.sees(file, where)]
+        return tuple(dict.fromkeys(own or seen or (found for _, found in here)))
 
     def _foreign(self, path: str) -> bool:
         return path.startswith("tools/") or (path.startswith("arch/") and not path.startswith(self.abi.folder))
 
     def record(self, file: int, tag: str) -> Record | None:
-        """Return the struct or union that a tag means in a file."""
-        home = self.home(file, tag)
-        if home is None:
-            return None
-        key = home, tag
+        """Return the struct or union of a tag that a file defines."""
+        key = file, tag
         if key not in self._records:
-            text = self.text(home)
+            text = self.text(file)
             self._records[key] = record_in(text, tag) or record_in(text, self.program.types.macro(file, tag, _WORD))
         return self._records[key]
 
@@ -133,10 +132,9 @@ class _Scope:
         self._program = layouts.program
         self._file = file
 
-    def home(self, tag: str) -> Layouts | None:
-        """Return the layouts of the file that defines a tag."""
-        file = self._layouts.home(self._file, tag)
-        return self._layouts.within(file) if file is not None else None
+    def homes(self, tag: str) -> tuple[Layouts, ...]:
+        """Return the layouts of the files that may define a tag."""
+        return tuple(self._layouts.within(file) for file in self._layouts.homes(self._file, tag))
 
     def record(self, tag: str) -> Record | None:
         """Return the struct or union of a tag."""
@@ -147,11 +145,11 @@ class _Scope:
         return self._layouts.enum(self._file, tag) or Enum(tag, ())
 
     def typedef(self, name: str) -> Type | None:
-        """Return what a typedef means: its text, or the struct that it names in place."""
-        choices = self._program.types.typedefs.get(name)
-        if choices:
-            return type_of(next(self._layouts.ranked(self._file, choices)))
-        return typedef_in(self._layouts.text(self._file), name)
+        """Return what a typedef means: its text, or the struct that it names in place; one of several where they differ."""
+        known = self._layouts.choices(self._file, self._program.types.typedefs.get(name, ()))
+        found = [type_of(text) for text in known] or list(typedefs_in(self._layouts.text(self._file), name))
+        types = [meant if meant is not None else Open(name) for meant in found]
+        return OneOf(tuple(types)) if len(types) > 1 else next(iter(types), None)
 
     def constant(self, name: str) -> c_ast.Node | None:
         """Return what a macro or enumerator stands for, None where definitions differ."""

@@ -20,7 +20,19 @@ from pycparser import c_ast
 from kgfplint.source.layouts_abi import Abi, UnknownAbi, abi_names, abi_of
 from kgfplint.source.layouts_records import NOTHING, End, Extent, Laid, Unbounded, lay_out
 from kgfplint.source.layouts_text import WORDS, Mark
-from kgfplint.source.layouts_types import Aligned, Array, Declarations, Enum, Named, Pointer, Record, Type, declarations, type_of
+from kgfplint.source.layouts_types import (
+    Aligned,
+    Array,
+    Declarations,
+    Enum,
+    Named,
+    OneOf,
+    Pointer,
+    Record,
+    Type,
+    declarations,
+    type_of,
+)
 from kgfplint.source.layouts_values import Values
 
 __all__ = [
@@ -64,8 +76,8 @@ class Scope(Protocol):
     def constant(self, name: str) -> c_ast.Node | None:
         """Return the expression that a macro or an enumerator stands for."""
 
-    def home(self, tag: str) -> "Layouts | None":
-        """Return the layouts in whose scope the members of a tag are named, None for this scope's own."""
+    def homes(self, tag: str) -> "tuple[Layouts, ...]":
+        """Return the layouts of the files that may define a tag, in whose scope its members are named; none: this scope's own."""
 
 
 class Layouts:
@@ -143,6 +155,8 @@ class Layouts:
                         return self._lay_out(asked, end).extent
                     case Enum():
                         return self._enum(asked)
+                    case OneOf(types):
+                        return _hull([self._extent(one, end) for one in types], end)
                     case Aligned(inner, marks):
                         extent = self._extent(inner, end)
                         return Extent(extent.size, self._alignment(marks, end) or extent.align)
@@ -169,15 +183,17 @@ class Layouts:
         return known if known is not None else self._unknown(end)
 
     def _tagged(self, asked: Record, end: End) -> Extent:
-        home = self._scope.home(asked.tag)
-        if home is not None and home is not self:
-            return home._tagged(asked, end)
-
         def compute() -> Extent:
             found = self._scope.record(asked.tag)
             return self._lay_out(found, end).extent if found is not None else self._unknown(end)
 
-        return self._kept(f"struct {asked.tag}", end, compute)
+        def compare() -> Extent:
+            return _hull([home._tagged(asked, end) for home in homes], end)
+
+        homes = self._scope.homes(asked.tag)
+        if not homes or homes == (self,):
+            return self._kept(f"struct {asked.tag}", end, compute)
+        return self._kept(f"one of struct {asked.tag}", end, compare)
 
     def _lay_out(self, record: Record, end: End) -> Laid:
         return lay_out(record, self.abi, end, self._extent, self._alignment, self._values)
@@ -218,7 +234,10 @@ class Layouts:
         for _ in range(_DEPTH):
             match asked:
                 case Record(items=None):
-                    return self._scope.record(asked.tag), self._scope.home(asked.tag) or self
+                    homes = self._scope.homes(asked.tag) or (self,)
+                    if len(homes) > 1:
+                        break
+                    return homes[0]._scope.record(asked.tag), homes[0]
                 case Record():
                     return asked, self
                 case Aligned(inner, _):
@@ -271,3 +290,9 @@ class Layouts:
                 below = self._places(inner, name, end) if inner else []
                 found += [(bit + more, ctype, bits) for more, ctype, bits in below]
         return found
+
+
+def _hull(extents: list[Extent], end: End) -> Extent:
+    """Return the least or the most that several types take."""
+    pick = max if end is End.HIGH else min
+    return Extent(pick(extent.size for extent in extents), pick(extent.align for extent in extents))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from kgfplint.source.layouts_text import PACKED, WORDS, pack_at
-from kgfplint.source.layouts_types import Aligned, Choice, Enum, Record, Type, declarations
+from kgfplint.source.layouts_types import Aligned, Choice, Enum, Open, Record, Type, declarations
 from kgfplint.source.words import ARGS
 
 _SKIPPED = re.compile(r"/\*.*?\*/|//[^\n]*|\"(?:\\.|[^\"\\\n])*\"", re.DOTALL)
@@ -44,15 +44,15 @@ def record_in(text: str, tag: str) -> Record | None:
 
 def enum_in(text: str, tag: str) -> Enum | None:
     """Return the enum that a blanked file defines, None if it does not."""
-    for cut, pack in _tagged(text, tag):
+    for cut, pack in definitions_in(text, tag):
         found = declarations(cut, pack).enums.get(tag)
         if found is not None:
             return found
     return None
 
 
-def typedef_in(text: str, name: str) -> Type | None:
-    """Return what a typedef of a struct, union or enum defined in place means, None if a blanked file has none of this name."""
+def typedefs_in(text: str, name: str) -> Iterator[Type]:
+    """Yield what typedefs of structs, unions or enums defined in place mean: those of this name in a blanked file."""
     for match in re.finditer(rf"\b{re.escape(name)}\b", text):
         after = _ENDS.match(text, match.end())
         brace = _CLOSED.search(text[max(0, match.start() - _NEAR) : match.start()]) if after else None
@@ -62,24 +62,21 @@ def typedef_in(text: str, name: str) -> Type | None:
         head = _TYPEDEF.search(text[max(0, opening - _FAR) : opening])
         if head is not None:
             cut = f"{text[max(0, opening - _FAR) + head.start() : after.end()]};"
-            return declarations(cut, pack_at(text, opening)).typedefs.get(name)
-    return None
+            yield declarations(cut, pack_at(text, opening)).typedefs.get(name) or Open(name)
 
 
 def _records(text: str, tag: str) -> Iterator[Record]:
     tagged = False
-    for cut, pack in _tagged(text, tag):
+    for cut, pack in definitions_in(text, tag):
         tagged = True
         found = declarations(cut, pack).records.get(tag)
         yield found if found is not None else Record(tag, False, None)
-    meant = None if tagged else typedef_in(text, tag)
-    while isinstance(meant, Aligned):
-        meant = meant.type
-    if isinstance(meant, Record):
-        yield meant
+    for meant in typedefs_in(text, tag) if not tagged else ():
+        inner = meant.type if isinstance(meant, Aligned) else meant
+        yield inner if isinstance(inner, Record) else Record(tag, False, None)
 
 
-def _tagged(text: str, tag: str) -> Iterator[tuple[str, int]]:
+def definitions_in(text: str, tag: str) -> Iterator[tuple[str, int]]:
     """Yield the text of each definition of a tag with its attributes, and the #pragma pack that is in force."""
     for match in re.finditer(rf"\b{re.escape(tag)}\b", text):
         opens = _OPENS.match(text, match.end())

@@ -89,7 +89,14 @@ class Aligned:
     marks: tuple[Mark, ...]
 
 
-Type: TypeAlias = Named | Pointer | Array | Enum | Record | Aligned | Open
+@dataclass(frozen=True)
+class OneOf:
+    """One of several types, as the configuration says."""
+
+    types: tuple["Type", ...]
+
+
+Type: TypeAlias = Named | Pointer | Array | Enum | Record | Aligned | OneOf | Open
 
 
 @dataclass
@@ -121,8 +128,9 @@ class Declarations:
         steps = c_ast.Constant("int", str(found[1]))
         return steps if found[0] is None else c_ast.BinaryOp("+", found[0], steps)
 
-    def home(self, tag: str) -> None:
-        """Return None: what a text defines is named in the text itself."""
+    def homes(self, tag: str) -> tuple[()]:
+        """Return nothing: what a text defines is named in the text itself."""
+        return ()
 
 
 def declarations(text: str, pack: int = 0) -> Declarations:
