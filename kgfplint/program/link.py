@@ -9,6 +9,7 @@ from msgspec import Struct
 from kgfplint.facts import ir
 from kgfplint.program.includes import Includes
 from kgfplint.program.types import Members, Types
+from kgfplint.source.tree import Files
 
 MOST_TARGETS = 64
 """An indirect call with more targets than this is no edge: the set says nothing any more."""
@@ -45,7 +46,7 @@ class Program:
 
     Function numbers count through the files in order; calls of function f are the slices
     `call_names[call_start[f]:call_start[f + 1]]` (name numbers) and `call_lines` alike. `store_functions` are those that
-    store something into a member of this name.
+    store something into a member of this name. `files` tells where its files are, None for a program of texts.
     """
 
     def __init__(self) -> None:
@@ -71,6 +72,7 @@ class Program:
         self.keys: dict[tuple[str, str], int] = {}
         self.bound: dict[int, dict[int, int]] = {}
         self.handed: list[tuple[int, str, int, str, int]] = []
+        self.files: Files | None = None
         self._callers: dict[int, list[int]] | None = None
         self._params: dict[tuple[ir.Param, ...], tuple[ir.Param, ...]] = {}
 
