@@ -246,7 +246,9 @@ def linked(found: Survey, progress: Progress = lambda *_: None) -> Program:
     gc.disable()  # what grows here stays, and looking for garbage in it takes half as long again
     try:
         with _timed(found.stats, "program"):
-            return link(found.facts())
+            program = link(found.facts())
+            program.files = found.files
+            return program
     finally:
         gc.enable()
 
