@@ -144,7 +144,10 @@ class Scopes:
         self._runs[number] += 1
         for place, event in enumerate(block.events):
             self._apply(event, block.events[place + 1 :], block.edges, cookies)
-            self._forget(event, facts)
+            changed = _changed(event)
+            self._forget(event, changed, facts)
+            for lvalue in [lvalue for lvalue in cookies if lvalue not in changed and any(t in changed for t in walk(lvalue))]:
+                del cookies[lvalue]  # a member of what the variable pointed to before
             if isinstance(event, ir.Return):
                 self._leaving.append(Leaving(event, dict(cookies)))
                 return
@@ -160,17 +163,10 @@ class Scopes:
                 arriving = {**facts, fact: outcome}
             yield edge.to, cookies, arriving
 
-    def _forget(self, event: ir.Event, facts: dict[int, Known]) -> None:
+    def _forget(self, event: ir.Event, changed: list[ir.Expr], facts: dict[int, Known]) -> None:
         """Change what is known of tested values as an event does."""
-        targets = [event.target] if isinstance(event, ir.Assign | ir.Call) and event.target is not None else []
-        if isinstance(event, ir.Call):
-            targets += [arg.base for arg in event.args if isinstance(arg, ir.AddressOf)]
-        elif isinstance(event, ir.Declare):
-            targets = [ir.Name(event.name)]
-        elif isinstance(event, ir.Evaluate):
-            targets = [term for term in walk(event.value) if isinstance(term, ir.Name)]
         flipped = self._flipped(event, facts)
-        for target in map(bare, targets):
+        for target in changed:
             for subject, number in self._facts.items():
                 if number in facts and any(term == target for term in walk(subject)):
                     del facts[number]
@@ -250,7 +246,8 @@ class Scopes:
         elif cookie.kind:
             if cookie.open and cookie.kind != kind:
                 self._note("other", place, cookie, event, kind)
-            what = "twice" if cookie.ended and cookie.ended != event.line else ""
+            # A member may be that of another object by now, or have been given a new cookie by any function.
+            what = "twice" if cookie.ended and cookie.ended != event.line and isinstance(place, ir.Name) else ""
             self._ends.setdefault(id(event), []).append((what, place, cookie, event))
             cookies[place] = cookie._replace(ended=event.line)
 
@@ -311,6 +308,18 @@ class Scopes:
             call = ir.Call(value.callee, value.args, None, 0, 0, 0)
             changes.update(change for change in self._of(call) if change.action == "begin" and change.cookie is None)
         return frozenset(changes)
+
+
+def _changed(event: ir.Event) -> list[ir.Expr]:
+    """Return the lvalues that an event may give another value."""
+    found = [event.target] if isinstance(event, ir.Assign | ir.Call) and event.target is not None else []
+    if isinstance(event, ir.Call):
+        found += [arg.base for arg in event.args if isinstance(arg, ir.AddressOf)]
+    elif isinstance(event, ir.Declare):
+        found = [ir.Name(event.name)]
+    elif isinstance(event, ir.Evaluate):
+        found = [term for term in walk(event.value) if isinstance(term, ir.Name)]
+    return [bare(lvalue) for lvalue in found]
 
 
 def _taken(call: ir.Call, rest: tuple[ir.Event, ...], edges: tuple[ir.Edge, ...]) -> bool:
