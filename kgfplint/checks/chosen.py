@@ -116,8 +116,17 @@ def every_taker(unit: Unit, name: str, fits: Callable[[Alloc], bool]) -> bool:
 def mask_text(unit: Unit, choice: Choice) -> str:
     """Return a chosen mask as it is written, if only of the kernel's names, else the bits that all its values set."""
     if all(name in choice.named for name in operands(choice.expr)):
-        return show(choice.expr)
+        return " | ".join(map(show, _summands(choice.expr)))
     return unit.meaning.masks.describe(Mask(choice.mask.set & ALL, choice.mask.clear, choice.mask.params))
+
+
+def _summands(expr: ir.Expr) -> Iterator[ir.Expr]:
+    """Yield what a mask is or-ed together from."""
+    if isinstance(expr, ir.Binary) and expr.op == "|":
+        yield from _summands(expr.left)
+        yield from _summands(expr.right)
+    else:
+        yield expr
 
 
 def spells_mask(expr: ir.Expr) -> bool:

@@ -6,6 +6,7 @@ from kgfplint.checks import Rule
 from kgfplint.checks.chosen import Choice, choices, mask_text
 from kgfplint.checks.mask_tests import loose_tests
 from kgfplint.checks.unit import Unit
+from kgfplint.facts import ir
 from kgfplint.findings import Finding, Severity
 from kgfplint.gfp.policy import Conflict, policy
 
@@ -20,12 +21,18 @@ RULE = Rule(
 
 def check(unit: Unit) -> Iterator[Finding]:
     """Report each call that is given a mask with a conflict in all values that it may have there, or in an arm of its `?:`."""
-    conflicts = policy(unit.meaning.catalogue.version).conflicts
+    known = policy(unit.meaning.catalogue.version)
+    told: set[tuple[Conflict, ir.Expr]] = set()
     for choice in choices(unit):
-        conflict = next((c for c in conflicts for arm in choice.arms() if _applies(unit, arm, c)), None)
-        if conflict is not None:
-            message = f"{choice.name}() is given {mask_text(unit, choice)}: {conflict.why}"
-            yield unit.finding(RULE, choice.call, message, severity=Severity.parse(conflict.severity))
+        # Who does not allocate may be given a part of a mask; what is missing there may come from elsewhere.
+        conflicts = (c for c in known.conflicts if not (c.clear and choice.name in known.askers))
+        found = next(((arm, c) for c in conflicts for arm in choice.arms() if _applies(unit, arm, c)), None)
+        if found is None or (found[1], choice.expr) in told:
+            continue  # one macro in all calls of a function is one mistake
+        arm, conflict = found
+        told.add((conflict, choice.expr))
+        message = f"{choice.name}() is given {mask_text(unit, arm)}: {conflict.why}"
+        yield unit.finding(RULE, choice.call, message, severity=Severity.parse(conflict.severity))
     for test in loose_tests(unit):
         message = (f"{test.text} is true for GFP_KERNEL and GFP_ATOMIC alike, for both wake kswapd: "
                    "use gfpflags_allow_blocking(), test one bit, or compare with the whole mask")

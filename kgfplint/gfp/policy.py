@@ -85,6 +85,13 @@ class Carrier(Table, frozen=True, kw_only=True):
     types: tuple[str, ...]
 
 
+class Request(Table, frozen=True, kw_only=True):
+    """Members ("tag.member") of operation tables that untrusted users reach by what `title` says."""
+
+    title: str
+    members: tuple[str, ...]
+
+
 class _Tables(msgspec.Struct, frozen=True):
     conflict: tuple[Conflict, ...]
     unsupported: tuple[Unsupported, ...]
@@ -92,6 +99,7 @@ class _Tables(msgspec.Struct, frozen=True):
     scope: tuple[Scope, ...]
     asker: tuple[Asker, ...]
     carrier: tuple[Carrier, ...]
+    request: tuple[Request, ...]
 
 
 Entry = TypeVar("Entry", bound=Table)
@@ -112,6 +120,8 @@ class Policy:
         self.scope_functions = frozenset(self.begins.keys() | self.ends.keys())
         self.askers = frozenset(name for asker in _holding(tables.asker, version) for name in asker.functions)
         self.carriers = frozenset(ctype for carrier in _holding(tables.carrier, version) for ctype in carrier.types)
+
+        self.requests = {member: entry.title for entry in _holding(tables.request, version) for member in entry.members}
 
 
 @functools.lru_cache(maxsize=8)
