@@ -4,8 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kgfplint.catalogue import CatalogueError, load, rules_directory
+from kgfplint.checks.chosen import SAID
 from kgfplint.facts import ir
 from kgfplint.gfp import ALL, Mask, Masks
+from kgfplint.gfp.policy import policy
 
 NEWEST = Masks.of_tree(None, None)
 
@@ -112,6 +115,39 @@ def test_names():
     assert NEWEST.equal_named(Mask.unknown("gfp")) is None
     assert NEWEST.describe(NEWEST.parse("GFP_KERNEL | __GFP_ZERO")) == "GFP_KERNEL | __GFP_ZERO"
     assert NEWEST.has(NEWEST.constant("GFP_KERNEL"), "__GFP_NO_SUCH") is False
+
+
+def test_policy_by_version():
+    old, new = policy((5, 10)), policy(None)
+    atomic = [entry.families for entry in old.unsupported if entry.clear == ("__GFP_DIRECT_RECLAIM",)]
+    assert atomic == [("vmalloc",), ("kvmalloc",)]
+    assert not any(entry.clear == ("__GFP_DIRECT_RECLAIM",) for entry in new.unsupported)
+    assert "memalloc_nofs_save" not in policy((4, 9)).begins and policy((4, 9)).begins["memalloc_noio_save"].kind == "noio"
+    assert policy((6, 18)).scope_functions < new.scope_functions
+
+
+@pytest.mark.parametrize("version", [None, (4, 9), (5, 10), (6, 1), (6, 12)])
+def test_policy_names_bits_and_interfaces_that_exist(version):
+    known, masks = policy(version), Masks.of_tree(None, version)
+    named = {*masks.named, *SAID}
+    for entry in (*known.conflicts, *known.unsupported):
+        assert {*entry.set, *entry.clear} <= named, entry
+        assert entry.set or entry.clear
+    families = load([rules_directory()], version).families.keys()
+    assert {family for entry in (*known.conflicts, *known.unsupported) for family in entry.families} <= families
+    kinds = {scope.kind for scope in known.scopes}
+    assert len(kinds) == len(known.begins) == len(known.ends) == len(known.scopes)
+    assert {bit for scope in known.scopes for bit in scope.clears} <= named
+
+
+@pytest.mark.parametrize("text", ["[[conflict]]\nset = 1\n", "[[scope]]\nkind = 'x'\n", "broken"])
+def test_a_broken_table_of_policy_is_one_line(text, tmp_path, monkeypatch):
+    (tmp_path / "gfp.toml").write_text(text)
+    monkeypatch.setattr("kgfplint.gfp.policy.rules_directory", lambda: tmp_path)
+    policy.cache_clear()
+    with pytest.raises(CatalogueError, match=r"gfp\.toml:1: is no table of masks"):
+        policy((9, 9))
+    policy.cache_clear()
 
 
 def test_versions_without_a_tree():

@@ -23,9 +23,11 @@ def check(unit: Unit) -> Iterator[Finding]:
     """Report scopes left open, ended by the wrong function, ended twice or never begun, and cookies that are lost."""
     if not unit.touches_scopes or unit.row.flags & ir.MACRO:
         return
+    told: set[tuple[int, ir.Expr]] = set()
     for misuse in unit.scopes.misuses:
-        if misuse.what == "dropped" and _is_thread(unit):
+        if (id(misuse.event), misuse.lvalue) in told or (misuse.what == "dropped" and _is_thread(unit)):
             continue  # the scope is the whole life of the thread
+        told.add((id(misuse.event), misuse.lvalue))
         message = _message(unit, misuse)
         trace = [unit.step(misuse.cookie.line, f"{misuse.cookie.by}() begins a scope")] if misuse.cookie.by else []
         line = misuse.cookie.line if isinstance(misuse.event, ir.Declare) else getattr(misuse.event, "line", 0)

@@ -267,9 +267,11 @@ class Scopes:
             misuse, block = found[0]
             yield misuse._replace(sure=len(found) == self._runs[block])
         for outcomes in self._ends.values():
-            what, place, cookie, event = next((outcome for outcome in outcomes if outcome[0]), outcomes[0])
-            if what:
-                yield Misuse(what, place, cookie, event, all(outcome[0] == what for outcome in outcomes))
+            whats = [what for what, *_ in outcomes]
+            for wrong in ("twice", "never"):
+                if wrong in whats:
+                    _, place, cookie, event = outcomes[whats.index(wrong)]
+                    yield Misuse(wrong, place, cookie, event, all(what == wrong for what in whats))
         told: set[tuple[ir.Expr, int]] = set()
         for leaving in self._leaving:
             for lvalue, cookie in leaving.cookies.items():
