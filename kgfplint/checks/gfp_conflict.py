@@ -42,8 +42,8 @@ def check(unit: Unit) -> Iterator[Finding]:
 def _applies(unit: Unit, choice: Choice, conflict: Conflict) -> bool:
     if not (choice.sets(*conflict.set) and choice.clears(*conflict.clear)):
         return False
-    if conflict.families:
-        # What a wrapper makes of its mask before it hands it on is not known.
-        return (choice.alloc is not None and choice.alloc.family in conflict.families
-                and choice.name in unit.meaning.catalogue.allocs)
+    if "__GFP_KSWAPD_RECLAIM" in conflict.clear or conflict.families:
+        # What a wrapper makes of its mask before it hands it on is not known: it may add GFP_KERNEL.
+        known = choice.name in unit.meaning.catalogue.allocs
+        return known and (not conflict.families or (choice.alloc is not None and choice.alloc.family in conflict.families))
     return choice.slab or not conflict.slab

@@ -17,7 +17,8 @@ RULE = Rule(
 )
 
 _CLEARING = frozenset({"__GFP_RECLAIM", "__GFP_KSWAPD_RECLAIM", "__GFP_DIRECT_RECLAIM"})
-_ZONES = ("__GFP_DMA", "__GFP_DMA32")
+_BASES = ("__GFP_HIGH", "__GFP_HIGHMEM", "__GFP_DMA", "__GFP_DMA32")
+"""Bits that tell what a request is for, beside those of reclaim; one with an old zone alone is a gfp-conflict."""
 
 
 def check(unit: Unit) -> Iterator[Finding]:
@@ -25,21 +26,26 @@ def check(unit: Unit) -> Iterator[Finding]:
     askers = policy(unit.meaning.catalogue.version).askers
     for choice in choices(unit):
         arm = next((arm for arm in choice.arms() if arm.clears("__GFP_RECLAIM")), None)
-        if arm is None or choice.name in askers or choice.may_set(*_ZONES):
-            continue  # a zone alone is a gfp-conflict
-        yield from _finding(unit, choice, arm)
+        if arm is not None and choice.name not in askers and _takes_mask(unit, choice):
+            yield from _finding(unit, choice, arm)
+
+
+def _takes_mask(unit: Unit, choice: Choice) -> bool:
+    """Tell whether a call is that of a function, to which the mask is a request; a macro may look at some bits of it."""
+    return choice.alloc is not None or unit.meaning.gfp_argument(unit.file, choice.name) is not None
 
 
 def _finding(unit: Unit, choice: Choice, arm: Choice) -> Iterator[Finding]:
     names = spelled(unit, choice.expr)
-    asked = f"{choice.name}() is given {mask_text(unit, arm)}"
     if any(name.startswith("GFP_TRANSHUGE") for name in names):
         return  # what such a mask is for: huge pages have a cheap fallback (include/linux/gfp_types.h)
-    if arm.mask.clear and not arm.mask.set and arm.value is None:
-        asked = f"{choice.name}() is given a mask with all reclaim bits cleared"
-    if names & _CLEARING or arm.value is None:
-        message = f"{asked}: nobody is told to free memory; keep __GFP_KSWAPD_RECLAIM, as GFP_NOWAIT does"
+    asked = f"{choice.name}() is given {mask_text(unit, arm) if arm.mask.set else 'a mask'}"
+    if names & _CLEARING:
+        message = (f"{asked} with all reclaim bits cleared: nobody is told to free memory; "
+                   "keep __GFP_KSWAPD_RECLAIM, as GFP_NOWAIT does")
         yield unit.finding(RULE, choice.call, message)
-    elif choice.alloc is not None:
+    elif choice.name in unit.meaning.catalogue.allocs and not choice.may_set("__GFP_DMA", "__GFP_DMA32"):
+        # A wrapper may well add what it is not given.
         message = f"{asked}, which says nothing of reclaim: begin with GFP_KERNEL, or with GFP_NOWAIT in atomic context"
-        yield unit.finding(RULE, choice.call, message, severity=Severity.WARNING)
+        meant = bool(choice.may_set(*_BASES)) or arm.value is None
+        yield unit.finding(RULE, choice.call, message, severity=None if meant else Severity.WARNING)

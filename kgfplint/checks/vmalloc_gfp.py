@@ -37,10 +37,13 @@ def _applies(unit: Unit, choice: Choice, entry: Unsupported) -> bool:
 
 def _finding(unit: Unit, choice: Choice, entry: Unsupported) -> Iterator[Finding]:
     severity = Severity.parse(entry.severity)
+    if "__init" in unit.row.annotations:
+        severity = min(severity, Severity.WARNING)  # while the machine boots, nothing is in the way
     asked = f"{choice.name}() is given {mask_text(unit, choice)}"
     if choice.name not in unit.meaning.catalogue.allocs:
-        if not every_taker(unit, choice.name, lambda alloc: alloc.family in entry.families):
-            return
+        based = any(choice.sets(bit) for bit in ("__GFP_KSWAPD_RECLAIM", "__GFP_DIRECT_RECLAIM"))
+        if not based or not every_taker(unit, choice.name, lambda alloc: alloc.family in entry.families):
+            return  # it may add what is missing, or take the memory from elsewhere
         severity = min(severity, Severity.WARNING)
         asked += ", which goes on to " + " or ".join(f"{family}()" for family in entry.families)
     yield unit.finding(RULE, choice.call, f"{asked}: {entry.why}", severity=severity)
