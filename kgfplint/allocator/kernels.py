@@ -58,6 +58,7 @@ class _Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slab: list[_Slab]
     constant: list[_Row]
     effort: list[Effort]
+    small: dict[str, str]
 
 
 class Kernel(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,6 +163,11 @@ def kernel(
 def efforts() -> list[Effort]:
     """Return how hard the page allocator tries, the rows in the order in which they are looked at."""
     return _rules().effort
+
+
+def small_twin(name: str) -> str:
+    """Return what to use for less than a page instead of an allocator of the vmalloc family, "" if there is nothing."""
+    return _rules().small.get(name, "")
 
 
 @cache

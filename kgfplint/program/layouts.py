@@ -18,7 +18,7 @@ from pycparser import c_ast
 
 from kgfplint.program.constants import constants_of
 from kgfplint.program.link import Program
-from kgfplint.source.layouts import Abi, Layouts, Range, Type, type_of
+from kgfplint.source.layouts import Abi, Layouts, Range, Type, abi_of, type_of
 from kgfplint.source.layouts_files import blanked, enum_in, record_in, typedefs_in
 from kgfplint.source.layouts_types import Enum, OneOf, Open, Record, expression
 
@@ -163,3 +163,16 @@ class _Scope:
         while (match := _NEXT.fullmatch(text)) and steps < _ENUMERATORS:
             text, steps = self._program.enumerators.get(match[1], ""), steps + 1
         return expression(f"({text}) + {steps}") if text else None
+
+
+@lru_cache(maxsize=8)
+def layouts_of(program: Program, arch: str) -> ProgramLayouts:
+    """Return the layouts of a program for an architecture of rules/abi.toml, one table for all who ask."""
+    files = program.files
+
+    def read(path: str) -> str:
+        if files is None:
+            raise FileNotFoundError(path)
+        return files.place(path).read_text(encoding="utf-8", errors="replace")
+
+    return ProgramLayouts(program, abi_of(arch), read)

@@ -1,0 +1,107 @@
+"""How many bytes each allocation of a function asks for, as a range, on the architecture that its file is for."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+from kgfplint.allocator import Kernel, kernel
+from kgfplint.allocator.sizes import size, times
+from kgfplint.checks.sizes import type_of
+from kgfplint.checks.unit import Allocation, Unit
+from kgfplint.facts import ir
+from kgfplint.facts.terms import walk
+from kgfplint.program.constants import constants_of
+from kgfplint.program.layouts import ProgramLayouts, layouts_of
+from kgfplint.source.layouts import Range, abi_names, abi_of
+
+USUAL = "x86_64"
+"""The architecture of files that are for all."""
+_HIGHEST = {
+    **dict.fromkeys(("u8", "__u8", "uint8_t", "unsigned char"), (1 << 8) - 1),
+    **dict.fromkeys(("u16", "__u16", "uint16_t", "unsigned short", "__le16", "__be16"), (1 << 16) - 1),
+    **dict.fromkeys(("bool", "_Bool"), 1),
+}
+
+
+class Request(NamedTuple):
+    """An allocation with the bytes that it asks for; `hangs_on_structs`: they follow from structs of the program."""
+
+    allocation: Allocation
+    size: Range
+    hangs_on_structs: bool
+
+
+def arch_of(path: str) -> str:
+    """Return the architecture that a tree-relative path is for; where there are several, the one with the wider pointers."""
+    return next((name for name in abi_names() if path.startswith(abi_of(name).folder)), USUAL)
+
+
+@lru_cache(maxsize=64)
+def _machine(arch: str, version: tuple[int, int] | None) -> Kernel:
+    return kernel(arch, version)
+
+
+def machine_of(unit: Unit) -> Kernel:
+    """Return the kernel that a function is judged by."""
+    return _machine(arch_of(unit.path), unit.meaning.catalogue.version)
+
+
+@lru_cache(maxsize=1)
+def requests(unit: Unit) -> tuple[Request, ...]:
+    """Return what the allocations of a function ask for; wrappers, whose sizes mean what they like, are left out."""
+    return tuple(_request(unit, allocation) for allocation in unit.allocations if not allocation.inferred)
+
+
+def _request(unit: Unit, allocation: Allocation) -> Request:
+    known = _Known(unit)
+    alloc = allocation.alloc
+    parts = [allocation.argument(place) for place in ((alloc.size,) if alloc.size is not None else (alloc.count, alloc.element))]
+    given = [part for part in parts if part is not None]
+    if not given or len(given) < len(parts) or alloc.length is not None or alloc.type is not None:
+        return Request(allocation, Range(0, None), False)
+    found = size(given[0], known)
+    for part in given[1:]:
+        found = times(found, size(part, known))
+    return Request(allocation, found, known.structs)
+
+
+class _Known:
+    """What a function knows of the names in its expressions; `structs`: some size followed from a struct of the program."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+        self._constants = constants_of(unit.program)
+        self._layouts: ProgramLayouts = layouts_of(unit.program, arch_of(unit.path))
+        self.structs = False
+
+    def value(self, expr: ir.Expr) -> int | None:
+        """Return the value of a constant without sizes: those are of one machine only there."""
+        if isinstance(expr, ir.Name) and expr.id in self._unit.types:
+            return None
+        if any(isinstance(term, ir.SizeOf) for term in walk(expr)):
+            return None
+        return self._constants.value(self._unit.file, expr)
+
+    def sizeof(self, term: ir.SizeOf) -> Range | None:
+        """Return the bytes of a type, or of the type of an operand."""
+        ctype = type_of(self._unit, term)
+        if not ctype:
+            return None
+        scalar = self._layouts.abi.scalar(ctype)
+        if scalar is not None:
+            return Range(scalar[0], scalar[0])
+        self.structs = self.structs or not ctype.endswith("*")
+        return self._layouts.sizeof(self._unit.file, ctype)
+
+    def offset(self, ctype: str, path: str) -> Range | None:
+        """Return the offset of a member."""
+        self.structs = True
+        return self._layouts.offsetof(self._unit.file, ctype, path)
+
+    def values(self, expr: ir.Expr) -> Iterable[ir.Expr | None]:
+        """Return all that is assigned to a local."""
+        return self._unit.values.get(expr.id, ()) if isinstance(expr, ir.Name) else ()
+
+    def limits(self, expr: ir.Expr) -> Range:
+        """Return what the type of an expression holds."""
+        return Range(0, _HIGHEST.get(self._unit.typing.of(expr)))
