@@ -27,6 +27,7 @@ from kgfplint.catalogue.entries import (
     Guard,
     LockEffect,
     LockKind,
+    Phrase,
     Sleeper,
     Test,
     Verdict,
@@ -37,7 +38,7 @@ from kgfplint.catalogue.tables import CatalogueError
 
 __all__ = [
     "Alloc", "Callback", "Catalogue", "CatalogueError", "Cleanup", "Context", "Family", "Flag", "Free", "Guard",
-    "LockEffect", "LockKind", "Sleeper", "Test", "Verdict", "Version", "load", "rules_directory",
+    "LockEffect", "LockKind", "Phrase", "Sleeper", "Test", "Verdict", "Version", "load", "rules_directory",
 ]  # fmt: skip
 
 
@@ -57,6 +58,7 @@ class Catalogue:
         self.sleepers: Mapping[str, Sleeper] = content.of(Sleeper)
         self.tests: Mapping[str, Test] = content.of(Test)
         self.flags: Mapping[str, Flag] = content.flags
+        self.phrases: Mapping[str, Phrase] = content.phrases
         self.guards: Mapping[str, Guard] = content.of(Guard)
         self.cleanups: Mapping[str, Cleanup] = content.of(Cleanup)
         self.verdicts: Mapping[str, Verdict] = content.of(Verdict)
@@ -72,6 +74,11 @@ class Catalogue:
     def described(self) -> frozenset[str]:
         """The names of primitives and of what sleeps: what their bodies say adds nothing to what stands here."""
         return self.primitives | self.sleepers.keys()
+
+    @cached_property
+    def kind_of_type(self) -> Mapping[str, str]:
+        """The names of lock kinds by the types of their locks."""
+        return {ctype: kind.name for kind in self.kinds.values() for ctype in kind.types}
 
     @cached_property
     def frees_of(self) -> Mapping[str, tuple[str, ...]]:

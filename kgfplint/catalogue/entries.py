@@ -110,6 +110,7 @@ class LockKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A kind of held state; `atomic` code under it must not sleep, `raw`: nor allocate.
 
     `counted` nests (preemption, RCU); `interrupt`: in_interrupt() is true under it; `title` is what messages call it.
+    `types` are those of its locks, or words that annotations have for it.
     """
 
     name: str
@@ -118,19 +119,21 @@ class LockKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     counted: bool = False
     raw: bool = False
     interrupt: bool = False
+    types: tuple[str, ...] = ()
 
 
 class LockEffect(msgspec.Struct, frozen=True, kw_only=True):
     """What a primitive does to the held state.
 
     `kinds` are acquired or released together (spin_lock_irqsave: spin, irq); "retake" drops `lock`
-    and takes it again, and sleeps in between if `sleeps`. `when` is the return value for which the effect holds.
+    and takes it again, and sleeps in between if `sleeps`; "assert" says that the caller holds it (no kinds: those that
+    the type of the lock tells). `when` is the return value for which the effect holds.
     `lock` is the argument that names the lock, `flags` the saved interrupt state; `atomic` is true
     when one of the kinds forbids to sleep. `sleeps`: taking it may sleep.
     """
 
     name: str
-    action: Literal["acquire", "release", "retake"]
+    action: Literal["acquire", "release", "retake", "assert"]
     kinds: tuple[str, ...]
     params: tuple[str, ...]
     atomic: bool = False
@@ -198,6 +201,15 @@ class Flag(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
 
 
+class Phrase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Words of the `Context:` section of a kernel-doc comment, and the context that they stand for; the first that fits
+    counts.
+    """
+
+    name: str
+    context: str
+
+
 class Test(msgspec.Struct, frozen=True, kw_only=True):
     """A function whose value tells in which context it runs: true where code may sleep (`sleepable`), or where it must not."""
 
@@ -206,11 +218,16 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Callback(msgspec.Struct, frozen=True, kw_only=True):
-    """A function given as `argument` of `name`, or stored in field `name` ("tag.member"), runs in `context`."""
+    """A function given as `argument` of `name`, or stored in field `name` ("tag.member"), runs in `context`.
+
+    With `member` set it is what that member of the argument holds. `unless` is a word that makes it void in a file.
+    """
 
     name: str
     context: str
     argument: int | None = None
+    member: str = ""
+    unless: str = ""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

@@ -194,8 +194,8 @@ class FreeGroup(Group, kw_only=True):
 class LockGroup(Group, kw_only=True):
     """`[[lock]]`: primitives with the same effect on the held state; the parameter `lock` is the lock."""
 
-    action: Literal["acquire", "release", "retake"]
-    kinds: tuple[str, ...]
+    action: Literal["acquire", "release", "retake", "assert"]
+    kinds: tuple[str, ...] = ()
     when: Literal["always", "nonzero", "zero", "nonnull"] = "always"
     sleeps: bool = False
 
@@ -260,12 +260,15 @@ class CleanupGroup(Group, kw_only=True):
 class CallbackGroup(Group, kw_only=True):
     """`[[callback]]`: where functions are handed over (parameters that `contexts` names) or stored (`fields`).
 
-    `contexts` maps a parameter name to its context; `context` is that of every field "tag.member".
+    `contexts` maps a parameter name to its context; `context` is that of every field "tag.member". With `member` it is
+    not the argument that runs, but what its member holds; where a file has the word `unless`, nothing is claimed.
     """
 
     contexts: dict[str, str] = {}
     context: str = ""
     fields: tuple[str, ...] = ()
+    member: str = ""
+    unless: str = ""
 
     def build(self, prototype: Prototype, scope: Scope) -> Iterator[Any]:
         """Yield one callback for each parameter of `contexts`."""
@@ -274,14 +277,14 @@ class CallbackGroup(Group, kw_only=True):
         if not found:
             raise Mistake("prototypes", f"{prototype.name} has no parameter that `contexts` names")
         for index, context in found:
-            yield Callback(name=prototype.name, context=context, argument=index)
+            yield Callback(name=prototype.name, context=context, argument=index, member=self.member, unless=self.unless)
 
     def members(self, scope: Scope) -> Iterator[Callback]:
         """Yield the fields."""
         if self.fields:
             _known("context", (self.context,), scope.contexts)
         for field in self.fields:
-            yield Callback(name=field, context=self.context)
+            yield Callback(name=field, context=self.context, unless=self.unless)
 
 
 class ResultGroup(Group, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from kgfplint.catalogue.entries import Alloc, Callback, Context, Family, Flag, LockKind, Version
+from kgfplint.catalogue.entries import Alloc, Callback, Context, Family, Flag, LockKind, Phrase, Version
 from kgfplint.catalogue.groups import (
     GROUPS,
     AllocGroup,
@@ -23,11 +23,12 @@ from kgfplint.catalogue.groups import (
 from kgfplint.catalogue.prototypes import Prototype, parse_all
 from kgfplint.catalogue.tables import CatalogueError, Table, read_tables
 
-_WORDS: dict[str, type[Family] | type[LockKind] | type[Context] | type[Flag]] = {
+_WORDS: dict[str, type[Family] | type[LockKind] | type[Context] | type[Flag] | type[Phrase]] = {
     "family": Family,
     "kind": LockKind,
     "context": Context,
     "flag": Flag,
+    "phrase": Phrase,
 }
 _OTHERS = {"abi.toml", "allocator.toml", "gfp.toml", "guide.toml", "syntax.toml"}
 """Files in the same directory that other stages read."""
@@ -66,6 +67,11 @@ class Content:
     def flags(self) -> dict[str, Flag]:
         """The pieces of names that tell whether code may sleep."""
         return self.words["flag"]
+
+    @property
+    def phrases(self) -> dict[str, Phrase]:
+        """The words of comments that tell a context, in order."""
+        return self.words["phrase"]
 
     def of(self, kind: type[Entry]) -> dict[str, Entry]:
         """Return the entries of one class by name."""

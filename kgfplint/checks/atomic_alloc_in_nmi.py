@@ -7,7 +7,6 @@ from kgfplint.checks.chains import Chain
 from kgfplint.checks.unit import Unit
 from kgfplint.context.sleeping import RAW, forbidden, sleep_of
 from kgfplint.facts import ir
-from kgfplint.facts.terms import show
 from kgfplint.findings import Finding, Severity
 
 RULE = Rule(
@@ -31,10 +30,9 @@ def check(unit: Unit) -> Iterator[Finding]:
         if sleep is None or sleep.where != RAW or not forbidden(sleep, [held.kind], "", unit.meaning.catalogue):
             continue
         told.add(held.line)
-        place = f"{held.by}({show(held.lock) if held.lock is not None else ''})"
-        message = (f"{sleep.what} takes locks that sleep on PREEMPT_RT, but this runs under {place} taken at line {held.line}; "
+        message = (f"{sleep.what} takes locks that sleep on PREEMPT_RT, but this runs under {held.since}; "
                    "allocate before it")
-        yield unit.finding(RULE, event, message, (unit.step(held.line, f"{place}: a raw spinlock"),
+        yield unit.finding(RULE, event, message, (unit.step(held.line, f"{held.place}: a raw spinlock"),
                                                   unit.step(event.line, sleep.what)))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from kgfplint.checks import Rule
 from kgfplint.checks.unit import Allocation, Unit
-from kgfplint.context.held import State
+from kgfplint.context.held import Held, State
 from kgfplint.context.sleeping import RAW, sleep_of
 from kgfplint.context.slept import slept_before
 from kgfplint.facts import ir
@@ -34,14 +34,21 @@ def check(unit: Unit) -> Iterator[Finding]:
         state = states.get(id(event))
         if allocation is None or state is None or _atomic(unit, state) or state.perhaps or state.pending:
             continue
-        held = next((held for held in state.held if held.by in unit.meaning.catalogue.sleepers), None)
+        held = next((held for held in state.held if _waited(unit, held)), None)
         proof = f"{before}() has slept before" if before else ""
         if held is not None:
-            proof = f"{held.by}() at line {held.line} is held"
+            proof = f"{held.by if held.by.endswith(')') else held.by + '()'} at line {held.line} is held"
         if proof:
             message = (f"{allocation.name}() with {unit.meaning.masks.describe(allocation.mask)} takes from the reserves, but "
                        f"this code may sleep ({proof}); use GFP_KERNEL")
             yield unit.finding(RULE, allocation.call, message)
+
+
+def _waited(unit: Unit, held: Held) -> bool:
+    """Tell whether who took this may have had to wait for it."""
+    known = unit.meaning.catalogue
+    guard = known.guards.get(held.by.removeprefix("guard(").removesuffix(")"))
+    return held.by in known.sleepers or (guard is not None and guard.sleeps)
 
 
 def _reserved(unit: Unit, allocation: Allocation) -> bool:

@@ -240,7 +240,7 @@ class Analysis:
         self.sweep()
         self._ask_again()
         self._tell_failures()
-        following = self._across() if any(hasattr(check, "reached") for check in job.checks) else []
+        following = self._following()
         found = [(number, result) for number, result in self._results.items() if job.program.rows[number].file in job.targets]
         return following + [finding for _, result in found for finding in result.findings] + self._settled(found)
 
@@ -276,7 +276,8 @@ class Analysis:
         """Yield the states in which functions are reached, the shortest chains first, after a sweep."""
         job = self._job
         with Workers(self._jobs, self._before_fork) as workers:
-            reach = Reach(job.program, job.catalogue, self._calls, functions, functools.partial(self._flows, workers), every=True)
+            reach = Reach(job.program, job.catalogue, self._calls, functions, functools.partial(self._flows, workers), every=True,
+                          mentions=self._mentions)
             held = (state for number, result in sorted(self._results.items()) for state in reach.under(number, result.under))
             for state, flow in reach.walk(itertools.chain(held, reach.roots())):
                 if state.function in functions:
@@ -334,6 +335,17 @@ class Analysis:
                     self._results[result.number] = self._results[result.number]._replace(
                         findings=result.findings, failures=result.failures, pending=result.pending)
 
+    def _following(self) -> list[Finding]:
+        """Return what is found across functions; where that fails it is told, and the rest of the findings stands."""
+        if not any(hasattr(check, "reached") for check in self._job.checks):
+            return []
+        try:
+            return self._across()
+        except _FAILURES as error:
+            log.warning("contexts could not be followed through the program: %r", error)
+            self.failed = True
+            return []
+
     @functools.cached_property
     def _calls(self) -> Calls:
         return Calls(self._job.program, self._job.catalogue.described)
@@ -350,9 +362,16 @@ class Analysis:
             flows = functools.partial(self._flows, workers)
             for raw in (False, True):
                 ends = [number for number, result in results.items() if any((where == RAW) is raw for where in result.sleeps)]
-                reach = Reach(job.program, job.catalogue, self._calls, ends, flows, opened, raw)
+                reach = Reach(job.program, job.catalogue, self._calls, ends, flows, opened, raw, mentions=self._mentions)
                 found.extend(across(reach, starts, job.checks, job.targets, told))
         return found
+
+    def _mentions(self, file: int, word: str) -> bool:
+        """Tell whether a word stands in a file; one that cannot be read any more has none."""
+        try:
+            return word.encode() in self._job.files.place(self._job.program.paths[file]).read_bytes()
+        except OSError:
+            return False
 
     def _flows(self, workers: Workers, functions: Sequence[int]) -> dict[int, Flow]:
         task = functools.partial(_flows, self._job.journal.end)

@@ -7,7 +7,6 @@ from kgfplint.checks.chains import Chain
 from kgfplint.checks.unit import Unit
 from kgfplint.context.sleeping import MASKED, RAW, forbidden, sleep_of
 from kgfplint.facts import ir
-from kgfplint.facts.terms import show
 from kgfplint.findings import Finding, Severity
 
 RULE = Rule(
@@ -35,10 +34,9 @@ def check(unit: Unit) -> Iterator[Finding]:
         if not forbidden(sleep, [held.kind for held in state.held], "", catalogue):
             continue
         told.add((held.kind, held.line))
-        place = f"{held.by}({show(held.lock) if held.lock is not None else ''})"
-        message = (f"{sleep.what} may sleep, but this runs under {place} taken at line {held.line}; "
+        message = (f"{sleep.what} may sleep, but this runs under {held.since}; "
                    "use GFP_ATOMIC or allocate before it")
-        yield unit.finding(RULE, event, message, (unit.step(held.line, f"{place}: no sleeping from here"),
+        yield unit.finding(RULE, event, message, (unit.step(held.line, f"{held.place}: no sleeping from here"),
                                                   unit.step(event.line, f"{sleep.what} may sleep")))
 
 

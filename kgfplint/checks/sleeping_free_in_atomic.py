@@ -7,7 +7,6 @@ from kgfplint.checks.chains import Chain
 from kgfplint.checks.unit import Unit
 from kgfplint.context.sleeping import MASKED, Sleep, forbidden, sleep_of
 from kgfplint.facts import ir
-from kgfplint.facts.terms import show
 from kgfplint.findings import Finding, Severity
 
 RULE = Rule(
@@ -31,10 +30,9 @@ def check(unit: Unit) -> Iterator[Finding]:
         if sleep is None or not sleep.frees or not forbidden(sleep, [held.kind for held in state.held], "", catalogue):
             continue
         held = next(held for held in state.held if catalogue.kinds[held.kind].atomic)
-        place = f"{held.by}({show(held.lock) if held.lock is not None else ''})"
-        message = (f"{sleep.what} may sleep, but this runs under {place} taken at line {held.line}; "
+        message = (f"{sleep.what} may sleep, but this runs under {held.since}; "
                    "free it after the lock is dropped")
-        steps = unit.step(held.line, f"{place}: no sleeping from here"), unit.step(event.line, f"{sleep.what} may sleep")
+        steps = unit.step(held.line, f"{held.place}: no sleeping from here"), unit.step(event.line, f"{sleep.what} may sleep")
         yield unit.finding(RULE, event, message, steps, _severity(sleep))
 
 

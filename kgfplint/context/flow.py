@@ -27,12 +27,16 @@ Guard = tuple[ir.Expr, bool]
 
 
 class Place(Struct, frozen=True, array_like=True):
-    """A held state that forbids to sleep: its kind, the lock as text, by which call, on which line."""
+    """A held state that forbids to sleep: its kind, the lock as text, by which call, on which line.
+
+    `stated`: not taken here, but said to be held by an assertion or annotation.
+    """
 
     kind: str
     lock: str
     by: str
     line: int
+    stated: bool = False
 
 
 class Site(Struct, frozen=True, array_like=True):
@@ -180,7 +184,7 @@ class _Sites:
 
     def _site(self, call: ir.Call, state: State, guards: tuple[Guard, ...]) -> Iterator[Site]:
         kinds = self._catalogue.kinds
-        held = tuple(Place(h.kind, show(h.lock) if h.lock is not None else "", h.by, h.line)
+        held = tuple(Place(h.kind, show(h.lock) if h.lock is not None else "", h.by, h.line, h.stated)
                      for h in state.held if kinds[h.kind].atomic)
         dropped = tuple(sorted({change.kind for change in state.released}))
         name = call.callee.id if type(call.callee) is ir.Name else getattr(call.callee, "member", "")

@@ -4,25 +4,40 @@ At a join the smaller held set is right (a miss is better than a false alarm). A
 acquire of one's own drops what the caller holds and becomes part of the function's summary.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from kgfplint.catalogue import Catalogue
 from kgfplint.facts import ir
-from kgfplint.facts.terms import atom, root, substitute
+from kgfplint.facts.terms import atom, root, show, substitute
 from kgfplint.program.meaning import LockChange, Meaning
 
 _ROUNDS = 12
 
 
 class Held(Struct, frozen=True, array_like=True):
-    """One kind of held state: which lock (None for BH, IRQ, preemption, RCU), by which call, on which line."""
+    """One kind of held state: which lock (None for BH, IRQ, preemption, RCU), by which call, on which line.
+
+    `stated`: an assertion or annotation says that the caller holds it.
+    """
 
     kind: str
     lock: ir.Expr | None
     by: str
     line: int
+    stated: bool = False
+
+    @property
+    def place(self) -> str:
+        """The call that took it, as text for messages."""
+        return f"{self.by}({show(self.lock) if self.lock is not None else ''})"
+
+    @property
+    def since(self) -> str:
+        """The call and its line, as text for messages."""
+        return f"{self.place} {'stated' if self.stated else 'taken'} at line {self.line}"
 
 
 class Pending(Struct, frozen=True, array_like=True):
@@ -61,8 +76,11 @@ def _join(left: State, right: State) -> State:
 class HeldLocks:
     """The held states of one function."""
 
-    def __init__(self, body: ir.Body, file: int, meaning: Meaning) -> None:
-        """Compute the state at the entry of every block."""
+    def __init__(self, body: ir.Body, file: int, meaning: Meaning, type_of: Callable[[ir.Expr], str] = lambda _: "",
+                 stated: Sequence[Held] = ()) -> None:
+        """Compute the state at the entry of every block; `type_of` gives the types of locks, `stated` is held at entry."""
+        self._type_of = type_of
+        self._stated = tuple(stated)
         self._file = file
         self._meaning = meaning
         self._blocks = body.blocks
@@ -91,7 +109,7 @@ class HeldLocks:
         return events
 
     def _solve(self) -> None:
-        self._entry[0] = State()
+        self._entry[0] = State(self._stated)
         waiting = {0}
         for _ in range(_ROUNDS):
             if not waiting:
@@ -186,6 +204,10 @@ class HeldLocks:
         if effect.action == "release" and effect.when == "always":
             for kind in effect.kinds:
                 state = _release(state, kind, _lock(kind, lock))
+        elif effect.action == "assert":
+            kinds = effect.kinds or tuple(kind_of(self._type_of(lock), self._meaning.catalogue) if lock is not None else ())
+            fresh = (kind for kind in kinds if not any(h.kind == kind for h in state.held))
+            state = _acquired(state, tuple(Held(kind, _lock(kind, lock), name, event.line, True) for kind in fresh))
         elif effect.action == "acquire":
             held = tuple(Held(kind, _lock(kind, lock), name, event.line) for kind in effect.kinds)
             state = _conditional(state, event, held, effect.when)
@@ -237,10 +259,11 @@ def _release(state: State, kind: str, lock: ir.Expr | None, own: bool = False) -
     """Drop one entry: the same lock, else (an alias) the last of the kind, else the caller's."""
     held = list(state.held)
     fitting = [h for h in held if h.kind == kind and h.lock == lock] or [h for h in held if h.kind == kind]
+    change = LockChange(kind, lock)
     if fitting:
         held.remove(fitting[-1])
-        return replace(state, held=tuple(held))
-    change = LockChange(kind, lock)
+        released = state.released | {change} if fitting[-1].stated else state.released
+        return replace(state, held=tuple(held), released=released)
     if own or change in state.perhaps:
         return replace(state, perhaps=state.perhaps - {change})
     return replace(state, released=state.released | {change})
@@ -280,7 +303,7 @@ def lock_changes(locks: HeldLocks, own: Collection[str]) -> tuple[tuple[LockChan
     "always" or only "sometimes". What is dropped and taken again is neither. A lock that a local names
     has no name for callers.
     """
-    exits = locks.exits()
+    exits = [(event, _own(state)) for event, state in locks.exits()]
     if not any(state.held or state.released for _, state in exits):
         return (), ()
     released = frozenset[LockChange]().union(*(state.released for _, state in exits))
@@ -297,6 +320,20 @@ def lock_changes(locks: HeldLocks, own: Collection[str]) -> tuple[tuple[LockChan
     again = {(a.kind, a.lock) for a in acquires} & {(r.kind, r.lock) for r in releases}
     return tuple(tuple(_told(c, own) for c in changes if c.kind in locks.atomic_kinds and (c.kind, c.lock) not in again)
                  for changes in (acquires, releases))  # type: ignore[return-value]
+
+
+def _own(state: State) -> State:
+    """Return a state without what the caller is said to hold."""
+    if not any(held.stated for held in state.held):
+        return state
+    return replace(state, held=tuple(held for held in state.held if not held.stated))
+
+
+def kind_of(ctype: str, catalogue: Catalogue) -> Iterator[str]:
+    """Yield the kind of a lock of some type, or of a pointer to one; nothing if it is not known."""
+    kind = catalogue.kind_of_type.get(ctype.replace("*", "").strip())
+    if kind is not None:
+        yield kind
 
 
 def _told(change: LockChange, own: Collection[str]) -> LockChange:

@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kgfplint.catalogue import Catalogue
+from kgfplint.catalogue import Callback, Catalogue
 from kgfplint.context.flow import Flow, Guard, Site, decided
 from kgfplint.context.sleeping import MASKED, forbidden
+from kgfplint.context.stated import told_context
 from kgfplint.facts import ir
 from kgfplint.facts.terms import names as names_in
 from kgfplint.facts.terms import show, substitute, walk
@@ -80,7 +81,8 @@ class Reach:
     """Follows contexts through a program, to the functions that are `sleeping` by something of their own.
 
     `flows` returns the flows of functions by number, of those that can be read; `opened` keeps them. `raw`: only
-    contexts count in which nothing at all may be allocated; `every`: those count, too, that may sleep.
+    contexts count in which nothing at all may be allocated; `every`: those count, too, that may sleep. `mentions`
+    tells whether a word stands in a file.
     """
 
     program: Program
@@ -91,6 +93,7 @@ class Reach:
     opened: dict[int, Flow] = field(default_factory=dict)
     raw: bool = False
     every: bool = False
+    mentions: Callable[[int, str], bool] = lambda file, word: False
 
     def __post_init__(self) -> None:
         """Find out which functions can reach something that sleeps."""
@@ -140,27 +143,57 @@ class Reach:
 
     def roots(self) -> Iterator[Reached]:
         """Yield the functions that run in a context of interest because of where they are registered."""
-        program, contexts = self.program, self.catalogue.contexts
+        program = self.program
         for function, callee, place, given, line in program.handed:
             for callback in self.catalogue.callbacks.get(callee, ()):
-                if callback.argument == place and self._counts(callback.context):
-                    note = f"{callee}(): {given}() runs in {contexts[callback.context].title}"
-                    for target in self._definitions.of(program.rows[function].file, given).functions:
-                        yield self._root(target, callback.context, Hop(None, function, line, note))
+                if callback.argument == place:
+                    file = program.rows[function].file
+                    note = f"{callee}(): {given}() runs in {self._title(callback.context)}"
+                    targets = self._given(file, given, callback.member)
+                    yield from self._roots(targets, callback, Hop(None, function, line, note))
+        for file, macro, place, given, line in program.declared:
+            for callback in self.catalogue.callbacks.get(macro, ()):
+                if callback.argument == place:
+                    note = f"{macro}(): {given}() runs in {self._title(callback.context)}"
+                    for target in self._given(file, given, callback.member):
+                        yield from self._roots((target,), callback, Hop(None, target, line, note))
         for (tag, member), key in program.keys.items():
             stored = self.catalogue.fields.get(f"{tag}.{member}")
-            if stored is not None and self._counts(stored.context):
-                for target, line in program.bound.get(key, {}).items():
-                    note = f"{tag}.{member}: {program.rows[target].name}() runs in {contexts[stored.context].title}"
-                    yield self._root(target, stored.context, Hop(None, target, line, note))
+            for target, line in program.bound.get(key, {}).items() if stored is not None else ():
+                assert stored is not None
+                note = f"{tag}.{member}: {program.rows[target].name}() runs in {self._title(stored.context)}"
+                yield from self._roots((target,), stored, Hop(None, target, line, note))
+        yield from self._documented()
+
+    def _documented(self) -> Iterator[Reached]:
+        """Yield the functions whose comments say in which context they run."""
+        for number, row in enumerate(self.program.rows):
+            context = told_context(row, self.catalogue) if row.annotations else ""
+            if context and self._counts(context):
+                title = self._title(context)
+                hop = Hop(None, number, row.line, f"the comment of {row.name}() says that it runs in {title}")
+                yield Reached(number, (), context, (), f"in {title}, as the comment of {row.name}() says", hop, 1)
+
+    def _title(self, context: str) -> str:
+        return self.catalogue.contexts[context].title
+
+    def _given(self, file: int, name: str, member: str) -> Sequence[int]:
+        """Return the functions that a name given in a file stands for: itself, or what a member of that object holds."""
+        if not member:
+            return self._definitions.of(file, name).functions
+        stored = self.program.objects.get(name, ())
+        return [target for where, place, target in stored if where == file and place == member]
+
+    def _roots(self, targets: Sequence[int], callback: Callback, hop: Hop) -> Iterator[Reached]:
+        if self._counts(callback.context):
+            for target in targets:
+                if not callback.unless or not self.mentions(self.program.rows[target].file, callback.unless):
+                    title, name = self._title(callback.context), self.program.rows[target].name
+                    yield Reached(target, (), callback.context, (), f"in {title} ({name}())", hop)
 
     def _counts(self, context: str) -> bool:
         known = self.catalogue.contexts[context]
         return known.raw if self.raw else known.atomic or self.every
-
-    def _root(self, target: int, context: str, hop: Hop) -> Reached:
-        title = self.catalogue.contexts[context].title
-        return Reached(target, (), context, (), f"in {title} ({self.program.rows[target].name}())", hop)
 
     def under(self, function: int, sites: Iterable[Site]) -> Iterator[Reached]:
         """Yield what a function calls while it holds something itself."""
@@ -173,7 +206,8 @@ class Reach:
                 kinds = tuple(dict.fromkeys(held.kind for held in site.held))
                 if self.raw and not any(self.catalogue.kinds[kind].raw for kind in kinds):
                     continue
-                here = Reached(function, kinds, "", (), f"under {place} taken at {path}:{last.line}", hop)
+                since = f"{place} {'stated' if last.stated else 'taken'} at {path}:{last.line}"
+                here = Reached(function, kinds, "", (), f"under {since}", hop)
                 yield from self._below(here, site, {})
 
     def told(self, function: int, sites: Iterable[Site]) -> Iterator[Reached]:

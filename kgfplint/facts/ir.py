@@ -281,7 +281,8 @@ class Binding(Struct, frozen=True, array_like=True, gc=False):
     """A function name stored in a field: by a designated initialiser or by an assignment.
 
     `owner` is the struct tag when known from the initialiser, else the type of the root variable;
-    `path` the dotted member path below it.
+    `path` the dotted member path below it. `inside` is the function that stores it, or "=variable" for the initialiser
+    of a global.
     """
 
     owner: str
@@ -292,7 +293,10 @@ class Binding(Struct, frozen=True, array_like=True, gc=False):
 
 
 class FileFacts(Struct, frozen=True, array_like=True, gc=False):
-    """All facts of one file but the bodies; a pure function of its bytes and the facts version."""
+    """All facts of one file but the bodies; a pure function of its bytes and the facts version.
+
+    `declared` holds (macro, argument index, name, line) of macros called at file scope.
+    """
 
     functions: tuple[Function, ...]
     records: tuple[Record, ...]
@@ -307,3 +311,4 @@ class FileFacts(Struct, frozen=True, array_like=True, gc=False):
     noreturn: tuple[str, ...]
     lines: int
     code: bool
+    declared: tuple[tuple[str, int, str, int], ...] = ()

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from tree_sitter import Node
 
 from kgfplint.facts import ir
+from kgfplint.facts.filescope import DocContexts, handed_at_file_scope
 from kgfplint.facts.macros import MacroFunctions
 from kgfplint.facts.outline import summarise
 from kgfplint.facts.records import bindings, enumerators, function_declarator, local_records, parameters, records
@@ -52,6 +53,7 @@ class _File:
         self.records: list[ir.Record] = []
         self.typedefs: list[tuple[str, str]] = []
         self.enumerators: list[tuple[str, str]] = []
+        self.contexts = DocContexts(syntax.data, syntax.text)
         self.globals: list[tuple[str, str, int]] = []
         self.bindings: list[ir.Binding] = []
         self.prototypes: list[tuple[str, str, tuple[ir.Param, ...]]] = []
@@ -114,7 +116,7 @@ class _File:
             self.globals.append((word, ctype, name.start_point[0] + 1))
             value = declarator.child_by_field_name("value")
             if value is not None:
-                self.bindings.extend(bindings(ctype, value, self.data))
+                self.bindings.extend(bindings(ctype, value, self.data, f"={word}"))
 
     def prototype(self, declarator: Node, returns: str) -> None:
         name = declared(declarator, "", self.data)[0]
@@ -137,7 +139,7 @@ class _File:
         base = self.specifier(node, condition)
         params, variadic = parameters(function, self.data)
         flags = _linkage(node, self.data) | (ir.VARIADIC if variadic else 0) | (ir.DAMAGED if node.has_error else 0)
-        notes = self.marks.attributes(node, body)
+        notes = self.marks.attributes(node, body) + self.contexts.before(node.start_byte)
         line, last = target.start_point[0] + 1, body.end_point[0] + 1
         returns = f"{base} {stars}" if stars else base
         spared = self.spared.get(body.start_byte)
@@ -256,5 +258,6 @@ def lower(data: bytes, spare: Spare | None = None) -> Lowered:
     facts = ir.FileFacts(
         tuple(file.functions), tuple(file.records), tuple(file.typedefs), tuple(file.enumerators), tuple(_object_macros(data)),
         tuple(file.globals), tuple(file.bindings), includes, exports, tuple(file.prototypes), noreturn, lines, True,
+        tuple(handed_at_file_scope(data)),
     )
     return Lowered(facts, tuple(file.bodies))

@@ -105,16 +105,16 @@ def enumerators(node: Node, data: bytes) -> Iterator[tuple[str, str]]:
                 last = word
 
 
-def bindings(owner: str, value: Node, data: bytes, line_base: int = 1) -> Iterator[ir.Binding]:
-    """Yield the names stored by an initialiser of a variable of type `owner`.
+def bindings(owner: str, value: Node, data: bytes, inside: str) -> Iterator[ir.Binding]:
+    """Yield the names stored by an initialiser of a variable of type `owner`; `inside` is what ir.Binding wants.
 
     Positional values have `#n` as their place in the path; linking keeps those that are functions.
     """
     if value.type == "initializer_list" and _LOWER.search(data, value.start_byte, value.end_byte):
-        yield from _stored(tag_of(owner) or owner, "", value, data, line_base)
+        yield from _stored(tag_of(owner) or owner, "", value, data, inside)
 
 
-def _stored(owner: str, path: str, node: Node, data: bytes, line_base: int) -> Iterator[ir.Binding]:
+def _stored(owner: str, path: str, node: Node, data: bytes, inside: str) -> Iterator[ir.Binding]:
     position = 0
     for child in _items(node):
         if child.type == "initializer_pair":
@@ -130,11 +130,11 @@ def _stored(owner: str, path: str, node: Node, data: bytes, line_base: int) -> I
         if value.type == "initializer_list":
             array = child.type != "initializer_pair" or not word
             if _LOWER.search(data, value.start_byte, value.end_byte):
-                yield from _stored(owner, path if array else inner, value, data, line_base)
+                yield from _stored(owner, path if array else inner, value, data, inside)
             continue
         name = _function_name(value, data)
         if name:
-            yield ir.Binding(owner, inner, name, value.start_point[0] + line_base)
+            yield ir.Binding(owner, inner, name, value.start_point[0] + 1, inside)
 
 
 def _items(node: Node) -> Iterable[Node]:

@@ -4,7 +4,8 @@ import itertools
 from collections.abc import Iterator
 from functools import cached_property
 
-from kgfplint.context.held import HeldLocks
+from kgfplint.context.held import Held, HeldLocks
+from kgfplint.context.stated import held_at_entry
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare
 from kgfplint.gfp.policy import policy
@@ -110,12 +111,23 @@ class Frame:
     @cached_property
     def touches_locks(self) -> bool:
         """Whether any event may change the held state."""
-        return any(called.locks for called in self.called) or any(type(event) is ir.Guard for event in self.events())
+        return (any(called.locks for called in self.called) or any(type(event) is ir.Guard for event in self.events())
+                or bool(self.stated))
+
+    @cached_property
+    def stated(self) -> tuple[Held, ...]:
+        """What annotations say that the callers hold."""
+        if not self.row.annotations:
+            return ()
+        return tuple(held_at_entry(self.row, self.typing.of, self.meaning.catalogue))
 
     @cached_property
     def locks(self) -> HeldLocks:
         """The held states."""
-        return HeldLocks(self.body, self.file, self.meaning)
+        return HeldLocks(self.body, self.file, self.meaning, self._type_of, self.stated)
+
+    def _type_of(self, expr: ir.Expr) -> str:
+        return self.typing.of(expr.base if type(expr) is ir.AddressOf else expr)
 
     @cached_property
     def touches_scopes(self) -> bool:

@@ -46,7 +46,10 @@ class Program:
 
     Function numbers count through the files in order; calls of function f are the slices
     `call_names[call_start[f]:call_start[f + 1]]` (name numbers) and `call_lines` alike. `store_functions` are those that
-    store something into a member of this name. `files` tells where its files are, None for a program of texts.
+    store something into a member of this name. `handed` has (function, callee, place, given, line) of functions and
+    objects handed over by name, `declared` the same of macros at file scope, with the file; `objects` has (file, member,
+    function) of functions stored in globals by their initialisers, by the name of the global. `files` tells where its
+    files are, None for a program of texts.
     """
 
     def __init__(self) -> None:
@@ -72,6 +75,8 @@ class Program:
         self.keys: dict[tuple[str, str], int] = {}
         self.bound: dict[int, dict[int, int]] = {}
         self.handed: list[tuple[int, str, int, str, int]] = []
+        self.declared: list[tuple[int, str, int, str, int]] = []
+        self.objects: dict[str, list[tuple[int, str, int]]] = {}
         self.files: Files | None = None
         self._callers: dict[int, list[int]] | None = None
         self._params: dict[tuple[ir.Param, ...], tuple[ir.Param, ...]] = {}
@@ -173,7 +178,7 @@ class Program:
                 if key in keys:
                     edges.add(CallEdge(self.file_of(function), line, self.rows[function].name, words[key]))
         for function, callee, _, given, line in self.handed:
-            if given == name and mine.intersection(self.resolve(self.rows[function].file, name)):
+            if given == name and name in self.defined and mine.intersection(self.resolve(self.rows[function].file, name)):
                 edges.add(CallEdge(self.file_of(function), line, self.rows[function].name, f"handed to {callee}"))
         return sorted(edges)
 
@@ -194,11 +199,14 @@ def link(files: Iterable[tuple[str, ir.FileFacts]]) -> Program:
             _add_function(program, file, function, indirect)
         if facts.bindings:
             pending.append((file, facts.bindings))
+        for macro, place, name, line in facts.declared:
+            program.declared.append((file, sys.intern(macro), place, sys.intern(name), line))
     program.first.append(len(program.rows))
     program.types.includes = Includes(program.paths, includes)
     _bind(program, pending)
     _link_indirect(program, indirect)
-    program.handed = [handed for handed in program.handed if handed[3] in program.defined]
+    program.handed = [handed for handed in program.handed if handed[3] in program.defined or handed[3] in program.objects]
+    program.declared = [given for given in program.declared if given[3] in program.defined]
     return program
 
 
@@ -275,6 +283,8 @@ def _bind(program: Program, pending: list[tuple[int, tuple[ir.Binding, ...]]]) -
                 slot = program.bound.setdefault(key, {})
                 for target in targets:
                     slot.setdefault(target, binding.line)
+                    if binding.inside.startswith("="):
+                        program.objects.setdefault(binding.inside[1:], []).append((file, member, target))
 
 
 def _link_indirect(program: Program, indirect: list[tuple[int, tuple[tuple[str, str, int], ...]]]) -> None:

@@ -154,6 +154,8 @@ def _cast(node: c_ast.Cast, names: Mapping[str, int]) -> _Typed:
         bits = 8 * _type_size(words)
     except KeyError:
         raise _UnknownValueError from None
+    if not words:  # (struct x)…
+        raise _UnknownValueError
     unsigned = "unsigned" in words or not _SIGNED.match(words[-1])
     return _Typed(0, bits, unsigned).with_value(operand.value)
 
