@@ -4,13 +4,12 @@ Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 the run failed, 130 i
 standard output went away.
 """
 
-import contextlib
 import logging
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,19 +17,20 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from kgfplint import __version__, engine, queries
+from kgfplint import __version__, engine, fixes, queries, runs
 from kgfplint import baseline as baselines
 from kgfplint.baseline import BaselineError
 from kgfplint.cache import cache
 from kgfplint.catalogue import CatalogueError, rules_directory
 from kgfplint.checks import UnknownRule, all_checks, find, select
 from kgfplint.config import ConfigError, Settings, load
+from kgfplint.console import abandon_output, is_terminal, print_stats, showing, write
 from kgfplint.facts.index import Progress
 from kgfplint.facts.store import StoreError
 from kgfplint.guide import guide
 from kgfplint.modelcommand import model
 from kgfplint.program import CallEdge, Program
-from kgfplint.report import FORMATS, Report, Stats, render
+from kgfplint.report import FORMATS, Report, render
 from kgfplint.report.github import append_summary
 from kgfplint.revisions import ChangeError, Request, is_patch, read_patch
 from kgfplint.source.tree import find_root
@@ -96,13 +96,15 @@ SEVERITIES = click.Choice(["error", "warning", "note"])
 @click.option("--baseline", metavar="FILE", help="Do not report the findings that this file knows.")
 @click.option("--update-baseline", is_flag=True, help="Add all that is found to the baseline, and drop from it what is fixed.")
 @click.option("--reason", default=baselines.REASON, metavar="TEXT", help="Why what is added to the baseline may stay.")
+@click.option("--fix", is_flag=True, help="Mend what can be mended, and report the rest.")
+@click.option("--dry-run", is_flag=True, help="With --fix: print what it would change as a diff, and change nothing.")
 @click.option("--stats", is_flag=True, help="Print what was read, and how long it took, to standard error.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), help="Colours (default: on a terminal).")
 @click.option("--output", "-o", metavar="FILE", help="Write the report to FILE, not to standard output.")
 @reading
 @click.pass_context
 def check(ctx: click.Context, /, paths: Sequence[str], stats: bool, output: str | None, terse: bool, update_baseline: bool,
-          reason: str, diff: str | None, staged: bool, patch: str | None, **options: Any) -> None:
+          reason: str, fix: bool, dry_run: bool, diff: str | None, staged: bool, patch: str | None, **options: Any) -> None:
     """Lint the C files below each PATH of a kernel tree or of an out-of-tree module.
 
     With --diff, --staged or --patch, PATH defaults to the whole tree that the current folder lies in. PATH may be -, for
@@ -118,25 +120,39 @@ def check(ctx: click.Context, /, paths: Sequence[str], stats: bool, output: str 
     settings = _settings(paths, options)
     if update_baseline and (request or not settings.baseline):
         raise click.UsageError("--update-baseline needs --baseline, and no --diff, --staged or --patch")
-    with _progress() as progress:
-        if request:
-            report = engine.run_change([Path(path) for path in paths], settings, request, progress, measure=stats)
+    if (dry_run and not fix) or (fix and (request or source is not None)):
+        raise click.UsageError("--dry-run needs --fix, and --fix a tree: no --diff, --staged or --patch")
+    with showing() as progress:
+        if fix:
+            report, mended = runs.run_fixes([Path(path) for path in paths], settings, progress)
+        elif request:
+            report = runs.run_change([Path(path) for path in paths], settings, request, progress, measure=stats)
         elif update_baseline:
             report = _with_new_baseline(paths, settings, reason, progress)
         elif source is not None:
-            report = engine.run_text(source, settings, progress)
+            report = runs.run_text(source, settings, progress)
         else:
             report = engine.run([Path(path) for path in paths], settings, progress, measure=stats)
+    if fix and dry_run:
+        write((line for one in mended for line in fixes.diff(*one)), output)
+        ctx.exit(FINDINGS if mended else _code(report, settings))
+    if fix:
+        runs.write(Path(report.root), mended)
+        print(f"kgfplint: {len(mended)} files mended", file=sys.stderr)
     if settings.baseline:
         report = replace(report, findings=baselines.unknown(report.findings, baselines.read(Path(settings.baseline))))
-    colour = settings.color == "always" or (settings.color == "auto" and not output and _is_terminal(sys.stdout))
-    _write(render(settings.format, report, colour), output)
+    colour = settings.color == "always" or (settings.color == "auto" and not output and is_terminal(sys.stdout))
+    write(render(settings.format, report, colour), output)
     if settings.format == "github":
         append_summary(report)
     if stats:
-        _print_stats(report.stats)
+        print_stats(report.stats)
+    ctx.exit(_code(report, settings))
+
+
+def _code(report: Report, settings: Settings) -> int:
     worst = report.worst()
-    ctx.exit(FINDINGS if worst is not None and worst >= settings.failing else CLEAN)
+    return FINDINGS if worst is not None and worst >= settings.failing else CLEAN
 
 
 def _request(diff: str | None, staged: bool, patch: str | None, source: bytes | None) -> Request | None:
@@ -184,18 +200,18 @@ def baseline(paths: Sequence[str], **options: Any) -> None:
     if not settings.baseline:
         raise click.UsageError("no baseline given; use --baseline FILE")
     known = baselines.read(Path(settings.baseline))
-    with _progress() as progress:
+    with showing() as progress:
         report, scope = _scoped(paths, settings, progress)
     done = baselines.fixed(report.findings, known, scope)
     looked = sum(scope.covers(entry) for entry in known.values())
-    _write([*(f"{entry.path}: {entry.rule} in {entry.function or 'the file'}: fixed (known since {entry.added}: {entry.reason})\n"
+    write([*(f"{entry.path}: {entry.rule} in {entry.function or 'the file'}: fixed (known since {entry.added}: {entry.reason})\n"
               for entry in done), f"{looked} known, {len(done)} of them fixed\n"])
 
 
 @kgfplint.command()
 def rules() -> None:
     """List all rules."""
-    _write(f"{c.RULE.code}  {c.RULE.name:30} {c.RULE.severity.label:8} {c.RULE.summary}\n"
+    write(f"{c.RULE.code}  {c.RULE.name:30} {c.RULE.severity.label:8} {c.RULE.summary}\n"
            for c in all_checks().values())
 
 
@@ -204,7 +220,7 @@ def rules() -> None:
 def explain(rule: str) -> None:
     """Explain RULE (a code or a name): what it says, why, examples, how to fix it."""
     page = rules_directory() / "pages" / f"{find(rule).RULE.code}.md"
-    _write([page.read_text(encoding="utf-8")])
+    write([page.read_text(encoding="utf-8")])
 
 
 @kgfplint.command()
@@ -232,9 +248,9 @@ def callees(function: str, paths: Sequence[str], **options: Any) -> None:
 def context(function: str, paths: Sequence[str], **options: Any) -> None:
     """Print which contexts reach FUNCTION, with a chain for each, or the evidence that it may sleep."""
     paths = paths or ["."]
-    with _progress() as progress:
+    with showing() as progress:
         lines = list(queries.contexts(function, [Path(path) for path in paths], _settings(paths, options), progress))
-    _write(lines)
+    write(lines)
 
 
 @kgfplint.command()
@@ -243,9 +259,9 @@ def context(function: str, paths: Sequence[str], **options: Any) -> None:
 def why(place: str, **options: Any) -> None:
     """Print everything known about the findings at PATH:LINE."""
     settings = _settings([place.rpartition(":")[0] or "."], {**options, "severity": "note"})
-    with _progress() as progress:
+    with showing() as progress:
         lines = list(queries.why(place, settings, progress))
-    _write(lines)
+    write(lines)
 
 
 kgfplint.add_command(cache)
@@ -257,12 +273,12 @@ def _print_calls(function: str, paths: Sequence[str], options: dict[str, Any],
                  ask: Callable[[Program], Iterable[CallEdge]]) -> None:
     paths = paths or ["."]
     settings = _settings(paths, options)
-    with _progress() as progress, engine.survey([Path(path) for path in paths], settings, progress) as found:
+    with showing() as progress, engine.survey([Path(path) for path in paths], settings, progress) as found:
         try:
             edges = list(ask(engine.linked(found, progress)))
         except KeyError:
             raise engine.RunError(f"{function}: no such function in what was read below {', '.join(paths)}") from None
-    _write(f"{edge.path}:{edge.line}: {edge.function} ({edge.kind})\n" for edge in edges)
+    write(f"{edge.path}:{edge.line}: {edge.function} ({edge.kind})\n" for edge in edges)
 
 
 def _settings(paths: Sequence[str], options: dict[str, Any]) -> Settings:
@@ -272,60 +288,6 @@ def _settings(paths: Sequence[str], options: dict[str, Any]) -> Settings:
         if name in given:
             given[name] = [word.strip() for words in given[name] for word in words.split(",") if word.strip()]
     return load(Path(paths[0]), given)
-
-
-def _is_terminal(stream: Any) -> bool:
-    return bool(stream is not None and stream.isatty())
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Progress]:
-    """Show progress on standard error if it is a terminal."""
-    if not _is_terminal(sys.stderr):
-        yield lambda *_: None
-        return
-    # rich takes some 50 ms to load, and a report in a pipe has no use for it.
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    # Without refresh thread: worker processes are forked from here.
-    with Bar(console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
-        tasks: dict[str, Any] = {}
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage)
-            bar.update(tasks[stage], completed=done, total=total, refresh=True)
-
-        yield show
-
-
-def _write(pieces: Iterable[str], output: str | None = None) -> None:
-    """Write text to a file or to standard output; paths keep the bytes that they have on disk."""
-    if output is None:
-        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
-        sys.stdout.writelines(pieces)
-        sys.stdout.flush()
-        return
-    try:
-        with open(output, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.writelines(pieces)
-    except OSError as error:
-        raise engine.RunError(f"{output}: {error.strerror}") from error
-
-
-def _print_stats(stats: Stats) -> None:
-    rows: list[tuple[str, object]] = [
-        ("files", stats.files), ("functions", stats.functions),
-        ("functions with errors", stats.functions_with_errors), ("lines", stats.lines),
-        *((f"skipped: {reason}", count) for reason, count in stats.skipped.items()),
-        *((f"seconds: {stage}", f"{seconds:.2f}") for stage, seconds in stats.seconds.items()),
-    ]
-    for name, value in rows:
-        print(f"{name:24} {value:>12}", file=sys.stderr)
-    if stats.fields is not None and stats.fields_resolved is not None:
-        share = 100 * stats.fields_resolved / stats.fields if stats.fields else 100
-        print(f"fields: {stats.fields}, resolved: {stats.fields_resolved} ({share:.1f} %)", file=sys.stderr)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -343,7 +305,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except OSError as error:
-        _abandon_output()
+        abandon_output()
         return _fail(f"{error.filename or 'standard output'}: {error.strerror}")
     except Exception as error:  # exit code 1 would mean findings
         traceback.print_exc()
@@ -353,9 +315,3 @@ def main(args: Sequence[str] | None = None) -> int:
 def _fail(message: str) -> int:
     print("kgfplint:", re.sub(r"\s*\n\s*", " ", message), file=sys.stderr)
     return FAILED
-
-
-def _abandon_output() -> None:
-    """Point standard output nowhere, so that the interpreter does not fail again when it flushes it at exit."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

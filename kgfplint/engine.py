@@ -6,14 +6,15 @@ import gc
 import hashlib
 import logging
 import os
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from kgfplint import suppressions
+import msgspec
+
+from kgfplint import fixes, suppressions
 from kgfplint.catalogue import Catalogue, load, rules_directory
 from kgfplint.checks import CheckModule, select
 from kgfplint.checks.results import State
@@ -22,22 +23,16 @@ from kgfplint.config import Settings
 from kgfplint.facts import ir
 from kgfplint.facts.executors import ExecutorError, connected
 from kgfplint.facts.index import Index, Progress, build
-from kgfplint.facts.lower import lower, sketchable
 from kgfplint.facts.store import BodyReader, Store, StoreError, store_path
 from kgfplint.facts.workers import available_cpus
 from kgfplint.findings import Finding, with_fingerprints
 from kgfplint.gfp import Masks
 from kgfplint.lastreport import LastReport
-from kgfplint.patches import newly
 from kgfplint.program import Program, fields, link
 from kgfplint.report import Report, Stats
-from kgfplint.revisions import ChangeError, Request, between
 from kgfplint.source.tree import Files, find_root, is_kernel_tree, kernel_version
 
 log = logging.getLogger("kgfplint")
-
-STANDARD_INPUT = "stdin.c"
-"""The name that C code on standard input goes by."""
 
 
 class RunError(Exception):
@@ -96,63 +91,12 @@ def run(paths: Sequence[Path], settings: Settings, progress: Progress = lambda *
     each with a one-line str, when the run cannot be made.
     """
     checks = select(settings.select, settings.ignore)
-    files = files or Files(_common_root(paths))
+    files = files or Files(common_root(paths))
     try:
         return _run(paths, settings, checks, progress, measure, files)
     except StoreLost as error:
         log.warning("%s; building it anew", error)
         return _run(paths, settings, checks, progress, measure, files)
-
-
-def run_change(paths: Sequence[Path], settings: Settings, request: Request, progress: Progress = lambda *_: None,
-               measure: bool = False) -> Report:
-    """Lint the files below the paths before and after a change, and return the report of what it newly breaks.
-
-    Raises RunError as well where there is no such change.
-    """
-    try:
-        with between(_common_root(paths), request) as change, _each_warning_once():
-            before = run(paths, settings, progress, files=change.base)
-            after = run(paths, settings, progress, measure, change.head)
-            found = newly(before.findings, after.findings, change, functools.partial(_functions, change.head))
-    except ChangeError as error:
-        raise RunError(str(error)) from error
-    for stage, seconds in before.stats.seconds.items():
-        after.stats.seconds[stage] = after.stats.seconds.get(stage, 0.0) + seconds
-    return replace(after, findings=tuple(found))
-
-
-def run_text(data: bytes, settings: Settings, progress: Progress = lambda *_: None) -> Report:
-    """Lint C code as if it were a file of the tree that the current folder lies in, and return the report."""
-    root, here = find_root(Path.cwd()), Path.cwd().resolve()
-    path = (here / STANDARD_INPUT).relative_to(root).as_posix()
-    with tempfile.TemporaryDirectory(prefix="kgfplint-") as folder:
-        files = Files(root, Path(folder), frozenset([path]))
-        files.place(path).parent.mkdir(parents=True, exist_ok=True)
-        files.place(path).write_bytes(data)
-        return run([here / STANDARD_INPUT], settings, progress, files=files)
-
-
-def _functions(files: Files, path: str) -> Iterator[tuple[str, range]]:
-    """Yield name and lines of each function of a file."""
-    for function in lower(files.place(path).read_bytes(), sketchable).facts.functions:
-        yield function.name, range(function.line, function.end_line + 1)
-
-
-@contextlib.contextmanager
-def _each_warning_once() -> Iterator[None]:
-    """Tell what is the same before and after a change only once."""
-    told: set[str] = set()
-
-    def fresh(record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        return message not in told and not told.add(message)  # type: ignore[func-returns-value]
-
-    log.addFilter(fresh)
-    try:
-        yield
-    finally:
-        log.removeFilter(fresh)
 
 
 def _run(paths: Sequence[Path], settings: Settings, checks: Sequence[CheckModule], progress: Progress,
@@ -176,8 +120,21 @@ def _run(paths: Sequence[Path], settings: Settings, checks: Sequence[CheckModule
     version = ".".join(map(str, found.version)) if found.version else ""
     # Workers answer in any order; of findings that differ only in their trace the same one must stay.
     ordered = with_fingerprints(sorted(findings, key=repr))
-    reported = (finding for finding in ordered if finding.severity >= settings.reported)
+    reported = _with_edits((finding for finding in ordered if finding.severity >= settings.reported), files)
     return Report(str(found.root), version, tuple(reported), found.stats)
+
+
+def _with_edits(findings: Iterable[Finding], files: Files) -> Iterator[Finding]:
+    """Yield findings, those that can be mended with how to do it in the text of their file."""
+    read = functools.lru_cache(8)(lambda path: files.place(path).read_bytes())
+    for finding in findings:
+        if finding.fix is None:
+            yield finding
+            continue
+        try:
+            yield msgspec.structs.replace(finding, edits=fixes.edits(finding, read(finding.path)))
+        except OSError:
+            yield finding
 
 
 def _unsuppressed(findings: list[Finding], found: Survey, checks: Sequence[CheckModule], settings: Settings) -> list[Finding]:
@@ -224,7 +181,7 @@ def analysed(paths: Sequence[Path], settings: Settings,
     Raises what `run` raises.
     """
     checks = select(settings.select, settings.ignore)
-    catalogue = load([rules_directory(), *map(Path, settings.rules)], _version(_common_root(paths), settings))
+    catalogue = load([rules_directory(), *map(Path, settings.rules)], _version(common_root(paths), settings))
     with survey(paths, settings, progress) as found:
         masks = Masks.of_tree(found.root, found.version)
         program = linked(found, progress)
@@ -261,7 +218,7 @@ def survey(paths: Sequence[Path], settings: Settings, progress: Progress = lambd
 
     `files` tells where the tree's files are (default: on disk). Raises RunError. The survey's store is closed at the end.
     """
-    files = files or Files(_common_root(paths))
+    files = files or Files(common_root(paths))
     root = files.root
     stats = Stats()
     with _timed(stats, "discover"):
@@ -289,7 +246,7 @@ def _version(root: Path, settings: Settings) -> tuple[int, int] | None:
     return settings.version or kernel_version(root)
 
 
-def _common_root(paths: Sequence[Path]) -> Path:
+def common_root(paths: Sequence[Path]) -> Path:
     """Return the root of the one tree that the paths are in."""
     for path in paths:
         if not path.exists():

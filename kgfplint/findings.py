@@ -35,11 +35,36 @@ class Step(msgspec.Struct, frozen=True):
     note: str
 
 
+class Rewrite(msgspec.Struct, frozen=True):
+    """How to mend what a finding is about: the call of `callee` at its place is to be one of `name` with `args`.
+
+    `args` are C text in which $0, $1 … stand for the present arguments as they are written; `drop` is the place (line,
+    column) of another call, whose statement goes.
+    """
+
+    callee: str
+    name: str
+    args: tuple[str, ...]
+    drop: tuple[int, int] | None = None
+
+
+class Edit(msgspec.Struct, frozen=True):
+    """A piece of a file to replace: from (line, column) up to (end_line, end_column), 1-based and in bytes, by `text`."""
+
+    path: str
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+    text: str
+
+
 class Finding(msgspec.Struct, frozen=True):
     """One thing to report, anchored on one line of one file.
 
     `line` and `column` are 1-based; `key` is the normalised text of the statement that the
-    fingerprint is made of, so that unrelated edits do not change it.
+    fingerprint is made of, so that unrelated edits do not change it. `fix` is what the rule knows to do about it, `edits`
+    what that is in the text.
     """
 
     code: str
@@ -52,7 +77,8 @@ class Finding(msgspec.Struct, frozen=True):
     function: str
     message: str
     trace: tuple[Step, ...] = ()
-    fix: str | None = None
+    fix: Rewrite | None = None
+    edits: tuple[Edit, ...] = ()
     key: str = ""
     fingerprint: str = ""
 

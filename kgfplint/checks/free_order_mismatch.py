@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 from kgfplint.catalogue import Alloc, Free
 from kgfplint.checks import Rule
+from kgfplint.checks.rewriting import rewritten
 from kgfplint.checks.unit import Allocation, Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, show, walk
-from kgfplint.findings import Finding, Severity
+from kgfplint.findings import Finding, Rewrite, Severity
 from kgfplint.ownership.ops import Release
 from kgfplint.program.constants import constants_of
 
@@ -40,7 +41,22 @@ def check(unit: Unit) -> Iterator[Finding]:
                    f"but {release.free.name}() frees order {freed[1]}")
         trace = (unit.step(call.line, f"{alloc.name}() allocates order {allocated[1]}"),
                  unit.step(event.line, f"{release.free.name}() frees order {freed[1]}"))
-        yield unit.finding(RULE, event, message, trace, severity)
+        yield unit.finding(RULE, event, message, trace, severity, _fix(unit, release.free, event, allocated))
+
+
+def _fix(unit: Unit, free: Free, event: ir.Call, allocated: tuple[int, str]) -> Rewrite | None:
+    """Return the call that frees the pages with the constant order they were allocated with; wrappers are left alone."""
+    if allocated[0] < 0 or free.name not in unit.meaning.catalogue.frees:
+        return None
+    order = allocated[1].partition(" (")[2].removesuffix(")") or allocated[1]
+    if free.order is not None:
+        return rewritten(event, instead={free.order: order})
+    ordered = [other for other in unit.meaning.catalogue.frees.values()
+               if other.order is not None and other.accepts == free.accepts and other.params[:-1] == free.params]
+    plain = rewritten(event)
+    if plain is None or len(ordered) != 1:
+        return None
+    return Rewrite(plain.callee, ordered[0].name, (*plain.args, order))
 
 
 def _pairs(unit: Unit) -> Iterator[tuple[Release, Alloc, ir.Call]]:

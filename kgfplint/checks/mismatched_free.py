@@ -3,13 +3,16 @@
 import posixpath
 from collections.abc import Collection, Iterator
 
+import msgspec
+
 from kgfplint.catalogue import Free
 from kgfplint.checks import Rule
 from kgfplint.checks.incidents import finding_of
+from kgfplint.checks.rewriting import rewritten
 from kgfplint.checks.unit import Question, Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, show
-from kgfplint.findings import Finding, Severity, Step
+from kgfplint.findings import Finding, Rewrite, Severity, Step
 from kgfplint.ownership.ops import Release, Site
 from kgfplint.ownership.provenance import Source, keys_of, of_local
 from kgfplint.ownership.states import Incident
@@ -95,7 +98,24 @@ def _by_provenance(unit: Unit, release: Release, event: ir.Call) -> Iterator[Fin
     message = (f"{what} in this program is {title}, but {free.name}() frees {show(subject)}"
                f"{f'; use {fitting[0]}()' if fitting else ''}")
     yield unit.finding(RULE, event, message, (*trace, unit.step(event.line, f"{free.name}() frees it")),
-                       None if near else Severity.WARNING)
+                       None if near else Severity.WARNING, _fix(unit, event, free, families, sure=near))
+
+
+def _fix(unit: Unit, event: ir.Event | None, free: Free, families: Collection[str], sure: bool = True) -> Rewrite | None:
+    """Return the call of the one free function that takes memory of all some families, where both take a pointer only.
+
+    Unless `sure`, it must take all that the present one takes. What a wrapper does besides is not known: it stays.
+    """
+    catalogue = unit.meaning.catalogue
+    fitting = catalogue.frees.get(next(iter(catalogue.frees_of.get(min(families), ())), ""))
+    if fitting is None or free.name not in catalogue.frees or not isinstance(event, ir.Call):
+        return None
+    if not len(free.params) == len(fitting.params) == len(event.args) == 1:
+        return None
+    heap = all(family in catalogue.families and catalogue.families[family].heap for family in families)
+    plain = free.flavour == fitting.flavour == "plain"
+    taken = set(families) if sure else {*families, *free.accepts}
+    return rewritten(event, fitting.name) if heap and plain and taken <= set(fitting.accepts) else None
 
 
 def _comparable(unit: Unit, families: Collection[str], free: Free) -> bool:
@@ -163,4 +183,8 @@ def _finding(unit: Unit, incident: Incident, site: Site, free: Free) -> Finding:
     trace = (unit.step(site.call.line, f"{site.alloc.name}() allocates {incident.lvalue}"),
              unit.step(incident.line, f"{free.name}() frees it"))
     severity = Severity.NOTE if works else None
-    return finding_of(unit, RULE, incident, message, trace, severity)
+    found = finding_of(unit, RULE, incident, message, trace, severity)
+    # Other paths may bring memory from elsewhere to the same call.
+    families = {other.origin.site.alloc.family for other in unit.paths.incidents.values()
+                if other.free == incident.free and other.origin.site is not None}
+    return msgspec.structs.replace(found, fix=_fix(unit, incident.event, free, families))

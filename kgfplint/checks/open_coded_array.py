@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 
+from kgfplint.catalogue import Alloc
 from kgfplint.checks import Rule
+from kgfplint.checks.rewriting import is_plain, rewritten
 from kgfplint.checks.sizes import Product, is_bounded, is_byte, latest, product
 from kgfplint.checks.unit import Allocation, Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, show
-from kgfplint.findings import Finding, Severity
+from kgfplint.findings import Finding, Rewrite, Severity
 
 RULE = Rule(
     code="KGF501",
@@ -30,18 +32,39 @@ def check(unit: Unit) -> Iterator[Finding]:
         bounded = all(is_bounded(unit, count) for count in found.counts) or is_byte(unit, found.element)
         message = (f"{allocation.name}() is given a product as its size; {_advice(unit, allocation, found)} "
                    f"{'says that it is an array' if bounded else 'does not overflow'}")
-        yield unit.finding(RULE, allocation.call, message, severity=Severity.NOTE if bounded else Severity.WARNING)
+        yield unit.finding(RULE, allocation.call, message, severity=Severity.NOTE if bounded else Severity.WARNING,
+                           fix=_fix(unit, allocation, found) if product(unit, bare(size)) == found else None)
+
+
+def _fix(unit: Unit, allocation: Allocation, found: Product) -> Rewrite | None:
+    """Return the call to write instead, for the size of one count that stands in the call."""
+    size, helper = allocation.alloc.size, _helper(unit, allocation)
+    count, element = found.counts[0], found.element
+    plain = rewritten(allocation.call, instead={size: f"array_size({show(count)}, {show(element)})"} if size is not None else {})
+    if plain is None or len(found.counts) > 1 or not is_plain(count, element) or helper is None:
+        return plain if len(found.counts) == 1 and is_plain(count, element) else None
+    own = allocation.alloc.params
+    words = {"n": show(count), "elem": show(element), **{name: f"${place}" for place, name in enumerate(own)}}
+    if not words.keys() >= set(helper.params):
+        return None
+    return Rewrite(plain.callee, helper.name, tuple(words[name] for name in helper.params))
+
+
+def _helper(unit: Unit, allocation: Allocation) -> Alloc | None:
+    """Return the allocator that takes count and size, None where this kernel has none."""
+    helper = allocation.alloc.array
+    known = unit.meaning.catalogue.allocs.get(helper) if helper else None
+    declared = unit.program.types.returns
+    return None if known is None or (allocation.name in declared and known.name not in declared) else known
 
 
 def _advice(unit: Unit, allocation: Allocation, found: Product) -> str:
     """Return the call to write instead; array_size() where this kernel has no helper for the allocator."""
-    helper = allocation.alloc.array
-    known = unit.meaning.catalogue.allocs.get(helper) if helper else None
+    known = _helper(unit, allocation)
     count, element = found.counts[0], found.element
     for factor in found.counts[1:]:
         element = ir.Binary("*", element, factor)
-    declared = unit.program.types.returns
-    if known is None or (allocation.name in declared and known.name not in declared):
+    if known is None:
         return f"array_size({show(count)}, {show(element)})"
     return f"{known.name}({', '.join(_argument(allocation, name, count, element) for name in known.params)})"
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from kgfplint.checks import Rule
 from kgfplint.checks.chosen import choices, operands, spelled
+from kgfplint.checks.rewriting import rewritten
 from kgfplint.checks.unit import Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import show
@@ -28,7 +29,9 @@ def check(unit: Unit) -> Iterator[Finding]:
             continue
         name = masks.equal_named(Mask.of(value))
         if name is not None and not name.startswith("_") and not _is_named(unit, choice.expr, name):
-            yield unit.finding(RULE, choice.call, f"{choice.name}() is given {show(choice.expr)}, which is {name}")
+            place = next((place for place, arg in enumerate(choice.call.args) if arg == choice.expr), None)
+            fix = rewritten(choice.call, instead={place: name}) if place is not None else None
+            yield unit.finding(RULE, choice.call, f"{choice.name}() is given {show(choice.expr)}, which is {name}", fix=fix)
 
 
 def _is_named(unit: Unit, expr: ir.Expr, name: str) -> bool:

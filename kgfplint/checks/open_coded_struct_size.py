@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 
 from kgfplint.checks import Rule
+from kgfplint.checks.rewriting import is_plain, rewritten
 from kgfplint.checks.sizes import arguments, is_bounded, product, terms_of_sum, type_of
-from kgfplint.checks.unit import Unit
+from kgfplint.checks.unit import Allocation, Unit
 from kgfplint.facts import ir
-from kgfplint.facts.terms import root, show
+from kgfplint.facts.terms import bare, root, show
 from kgfplint.facts.types import pointee, tag_of
-from kgfplint.findings import Finding, Severity
+from kgfplint.findings import Finding, Rewrite, Severity
 
 RULE = Rule(
     code="KGF502",
@@ -29,8 +30,16 @@ def check(unit: Unit) -> Iterator[Finding]:
                 text, bounded = advice
                 message = (f"{allocation.name}() is given a sum for a struct and its flexible array; {text} "
                            f"{'says so' if bounded else 'does not overflow'}")
-                yield unit.finding(RULE, allocation.call, message, severity=Severity.NOTE if bounded else Severity.WARNING)
+                yield unit.finding(RULE, allocation.call, message, severity=Severity.NOTE if bounded else Severity.WARNING,
+                                   fix=_fix(allocation, size, text))
                 break
+
+
+def _fix(allocation: Allocation, size: ir.Expr, text: str) -> Rewrite | None:
+    """Return the call with struct_size(), which all kernels have, in place of a sum that is written in it."""
+    place = next((place for place, arg in enumerate(allocation.call.args) if bare(arg) == size), None)
+    written = place is not None and text.startswith("struct_size(") and is_plain(size)
+    return rewritten(allocation.call, instead={place: text}) if written and place is not None else None
 
 
 def _offset_of_element(unit: Unit, size: ir.Expr) -> tuple[str, bool] | None:

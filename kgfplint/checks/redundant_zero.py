@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 from kgfplint.checks import Rule
 from kgfplint.checks.chosen import Choice, choices, every_taker, mask_text
+from kgfplint.checks.rewriting import is_plain, rewritten
 from kgfplint.checks.unit import Allocation, Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, is_zero, names, root, show
-from kgfplint.findings import Finding, Severity
+from kgfplint.findings import Finding, Rewrite, Severity
 from kgfplint.ownership.conditions import reading
 
 RULE = Rule(
@@ -20,6 +21,7 @@ RULE = Rule(
 )
 
 _MEMSET = "memset"
+_ZERO = ir.Name("__GFP_ZERO")
 
 
 def check(unit: Unit) -> Iterator[Finding]:
@@ -29,7 +31,7 @@ def check(unit: Unit) -> Iterator[Finding]:
         if choice.sets("__GFP_ZERO") and _zeroes_anyway(unit, choice):
             told.add(id(choice.call))
             message = f"{choice.name}() is given {mask_text(unit, choice)}, but it zeroes in any case: drop __GFP_ZERO"
-            yield unit.finding(RULE, choice.call, message)
+            yield unit.finding(RULE, choice.call, message, fix=_without_zero(choice))
     zeroed = {id(choice.call) for choice in choices(unit) if choice.sets("__GFP_ZERO")}
     if not any(call.callee == ir.Name(_MEMSET) for call in unit.calls):
         return
@@ -45,17 +47,39 @@ def _zeroes_anyway(unit: Unit, choice: Choice) -> bool:
     return choice.name in unit.meaning.catalogue.allocs or every_taker(unit, choice.name, lambda alloc: alloc.zeroes)
 
 
+def _without_zero(choice: Choice) -> Rewrite | None:
+    """Return the call with a mask that does not name __GFP_ZERO, if it is one of its flags as written."""
+    flags = list(_flags(choice.expr))
+    left = [show(flag) for flag in flags if flag != _ZERO]
+    place = next((place for place, arg in enumerate(choice.call.args) if arg == choice.expr), None)
+    if place is None or not left or len(left) == len(flags) or not is_plain(choice.expr):
+        return None
+    return rewritten(choice.call, instead={place: " | ".join(left)})
+
+
+def _flags(expr: ir.Expr) -> Iterator[ir.Expr]:
+    if isinstance(expr, ir.Binary) and expr.op == "|":
+        yield from _flags(expr.left)
+        yield from _flags(expr.right)
+    else:
+        yield expr
+
+
 def _finding(unit: Unit, allocation: Allocation, wiped: ir.Call, zeroed: bool) -> Finding:
     name, line = allocation.name, wiped.line
     what = show(wiped.args[0])
     if zeroed:
         message = f"{name}() zeroes {what} already: drop the memset() at line {line}"
+        fix = rewritten(allocation.call, drop=wiped)
     else:
         twin = allocation.alloc.zeroing
+        known = unit.meaning.catalogue.allocs.get(twin) if twin else None
+        same = known is not None and known.params == allocation.alloc.params
+        fix = rewritten(allocation.call, twin or "", drop=wiped) if same else None
         advice = f"use {twin}() instead of {name}()" if twin else f"give {name}() __GFP_ZERO"
         message = f"{what} is zeroed by hand at line {line}: {advice}"
     return unit.finding(RULE, allocation.call, message, (unit.step(allocation.call.line, f"{name}() allocates {what}"),
-                                                         unit.step(line, f"memset() zeroes {what}")))
+                                                         unit.step(line, f"memset() zeroes {what}")), fix=fix)
 
 
 def _wiped(unit: Unit, allocation: Allocation) -> ir.Call | None:

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 from kgfplint.checks import Rule
 from kgfplint.checks.chosen import spells_mask
+from kgfplint.checks.rewriting import rewritten
 from kgfplint.checks.unit import Allocation, Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, show
-from kgfplint.findings import Finding, Severity
+from kgfplint.findings import Finding, Rewrite, Severity
 from kgfplint.program.definitions import GFP_TYPES
 
 RULE = Rule(
@@ -26,11 +27,18 @@ def check(unit: Unit) -> Iterator[Finding]:
         count, element = allocation.argument(allocation.alloc.count), allocation.argument(allocation.alloc.element)
         if misplaced is not None:
             message = f"{allocation.name}() is given {show(misplaced)} in place of a number, and a number in place of the flags"
-            yield unit.finding(RULE, allocation.call, message)
+            yield unit.finding(RULE, allocation.call, message, fix=_swapped(allocation, allocation.alloc.gfp, misplaced))
         elif count is not None and element is not None and _is_size(count) and not _may_be_size(unit, element):
             message = (f"{allocation.name}() takes the number of elements first, then the size of one: "
                        f"{show(count)} and {show(element)} are swapped")
-            yield unit.finding(RULE, allocation.call, message, severity=Severity.WARNING)
+            fix = _swapped(allocation, allocation.alloc.count, element)
+            yield unit.finding(RULE, allocation.call, message, severity=Severity.WARNING, fix=fix)
+
+
+def _swapped(allocation: Allocation, place: int | None, other: ir.Expr) -> Rewrite | None:
+    """Return the call with the argument of a place and another one exchanged."""
+    where = allocation.call.args.index(other)
+    return rewritten(allocation.call, instead={place: f"${where}", where: f"${place}"}) if place is not None else None
 
 
 def _flags_elsewhere(unit: Unit, allocation: Allocation) -> ir.Expr | None:

@@ -11,7 +11,7 @@ from kgfplint.context.flow import Flow, flow_of
 from kgfplint.context.held import State
 from kgfplint.facts import ir
 from kgfplint.facts.terms import show
-from kgfplint.findings import Finding, Severity, Step
+from kgfplint.findings import Finding, Rewrite, Severity, Step
 from kgfplint.gfp import Mask
 from kgfplint.ownership.frame import Frame
 from kgfplint.ownership.provenance import Provenance
@@ -115,13 +115,13 @@ class Unit(Frame):
 
     def finding(
         self, rule: Rule, event: ir.Call | ir.Assign | ir.Return | ir.Evaluate, message: str,
-        trace: Sequence[Step] = (), severity: Severity | None = None,
+        trace: Sequence[Step] = (), severity: Severity | None = None, fix: Rewrite | None = None,
     ) -> Finding:
-        """Return a finding of `rule` anchored at an event; the key is the event's own text."""
+        """Return a finding of `rule` anchored at an event; the key is the event's own text, `fix` how to mend a call."""
         end = event.end_line if isinstance(event, ir.Call) else event.line
         return Finding(
             rule.code, rule.name, rule.severity if severity is None else severity, self.path, event.line, event.column,
-            end, self.name, message, tuple(trace), key=text_of(event),
+            end, self.name, message, tuple(trace), fix=fix, key=text_of(event),
         )
 
     def finding_at(

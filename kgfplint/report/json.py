@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+import msgspec
+
 from kgfplint import __version__
 from kgfplint.findings import Finding
 from kgfplint.report import Report
@@ -43,6 +45,6 @@ def as_object(finding: Finding) -> dict[str, Any]:
             {"path": step.path, "line": step.line, "function": step.function, "note": step.note}
             for step in finding.trace
         ],
-        "fix": finding.fix,
+        "fix": {"edits": [msgspec.to_builtins(edit) for edit in finding.edits]} if finding.edits else None,
         "fingerprint": finding.fingerprint,
     }

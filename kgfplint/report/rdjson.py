@@ -23,6 +23,11 @@ def _diagnostic(finding: Finding) -> dict[str, Any]:
         "location": _location(finding.path, finding.line, finding.column),
         "severity": _SEVERITIES[finding.severity],
         "code": {"value": finding.code},
+        "suggestions": [{
+            "range": {"start": {"line": edit.line, "column": edit.column},
+                      "end": {"line": edit.end_line, "column": edit.end_column}},
+            "text": printable(edit.text),
+        } for edit in finding.edits],
         "relatedLocations": [
             {"message": step.note, "location": _location(step.path, step.line, 1)} for step in finding.trace
         ],

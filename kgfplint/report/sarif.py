@@ -14,7 +14,7 @@ from urllib.parse import quote
 from kgfplint import __version__
 from kgfplint.catalogue import rules_directory
 from kgfplint.checks import all_checks
-from kgfplint.findings import Finding, Severity
+from kgfplint.findings import Edit, Finding, Severity
 from kgfplint.report import HOME, Report, printable
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -86,6 +86,8 @@ def _result(finding: Finding, index: int) -> dict[str, Any]:
         "locations": [_location(finding.path, finding.line, finding.column, finding.function)],
         "partialFingerprints": {"primaryLocationLineHash": f"{finding.fingerprint}:1"},
     }
+    if finding.edits:
+        result["fixes"] = [{"artifactChanges": [_change(edit) for edit in finding.edits]}]
     if finding.trace:
         steps = [_location(step.path, step.line, 1, step.function) | {"message": {"text": printable(step.note)}}
                  for step in finding.trace]
@@ -93,10 +95,20 @@ def _result(finding: Finding, index: int) -> dict[str, Any]:
     return result
 
 
+def _change(edit: Edit) -> dict[str, Any]:
+    region = {"startLine": edit.line, "startColumn": edit.column, "endLine": edit.end_line, "endColumn": edit.end_column}
+    place = {"uri": _uri(edit.path), "uriBaseId": "SRCROOT"}
+    return {"artifactLocation": place,
+            "replacements": [{"deletedRegion": region, "insertedContent": {"text": printable(edit.text)}}]}
+
+
+def _uri(path: str) -> str:
+    return quote(path.encode("utf-8", "surrogateescape"))
+
+
 def _location(path: str, line: int, column: int, function: str) -> dict[str, Any]:
-    uri = quote(path.encode("utf-8", "surrogateescape"))
     place: dict[str, Any] = {"physicalLocation": {
-        "artifactLocation": {"uri": uri, "uriBaseId": "SRCROOT"},
+        "artifactLocation": {"uri": _uri(path), "uriBaseId": "SRCROOT"},
         "region": {"startLine": line, "startColumn": column},
     }}
     if function:
