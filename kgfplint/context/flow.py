@@ -86,10 +86,10 @@ class _Conditions:
         self._tests = catalogue.tests
         self._named = _telling_names(catalogue)
         self._blocks = body.blocks
-        self._seen: dict[tuple[ir.Expr, bool], Guard | None] = {}
+        self._seen: dict[tuple[ir.Expr, bool], frozenset[Guard]] = {}
         self.entry: list[frozenset[Guard] | None] = [frozenset()] * len(body.blocks)
         conditions = (edge for block in body.blocks for edge in block.edges if edge.condition is not None)
-        if len(body.blocks) < _MOST_BLOCKS and any(self._guard(edge) is not None for edge in conditions):
+        if len(body.blocks) < _MOST_BLOCKS and any(self._guards(edge) for edge in conditions):
             self._solve()
 
     def _solve(self) -> None:
@@ -101,32 +101,31 @@ class _Conditions:
             before = self.entry[number]
             assert before is not None
             for edge in self._blocks[number].edges:
-                guard = self._guard(edge) if edge.condition is not None else None
-                arriving = before | {guard} if guard is not None else before
+                arriving = before | self._guards(edge) if edge.condition is not None else before
                 known = self.entry[edge.to]
                 joined = arriving if known is None else known & arriving
                 if joined != known:
                     self.entry[edge.to] = joined
                     waiting.append(edge.to)
 
-    def _guard(self, edge: ir.Edge) -> Guard | None:
+    def _guards(self, edge: ir.Edge) -> frozenset[Guard]:
         assert edge.condition is not None
         key = edge.condition, edge.truth
         if key not in self._seen:
-            self._seen[key] = self._relevant(*key)
+            told = _parts(self._looked_through(edge.condition), edge.truth)
+            self._seen[key] = frozenset(guard for guard in told if self._relevant(guard[0]))
         return self._seen[key]
 
-    def _relevant(self, condition: ir.Expr, truth: bool) -> Guard | None:
-        """Return a condition's normal form if it is about parameters, contexts, or is called like a flag."""
-        condition, truth = atom(self._looked_through(condition), truth)
+    def _relevant(self, condition: ir.Expr) -> bool:
+        """Tell whether a condition is about parameters, contexts, or is called like a flag."""
         for term in walk(condition):
             if type(term) is ir.Name and (term.id in self._params or self._named.search(term.id)):
-                return condition, truth
+                return True
             if type(term) is ir.Field and self._named.search(term.member):
-                return condition, truth
+                return True
             if type(term) is ir.CallResult and type(term.callee) is ir.Name and term.callee.id in self._tests:
-                return condition, truth
-        return None
+                return True
+        return False
 
     def _looked_through(self, condition: ir.Expr) -> ir.Expr:
         """Replace locals that have one value only by that value."""
@@ -139,6 +138,16 @@ class _Conditions:
         """Tell whether a value is no result of a call, but for one that tells the context."""
         return all(type(term) is not ir.CallResult or (type(term.callee) is ir.Name and term.callee.id in self._tests)
                    for term in walk(value))
+
+
+def _parts(condition: ir.Expr, truth: bool) -> Iterator[Guard]:
+    """Yield the normal form of a condition, of both sides where `a && b` is true or `a || b` is not."""
+    condition, truth = atom(condition, truth)
+    if type(condition) is ir.Binary and condition.op == ("&&" if truth else "||"):
+        yield from _parts(condition.left, truth)
+        yield from _parts(condition.right, truth)
+    else:
+        yield condition, truth
 
 
 class _Sites:

@@ -184,7 +184,7 @@ class HeldLocks:
 
     def _guard(self, state: State, event: ir.Guard) -> State:
         guard = self._meaning.catalogue.guards.get(event.cls)
-        if guard is None or guard.conditional:
+        if guard is None or (guard.conditional and not event.scoped):
             return state
         lock = event.args[guard.lock] if guard.lock is not None and guard.lock < len(event.args) else None
         if event.enter:

@@ -175,13 +175,17 @@ class Evaluate(Struct, frozen=True, array_like=True, gc=False, tag=5):
 
 
 class Guard(Struct, frozen=True, array_like=True, gc=False, tag=6):
-    """Entry or exit of `guard(cls)(args)`, `scoped_guard(cls, args)` or `CLASS(cls, v)(args)`."""
+    """Entry or exit of `guard(cls)(args)`, `scoped_guard(cls, args)` or `CLASS(cls, v)(args)`.
+
+    `scoped`: it guards a statement of its own, which runs only if the class got what it asked for.
+    """
 
     cls: str
     args: tuple[Expr, ...]
     enter: bool
     line: int
     column: int
+    scoped: bool = False
 
 
 class Cleanup(Struct, frozen=True, array_like=True, gc=False, tag=7):

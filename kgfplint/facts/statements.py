@@ -171,7 +171,7 @@ class Statements(Phrases):
         args = tuple(self.expr(arg) for arg in _comma_separated(condition))
         if macro.startswith("scoped_") and args and isinstance(args[0], ir.Name):
             rest = args[2:] if macro.startswith("scoped_cond") else args[1:]
-            self._scoped_guard(ir.Guard(args[0].id, rest, True, line, column), body)
+            self._scoped_guard(ir.Guard(args[0].id, rest, True, line, column, True), body)
             return
         self.flow.emit(ir.Call(ir.Name(macro), args, None, line, column, condition.end_point[0] + self.line_base, True))
         self.flow.link(inside)
@@ -185,7 +185,7 @@ class Statements(Phrases):
         after = OpenBlock()
         self.flow.enter_scope()
         self.flow.emit(enter)
-        self.flow.at_exit(ir.Guard(enter.cls, enter.args, False, enter.line, enter.column))
+        self.flow.at_exit(ir.Guard(enter.cls, enter.args, False, enter.line, enter.column, True))
         self.flow.loops.append((after, after, len(self.flow.scopes) - 1))
         if body:
             self.statement(body)
