@@ -103,7 +103,7 @@ def _power(value: Range) -> Range:
 
 
 _OPERATORS: dict[str, Callable[[Range, Range], Range]] = {"+": plus, "*": times, "-": minus, "/": over}
-_FUNCTIONS: dict[str, Callable[[list[Range]], Range]] = {
+FUNCTIONS: dict[str, Callable[[list[Range]], Range]] = {
     "size_mul": lambda r: times(r[0], r[1]), "array_size": lambda r: times(r[0], r[1]), "size_add": lambda r: plus(r[0], r[1]),
     "array3_size": lambda r: times(times(r[0], r[1]), r[2]), "size_sub": lambda r: minus(r[0], r[1]),
     "min": least, "min_t": least, "min3": least, "max": most, "max_t": most, "max3": most, "umin": least, "umax": most,
@@ -181,9 +181,9 @@ class _Evaluation:
                 path = _path(member)
                 return (self._known.offset(ctype, path) if path else None) or UNKNOWN
         wanted = [arg for arg in args if not isinstance(arg, ir.TypeName)]
-        if name in _FUNCTIONS and wanted:
+        if name in FUNCTIONS and wanted:
             try:
-                return _FUNCTIONS[name]([self.of(arg, depth - 1, seen) for arg in wanted])
+                return FUNCTIONS[name]([self.of(arg, depth - 1, seen) for arg in wanted])
             except IndexError:
                 return UNKNOWN
         return UNKNOWN

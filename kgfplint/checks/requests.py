@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from kgfplint.allocator import Kernel, kernel
-from kgfplint.allocator.sizes import size, times
+from kgfplint.allocator.sizes import FUNCTIONS, size, times
 from kgfplint.checks.sizes import type_of
 from kgfplint.checks.unit import Allocation, Unit
 from kgfplint.facts import ir
@@ -65,6 +65,21 @@ def _request(unit: Unit, allocation: Allocation) -> Request:
     return Request(allocation, found, known.structs)
 
 
+@lru_cache(maxsize=1)
+def _given_to_macros(unit: Unit) -> frozenset[str]:
+    """Return the variables that are handed, as they are, to what is a macro or may be one: it may assign to them."""
+    return frozenset(arg.id for call in unit.calls if call.block_macro or _may_assign(unit, call.callee)
+                     for arg in call.args if isinstance(arg, ir.Name))
+
+
+def _may_assign(unit: Unit, callee: ir.Expr) -> bool:
+    name = callee.id if isinstance(callee, ir.Name) else ""
+    if not name or name in FUNCTIONS or name in unit.meaning.catalogue.described:
+        return False
+    known = unit.program.resolve(unit.file, name)
+    return not known or any(unit.program.rows[number].flags & ir.MACRO for number in known)
+
+
 class _Known:
     """What a function knows of the names in its expressions; `structs`: some size followed from a struct of the program."""
 
@@ -99,8 +114,10 @@ class _Known:
         return self._layouts.offsetof(self._unit.file, ctype, path)
 
     def values(self, expr: ir.Expr) -> Iterable[ir.Expr | None]:
-        """Return all that is assigned to a local."""
-        return self._unit.values.get(expr.id, ()) if isinstance(expr, ir.Name) else ()
+        """Return all that is assigned to a local, nothing where a macro may assign to it."""
+        if not isinstance(expr, ir.Name) or expr.id in _given_to_macros(self._unit):
+            return ()
+        return self._unit.values.get(expr.id, ())
 
     def limits(self, expr: ir.Expr) -> Range:
         """Return what the type of an expression holds."""

@@ -32,7 +32,7 @@ def check(unit: Unit) -> Iterator[Finding]:
     machine = machine_of(unit)
     for request in requests(unit):
         alloc, size = request.allocation.alloc, request.size.exact
-        if alloc.family != "kmalloc" or alloc.ptr is not None or request.hangs_on_structs or size is None:
+        if alloc.family != "kmalloc" or alloc.ptr is not None or request.hangs_on_structs or not size:
             continue
         real = buckets.bucket(machine, size) or machine.page_size << machine.order(size)
         if size <= machine.kmalloc_max_size and real - size >= max(_LEAST, -(-real // _SHARE)):
