@@ -1,5 +1,6 @@
 """After any edits, a run that knows the run before finds what a run that knows nothing finds, to the byte."""
 
+import os
 import random
 import shutil
 
@@ -202,6 +203,15 @@ def test_results_of_another_run_are_not_mixed_with_ones_own(tmp_path, monkeypatc
     monkeypatch.setattr(engine.State, "save", late)
     found(tmp_path)
     assert found(tmp_path) == found(tmp_path, cache=False)
+
+
+def test_a_path_that_is_no_utf8_costs_time_only(tmp_path):
+    Tree(tmp_path, 3)
+    odd = tmp_path / os.fsdecode(b"drivers/\xff.c")
+    odd.write_text((tmp_path / "net/c.c").read_text().replace("user_", "odd_"))
+    first, second = run([tmp_path], Settings(jobs=1)).findings, run([tmp_path], Settings(jobs=1)).findings
+    assert first == second
+    assert "drivers/\udcff.c" in {finding.path for finding in first}
 
 
 def test_one_file_is_judged_by_the_whole_tree(tmp_path):

@@ -128,16 +128,42 @@ def test_another_file_is_broken_and_told_where_the_change_is(repo, capsys):
     assert same["fingerprint"] == finding["fingerprint"] and places([same]) == [("drivers/user.c", 19, "mismatched-free")]
 
 
-def test_a_new_lock_in_a_caller_breaks_an_old_allocation(repo, capsys):
-    """The allocation is in the same function here: contexts that cross functions are anchored by the same steps."""
-    repo.write("drivers/lock.c", '#include "ring.h"\n\nvoid *take(struct ring *r)\n{\n\tvoid *p;\n\n'
-                                 "\tp = kmalloc(8, GFP_KERNEL);\n\treturn p;\n}\n")
+CALLER = """#include "ring.h"
+
+static void ring_start(struct ring *r)
+{
+	r->buf = NULL;
+	ring_fill(r);
+}
+
+void ring_begin(struct ring *r)
+{
+	ring_start(r);
+}
+"""
+CALLEE = """#include "ring.h"
+
+static void *ring_more(size_t n)
+{
+	return kmalloc(n, GFP_KERNEL);
+}
+
+void ring_fill(struct ring *r)
+{
+	r->buf = ring_more(8);
+}
+"""
+
+
+def test_a_new_lock_in_a_caller_breaks_an_old_allocation_elsewhere(repo, capsys):
+    repo.write("drivers/caller.c", CALLER)
+    repo.write("lib/callee.c", CALLEE)
     repo.commit()
-    repo.edit("drivers/lock.c", "\tp =", "\tspin_lock(&r->lock);\n\tp =")
-    repo.edit("drivers/lock.c", "\treturn p", "\tspin_unlock(&r->lock);\n\treturn p")
+    repo.edit("drivers/caller.c", "\tring_start(r);", "\tspin_lock(&r->lock);\n\tring_start(r);\n\tspin_unlock(&r->lock);")
     [finding] = broken(capsys, "--diff", "HEAD")
-    assert places([finding]) == [("drivers/lock.c", 7, "sleeping-alloc-in-atomic")]
-    assert ("drivers/lock.c", 8) in {(step["path"], step["line"]) for step in finding["trace"]}
+    assert places([finding]) == [("drivers/caller.c", 11, "sleeping-alloc-in-atomic")]
+    assert ("lib/callee.c", 5) in {(step["path"], step["line"]) for step in finding["trace"]}
+    assert finding["message"].startswith("since this change, in ")
 
 
 def test_a_second_mistake_that_looks_like_the_first_is_the_new_one(repo, capsys):

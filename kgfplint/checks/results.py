@@ -5,6 +5,7 @@ path of the file and the place of the function in it, and which facts each file 
 function; what depends on the whole program (see Question) is asked anew in each run and not among them.
 """
 
+import contextlib
 import itertools
 import os
 import secrets
@@ -147,7 +148,14 @@ class State:
         return (os.fsdecode(key) for key in self._rows)
 
     def save(self, program: Program, results: Mapping[int, Result]) -> None:
-        """Keep the results of this run for the next; nothing is kept if another run has kept its own meanwhile."""
+        """Keep the results of this run for the next; nothing is kept if another run has kept its own meanwhile.
+
+        Nor is anything of a tree with a path that is no UTF-8, which the packed form cannot hold.
+        """
+        with contextlib.suppress(UnicodeEncodeError):
+            self._save(program, results)
+
+    def _save(self, program: Program, results: Mapping[int, Result]) -> None:
         by_file: dict[int, list[Result]] = {}
         for number in sorted(results):
             file = program.rows[number].file
