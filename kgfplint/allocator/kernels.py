@@ -45,6 +45,14 @@ class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     until: str = ""
 
 
+class UserCopy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Functions that copy to or from user space: which arguments are the object and the number of bytes (-1: the last)."""
+
+    names: tuple[str, ...]
+    object: int
+    bytes: int
+
+
 class _Slab(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A slab allocator, and the first version without it."""
 
@@ -59,6 +67,7 @@ class _Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     constant: list[_Row]
     effort: list[Effort]
     small: dict[str, str]
+    usercopy: list[UserCopy]
 
 
 class Kernel(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,6 +177,12 @@ def efforts() -> list[Effort]:
 def small_twin(name: str) -> str:
     """Return what to use for less than a page instead of an allocator of the vmalloc family, "" if there is nothing."""
     return _rules().small.get(name, "")
+
+
+@cache
+def user_copies() -> dict[str, UserCopy]:
+    """Return the functions that copy between objects and user space, by name."""
+    return {name: row for row in _rules().usercopy for name in row.names}
 
 
 @cache
