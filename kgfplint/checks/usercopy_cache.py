@@ -77,7 +77,7 @@ def _finding(unit: Unit, copy: _Copy, made: Source) -> Finding:
     strict = machine_of(unit).usercopy_strict
     what = "is refused (BUG)" if strict else "draws a warning"
     cache, copier = show(copy.cache), show(copy.call.callee)
-    message = (f"{copier}() of {show(copy.subject)} {what} under CONFIG_HARDENED_USERCOPY: {cache} is made by {made.alloc}(), so that "
+    message = (f"{copier}() of {show(copy.subject)} {what} under CONFIG_HARDENED_USERCOPY: {cache} is made by {made.alloc}(): "
                "no byte may be copied; make it by kmem_cache_create_usercopy() with the part that is")
     trace = (Step(made.path, made.line, made.function, f"{made.alloc}() makes {cache} without a window for copies"),
              unit.step(copy.call.line, f"part of what {copy.alloc}() returned is copied"))
