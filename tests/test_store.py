@@ -199,6 +199,20 @@ def test_results_of_another_version_are_not_seen(monkeypatch):
     assert kept.results("summaries", b"rules") == {b"f": b"two"}
 
 
+def test_a_stamp_of_another_version_does_not_lead_to_its_facts(tmp_path, monkeypatch):
+    kept = Store.open()
+    stamp = Stamp(1, 2, 3, 4)
+    row = pack(b"k", facts(1), (body("a"),))
+    kept.put_many([row])
+    kept.put_stamps(tmp_path, [("x.c", stamp, row.key)])
+    assert kept.stamps(tmp_path) == {"x.c": (stamp, b"k")}
+    monkeypatch.setattr(store, "facts_version", lambda: b"another")
+    assert kept.stamps(tmp_path) == {}
+    kept.put_many([pack(b"l", facts(1), (body("a"),))])
+    kept.put_stamps(tmp_path, [("x.c", stamp, b"l")])
+    assert kept.stamps(tmp_path) == {"x.c": (stamp, b"l")}
+
+
 def test_a_damaged_result_is_not_returned():
     kept = Store.open()
     kept.put_results("summaries", b"rules", [(b"f", b"one")])

@@ -214,11 +214,14 @@ class Store(Database):
     def stamps(self, root: Path) -> dict[str, tuple[Stamp, bytes]]:
         """Return, for each file below root that was read before, its stamp and key by relative path.
 
-        Also notes that the tree is in use now, which keeps its rows from being pruned.
+        A stamp that another version set leads to the facts of that version, and is left out. Also notes that the tree is in
+        use now, which keeps its rows from being pruned.
         """
         with self.transaction() as connection:
-            found = connection.execute("SELECT path, size, mtime, ctime, inode, key FROM stamps WHERE tree = ?",
-                                       (_tree(connection, root),))
+            own = group_of(connection, "facts", facts_version(), facts_version())
+            found = connection.execute(
+                "SELECT path, size, mtime, ctime, inode, stamps.key FROM stamps LEFT JOIN facts USING (key)"
+                " WHERE tree = ? AND coalesce(grp, ?) = ?", (_tree(connection, root), own, own))
             return {os.fsdecode(path): (Stamp(*rest), key) for path, *rest, key in found}
 
     def put_stamps(self, root: Path, stamps: Iterable[tuple[str, Stamp, bytes]]) -> None:
