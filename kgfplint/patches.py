@@ -5,7 +5,6 @@ finding is shown at the line of the change that it comes from, with its own plac
 """
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -44,30 +43,51 @@ def touched_lines(start: int, count: int) -> range:
     return range(start, start + count) if count else range(max(start, 1), start + 2)
 
 
-def newly(before: Iterable[Finding], after: Iterable[Finding], change: Change,
-          inside: Callable[[str], Iterable[tuple[str, range]]]) -> list[Finding]:
-    """Return the findings that the change brings, in report order, each at a line of the change if there is one that fits.
+Functions = Callable[[Files, str], Mapping[str, range]]
+"""Returns the functions of a file, which need not be there, with their lines."""
 
-    `inside` returns the functions of a file after the change: name and lines.
-    """
-    known = Counter(site(_moved(finding, change.renamed)) for finding in before)
+
+def newly(before: Iterable[Finding], after: Iterable[Finding], change: Change, functions: Functions) -> list[Finding]:
+    """Return the findings that the change brings, in report order, each at a line of the change if there is one that fits."""
+    gone: dict[str, list[Finding]] = {}
+    for finding in before:
+        there = msgspec.structs.replace(finding, path=change.renamed.get(finding.path, finding.path))
+        gone.setdefault(site(there), []).append(there)
     groups: dict[str, list[Finding]] = {}
     for finding in after:
         groups.setdefault(site(finding), []).append(finding)
     fresh = []
     for name, group in groups.items():
-        count = len(group) - known[name]
-        if count > 0:  # of several that look the same those that the change touches are the new ones
-            fresh += sorted(group, key=lambda finding: not change.touches(finding.path, finding.line))[:count]
-    functions: dict[str, Place] = {}
+        count = max(len(group) - len(gone.pop(name, [])), 0)
+        # Of several that look the same those that the change touches are the new ones.
+        fresh += sorted(group, key=lambda finding: not change.touches(finding.path, finding.line))[:count]
+    if fresh:
+        fresh = _without_moved(fresh, [finding for group in gone.values() for finding in group], change, functions)
+    within: dict[str, Place] = {}
     if any(not change.touches(finding.path, finding.line) for finding in fresh):
-        functions.update((name, (path, line)) for path in sorted(change.touched)
-                         for name, lines in inside(path) if (line := _first(change, path, lines)))
-    return sorted((_anchored(finding, change, functions) for finding in fresh), key=lambda finding: finding.place)
+        within.update((name, (path, line)) for path in sorted(change.touched)
+                      for name, lines in functions(change.head, path).items() if (line := _first(change, path, lines)))
+    return sorted((_anchored(finding, change, within) for finding in fresh), key=lambda finding: finding.place)
 
 
-def _moved(finding: Finding, renamed: Mapping[str, str]) -> Finding:
-    return msgspec.structs.replace(finding, path=renamed[finding.path]) if finding.path in renamed else finding
+def _without_moved(fresh: Iterable[Finding], gone: list[Finding], change: Change, functions: Functions) -> list[Finding]:
+    """Leave out the findings of functions that only have another name or stand in another file than before."""
+    former = {new: old for old, new in change.renamed.items()}
+
+    def moved(old: Finding, new: Finding) -> bool:
+        if old.code != new.code or old.key != new.key or (old.path != new.path and old.function != new.function):
+            return False
+        return (old.function not in functions(change.head, old.path)
+                and new.function not in functions(change.base, former.get(new.path, new.path)))
+
+    left = []
+    for finding in fresh:
+        same = next((number for number, old in enumerate(gone) if moved(old, finding)), None)
+        if same is None:
+            left.append(finding)
+        else:
+            del gone[same]
+    return left
 
 
 def _first(change: Change, path: str, lines: range) -> int:

@@ -46,7 +46,7 @@ def run_change(paths: Sequence[Path], settings: Settings, request: Request, prog
         with between(common_root(paths), request) as change, _each_warning_once():
             before = run(paths, settings, progress, files=change.base)
             after = run(paths, settings, progress, measure, change.head)
-            found = newly(before.findings, after.findings, change, functools.partial(_functions, change.head))
+            found = newly(before.findings, after.findings, change, functools.cache(_functions))
     except ChangeError as error:
         raise RunError(str(error)) from error
     for stage, seconds in before.stats.seconds.items():
@@ -65,10 +65,13 @@ def run_text(data: bytes, settings: Settings, progress: Progress = lambda *_: No
         return run([here / STANDARD_INPUT], settings, progress, files=files)
 
 
-def _functions(files: Files, path: str) -> Iterator[tuple[str, range]]:
-    """Yield name and lines of each function of a file."""
-    for function in lower(files.place(path).read_bytes(), sketchable).facts.functions:
-        yield function.name, range(function.line, function.end_line + 1)
+def _functions(files: Files, path: str) -> dict[str, range]:
+    """Return the functions of a file with their lines, none for a file that is not there."""
+    try:
+        data = files.place(path).read_bytes()
+    except FileNotFoundError:
+        return {}
+    return {row.name: range(row.line, row.end_line + 1) for row in lower(data, sketchable).facts.functions}
 
 
 @contextlib.contextmanager

@@ -5,11 +5,18 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kgfplint.checks.run import Analysis
 from kgfplint.cli import main
+from kgfplint.findings import Finding, Severity, site
+from kgfplint.patches import Change, newly
+from kgfplint.source.tree import Files
 
 HEADER = "struct ring { spinlock_t lock; void *buf; };\nvoid *ring_alloc(struct ring *r);\nvoid ring_fill(struct ring *r);\n"
 MAKER = """#include "ring.h"
@@ -376,3 +383,41 @@ def test_a_comment_that_allows_it_counts_on_both_sides(repo, capsys):
     repo.commit()
     repo.edit("drivers/user.c", " // kgfplint: allow(mismatched-free) to be mended", "")
     assert places(broken(capsys, "--diff", "HEAD")) == [("drivers/user.c", 19, "mismatched-free")]
+
+
+def test_a_function_that_only_moved_brings_nothing(repo, capsys):
+    repo.edit("drivers/user.c", "int ring_old", "int ring_older")
+    assert broken(capsys, "--diff", "HEAD", code=0) == []
+    repo.edit("drivers/user.c", "int ring_older", "int ring_old")
+    first, _, rest = (repo.root / "drivers/user.c").read_text().partition("int ring_use")
+    repo.write("drivers/user.c", '#include "ring.h"\n\nint ring_use' + rest)
+    repo.write("drivers/moved.c", first)
+    repo.git("add", "-A")
+    assert broken(capsys, "--staged", code=0) == []
+    repo.edit("drivers/user.c", "vfree(p)", "kfree(p)")
+    assert places(broken(capsys, "--diff", "HEAD")) == [("drivers/user.c", 9, "mismatched-free")]
+
+
+def test_a_mistake_mended_here_and_made_there_is_new(repo, capsys):
+    repo.edit("drivers/user.c", "kfree(p)", "drop(p)")
+    repo.edit(*BREAK)
+    assert places(broken(capsys, "--diff", "HEAD")) == [("drivers/user.c", 19, "mismatched-free")]
+
+
+FOUND = st.lists(st.builds(
+    Finding, st.sampled_from(["KGF401", "KGF101"]), st.just("r"), st.just(Severity.ERROR), st.sampled_from(["a.c", "b.c"]),
+    st.integers(1, 9), st.just(1), st.just(1), st.sampled_from(["f", "g"]), st.just("m"), key=st.sampled_from(["x", "y"])))
+CHANGE = Change(Files(Path("/")), Files(Path("/")), {}, {"a.c": [range(2, 5)]})
+
+
+@given(FOUND, FOUND)
+def test_what_is_new_and_what_was_there_are_all_that_is(before, after):
+    def functions(files, path):
+        return {"f": range(1, 5), "g": range(5, 10)}
+
+    fresh = newly(before, after, CHANGE, functions)
+    assert newly(after, after, CHANGE, functions) == []
+    assert len(newly([], after, CHANGE, functions)) == len(after)
+    counts = Counter(map(site, after)) - Counter(map(site, before))
+    assert len(fresh) == counts.total()
+    assert all(finding.path == "a.c" and 2 <= finding.line <= 4 for finding in fresh)
