@@ -73,11 +73,12 @@ def _given_to_macros(unit: Unit) -> frozenset[str]:
 
 
 def _may_assign(unit: Unit, callee: ir.Expr) -> bool:
-    name = callee.id if isinstance(callee, ir.Name) else ""
-    if not name or name in FUNCTIONS or name in unit.meaning.catalogue.described:
+    """Tell whether a call may be of a macro; what is a function anywhere (memcpy) assigns to no argument."""
+    name, program = callee.id if isinstance(callee, ir.Name) else "", unit.program
+    if not name or name in FUNCTIONS or name in unit.meaning.catalogue.described or name in program.types.returns:
         return False
-    known = unit.program.resolve(unit.file, name)
-    return not known or any(unit.program.rows[number].flags & ir.MACRO for number in known)
+    known = program.defined.get(name, ())
+    return not known or all(program.rows[number].flags & ir.MACRO for number in known)
 
 
 class _Known:
