@@ -24,6 +24,7 @@ class Chain:
         assert hit.site.sleep is not None
         self.sleep = hit.site.sleep
         self.state = hit.state
+        self.certain = hit.certain
         self._site = hit.site
         self._program = program
         self._hops = hit.state.hop.chain()

@@ -44,4 +44,4 @@ def reached(chain: Chain) -> Iterator[Finding]:
     """Report a sleeping allocation that is called where sleeping is wrong."""
     if not chain.sleep.frees and chain.sleep.where != RAW and chain.state.context != MASKED:
         message = f"{chain.sleep.what} may sleep, but this runs {chain.why}; use GFP_ATOMIC there or allocate before it"
-        yield chain.finding(RULE, message, Severity.WARNING if chain.state.loose else None)
+        yield chain.finding(RULE, message, None if chain.certain else Severity.WARNING)

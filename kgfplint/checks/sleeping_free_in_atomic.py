@@ -40,7 +40,7 @@ def reached(chain: Chain) -> Iterator[Finding]:
     """Report a sleeping free that is called where sleeping is wrong."""
     if chain.sleep.frees and chain.state.context != MASKED:
         message = f"{chain.sleep.what} may sleep, but this runs {chain.why}; free it where sleeping is allowed"
-        yield chain.finding(RULE, message, Severity.WARNING if chain.state.loose else _severity(chain.sleep))
+        yield chain.finding(RULE, message, _severity(chain.sleep) if chain.certain else Severity.WARNING)
 
 
 def _severity(sleep: Sleep) -> Severity:

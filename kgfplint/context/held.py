@@ -259,6 +259,8 @@ def _release(state: State, kind: str, lock: ir.Expr | None, own: bool = False) -
     """Drop one entry: the same lock, else (an alias) the last of the kind, else the caller's."""
     held = list(state.held)
     fitting = [h for h in held if h.kind == kind and h.lock == lock] or [h for h in held if h.kind == kind]
+    if not fitting and lock is not None:  # an assertion does not tell readers from writers
+        fitting = [h for h in held if h.stated and h.lock == lock]
     change = LockChange(kind, lock)
     if fitting:
         held.remove(fitting[-1])

@@ -4,6 +4,7 @@ Goes from level to level over the whole program. Only functions that can reach s
 along calls whose conditions the constants that were handed down do not rule out.
 """
 
+import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -25,8 +26,8 @@ from kgfplint.program.order import Calls
 
 MOST_TARGETS = 8
 """An indirect call with more targets than this is not followed: it says too little of each."""
-_DEEPEST = 12
-"""Calls between the root and what sleeps; a longer chain convinces nobody."""
+_DEEPEST, _PLAIN = 12, 6
+"""Calls between the root and what sleeps: a longer chain convinces nobody; one of so many is plain."""
 _MOST_STATES = 4
 """A function is looked at in so many states (locks, values of parameters), the shortest chains first."""
 _WORDS: Mapping[str, ir.Expr] = {"NULL": ir.Number(0), "false": ir.Number(0), "true": ir.Number(1)}
@@ -56,8 +57,8 @@ class Hop(NamedTuple):
 class Reached(NamedTuple):
     """A function in a state: `kinds` of held locks, a `context` ("" for none), constant values of its parameters.
 
-    `why` is the reason in words, `hop` the last step to it, `loose` the number of steps that stand for one of several
-    targets of an indirect call.
+    `why` is the reason in words, `hop` the last step to it, `loose` the number of steps that need an assumption: one of
+    several targets of an indirect call, or a condition on a parameter of unknown value.
     """
 
     function: int
@@ -70,10 +71,14 @@ class Reached(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """Something that sleeps where it must not: the site in `state.function`."""
+    """Something that sleeps where it must not: the site in `state.function`.
+
+    `certain`: no step needs an assumption, and they are few enough to be believed.
+    """
 
     state: Reached
     site: Site
+    certain: bool
 
 
 @dataclass
@@ -283,9 +288,10 @@ class Reach:
 
     def _hits(self, state: Reached, flow: Flow) -> Iterator[Hit]:
         """Yield the first site that sleeps wrongly: those after it would follow from the same mistake."""
-        for site, _, kinds in self._possible(state, flow):
+        for site, values, kinds in self._possible(state, flow):
             if site.sleep is not None and forbidden(site.sleep, kinds, state.context, self.catalogue):
-                yield Hit(state, site)
+                certain = not state.loose and not self._assumed(state, site, values) and len(state.hop.chain()) <= _PLAIN
+                yield Hit(state, site, certain)
                 return
 
     def _next(self, state: Reached, flow: Flow) -> Iterator[Reached]:
@@ -298,10 +304,10 @@ class Reach:
         program = self.program
         file = program.rows[state.function].file
         params = {param.name for param in program.rows[state.function].params}
-        loose = state.loose
+        loose = state.loose + self._assumed(state, site, values)
         if site.member:
             targets: Sequence[int] = self._targets(state.function, site)
-            loose += len(targets) > 1
+            loose += len(targets) > 1 or not all(self._together(state, target) for target in targets)
         else:
             definition = self._definitions.of(file, site.name)
             targets = () if site.name in self.catalogue.described else self._general(file, definition.functions)
@@ -314,6 +320,21 @@ class Reach:
                 given = tuple((row.params[place].name, substitute(value, values)) for place, value in site.given
                               if place < len(row.params))
                 yield state._replace(function=target, values=given, hop=hop, loose=loose)
+
+    def _together(self, state: Reached, target: int) -> bool:
+        """Tell whether a target lies in the folder of the function that calls it, or of the root."""
+        folders = {posixpath.dirname(self.program.file_of(f)) for f in (state.function, state.hop.chain()[0].function)}
+        return posixpath.dirname(self.program.file_of(target)) in folders
+
+    def _assumed(self, state: Reached, site: Site, values: Values) -> bool:
+        """Tell whether a site stands under a condition on a parameter whose value is not known.
+
+        That a pointer is not NULL is what most functions ask first, and most often so.
+        """
+        row = self.program.rows[state.function]
+        params = {param.name for param in row.params} - values.keys()
+        return any(not params.isdisjoint(names_in(condition)) and not (truth and type(condition) is ir.Name)
+                   for condition, truth in site.guards)
 
     def _targets(self, function: int, site: Site) -> Sequence[int]:
         for key, line in self.program.indirect(function):

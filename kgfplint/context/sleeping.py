@@ -50,7 +50,7 @@ def sleep_of(meaning: Meaning, file: int, call: ir.Call, values: Values) -> Slee
         mask = meaning.mask_of(file, alloc, call, values)
     else:
         place = meaning.gfp_argument(file, name)
-        if place is None or place >= len(call.args):
+        if place is None or place >= len(call.args) or not meaning.allocates_by_mask(name):
             return None
         mask = meaning.evaluate(file, call.args[place], values)
     sleeps = meaning.masks.may_sleep(mask)

@@ -19,8 +19,8 @@ def held_at_entry(row: Row, type_of: Callable[[ir.Expr], str], catalogue: Catalo
         match = _HELD.match(annotation)
         lock = _lvalue(match[2]) if match else None
         if match and lock is not None:
-            word = lock.id if isinstance(lock, ir.Name) else ""
-            for kind in kind_of(type_of(lock) or word, catalogue):
+            word = lock.id if isinstance(lock, ir.Name) else getattr(lock, "member", "")
+            for kind in kind_of(word if word in catalogue.kind_of_type else type_of(lock), catalogue):
                 yield Held(kind, None if kind == "rcu" else ir.AddressOf(lock), match[1], row.line, True)
 
 

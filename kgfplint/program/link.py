@@ -1,5 +1,6 @@
 """Linking: the outlines of all files to one Program with call edges and bound function pointers."""
 
+import posixpath
 import sys
 from array import array
 from collections.abc import Iterable, Iterator
@@ -119,8 +120,13 @@ class Program:
             headers = [f for f in outside if self.rows[f].flags & (ir.STATIC | ir.MACRO | ir.INLINE)]
             seen = [f for f in headers if self.types.includes and self.types.includes.sees(file, self.rows[f].file)]
             shared = [f for f in outside if f not in headers]
-            return seen or shared or headers
+            return seen or self._nearest(file, shared) or headers
         return outside
+
+    def _nearest(self, file: int, functions: list[int]) -> list[int]:
+        """Return those of some functions that stand in the folder of a file, if any do: drivers use each other's names."""
+        folder = posixpath.dirname(self.paths[file])
+        return [f for f in functions if posixpath.dirname(self.file_of(f)) == folder] or functions
 
     def calls(self, function: int) -> Iterator[tuple[str, int]]:
         """Yield (callee name, line) of the direct calls of a function."""

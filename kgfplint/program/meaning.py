@@ -10,7 +10,7 @@ from kgfplint.catalogue import Alloc, Catalogue, Free
 from kgfplint.facts import ir
 from kgfplint.facts.terms import substitute
 from kgfplint.gfp import Mask, Masks
-from kgfplint.program.definitions import Definition, definitions_of
+from kgfplint.program.definitions import GFP_TYPES, Definition, definitions_of
 from kgfplint.program.link import Program
 
 Values = Mapping[str, Sequence[ir.Expr | None]]
@@ -94,6 +94,7 @@ class Meaning:
         self.summaries = summaries
         self._definitions = definitions_of(program)
         self._called: dict[tuple[int, str], Called] = {}
+        self._by_mask: dict[str, bool] = {}
 
     def definition(self, file: int, name: str) -> Definition:
         """Return which functions `name` means in `file`."""
@@ -183,6 +184,31 @@ class Meaning:
         """Return the position of the mask among the arguments of `name`, None if it takes none."""
         known = self.catalogue.allocs.get(name)
         return known.gfp if known is not None else self._definitions.mask(file, name)
+
+    def allocates_by_mask(self, name: str) -> bool:
+        """Tell whether something named `name` that takes a mask allocates, itself or through others that take one.
+
+        Some only keep or translate it (mapping_set_gfp_mask()). One that calls what is not in sight may.
+        """
+        known = self._by_mask.get(name)
+        if known is None:
+            self._by_mask[name] = False  # in a cycle, others decide
+            known = self._by_mask[name] = self._looks_allocating(name)
+        return known
+
+    def _looks_allocating(self, name: str) -> bool:
+        program, allocs = self.program, self.catalogue.allocs
+        for function in program.defined.get(name, ()):
+            for callee, _ in program.calls(function):
+                if callee in allocs or callee not in program.defined:
+                    return True
+                rows = (program.rows[target] for target in program.defined.get(callee, ()))
+                masked = any(param.ctype in GFP_TYPES for row in rows for param in row.params)
+                if masked and self.allocates_by_mask(callee):
+                    return True
+            if any(True for _ in program.indirect(function)):
+                return True  # an operation that is given the mask
+        return False
 
     def mask_of(self, file: int, alloc: Alloc, call: ir.Call, values: Values) -> Mask:
         """Return the mask that an allocating call is given; `values` are those of locals."""
