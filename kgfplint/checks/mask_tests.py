@@ -34,7 +34,8 @@ def loose_tests(unit: Unit) -> Iterator[LooseTest]:
 def _looks_at_masks(unit: Unit) -> bool:
     """Tell whether a parameter or local holds a mask."""
     carriers = policy(unit.meaning.catalogue.version).carriers
-    return any(ctype in carriers for ctype in unit.types.values())
+    return (any(param.ctype in carriers for param in unit.row.params)
+            or any(local.ctype in carriers for local in unit.body.locals))
 
 
 def _decided(unit: Unit) -> Iterator[tuple[ir.Expr, int]]:

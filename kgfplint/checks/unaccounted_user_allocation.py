@@ -9,7 +9,7 @@ from kgfplint.checks.unit import Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import NULL, bare
 from kgfplint.findings import Finding, Severity
-from kgfplint.gfp.policy import policy
+from kgfplint.gfp.policy import Policy, policy
 from kgfplint.ownership.conditions import constant
 from kgfplint.ownership.states import NULL as IS_NULL
 from kgfplint.ownership.states import Exit
@@ -33,7 +33,7 @@ def check(unit: Unit) -> Iterator[Finding]:
     """Report each allocation that serves a request, is kept when the request succeeds, and is not accounted."""
     if not unit.allocates:
         return
-    request = _requests(unit.program, frozenset(policy(unit.meaning.catalogue.version).requests.items())).get(unit.number)
+    request = _requests(unit.program, policy(unit.meaning.catalogue.version)).get(unit.number)
     if request is None:
         return
     title, entry = request
@@ -75,14 +75,13 @@ def _alive(leave: Exit, call: ir.Call) -> bool:
 
 
 @functools.lru_cache(maxsize=2)
-def _requests(program: Program, members: frozenset[tuple[str, str]]) -> Mapping[int, tuple[str, str]]:
+def _requests(program: Program, known: Policy) -> Mapping[int, tuple[str, str]]:
     """Map the functions that serve requests to (how users reach them, the entry): what a table of the same file names, and
     what that calls in its file. Tables elsewhere do not count, so that a function's findings depend on its file alone.
     """
     found: dict[int, tuple[str, str]] = {}
-    titles = dict(members)
     for (tag, member), key in program.keys.items():
-        title = titles.get(f"{tag}.{member}")
+        title = known.requests.get(f"{tag}.{member}")
         for number in program.bound.get(key, {}) if title is not None else ():
             row = program.rows[number]
             if title is not None and row.flags & ir.STATIC:
