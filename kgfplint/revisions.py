@@ -85,13 +85,17 @@ def _git(folder: Path, *args: str, data: bytes = b"", variables: Mapping[str, st
     return done.stdout
 
 
+def _line(folder: Path, *args: str) -> str:
+    return os.fsdecode(_git(folder, *args)).removesuffix("\n")
+
+
 def _words(output: bytes) -> list[str]:
     return os.fsdecode(output).split("\0")[:-1]
 
 
 def _below(root: Path) -> str:
     """Return the path of the tree below the top of its git work tree, "" or with a slash at its end."""
-    return os.fsdecode(_git(root, "rev-parse", "--show-prefix")).removesuffix("\n")
+    return _line(root, "rev-parse", "--show-prefix")
 
 
 def _committed(root: Path, place: Path, request: Request) -> list[str]:
@@ -117,16 +121,16 @@ def _committed(root: Path, place: Path, request: Request) -> list[str]:
 def _commit(root: Path, request: Request) -> str:
     if not request.staged:
         try:
-            return os.fsdecode(_git(root, "rev-parse", "--verify", "--end-of-options", f"{request.commit}^{{commit}}")).strip()
+            return _line(root, "rev-parse", "--verify", "--end-of-options", f"{request.commit}^{{commit}}")
         except _Failed as error:
             raise _Failed("no such commit" if "single revision" in str(error) else str(error)) from None
     try:
-        return os.fsdecode(_git(root, "rev-parse", "--verify", "HEAD")).strip()
+        return _line(root, "rev-parse", "--verify", "HEAD")
     except _Failed as error:
         if "single revision" not in str(error):
             raise
         # Before the first commit everything is new.
-        return os.fsdecode(_git(root, "hash-object", "-t", "tree", os.devnull)).strip()
+        return _line(root, "hash-object", "-t", "tree", os.devnull)
 
 
 def _statuses(root: Path, *args: str) -> dict[str, str]:
@@ -151,12 +155,11 @@ def _copy(root: Path, paths: Iterable[str], folder: Path) -> None:
 def _patched(root: Path, place: Path, data: bytes) -> tuple[str, list[str]]:
     """Lay out the files that a patch or a series changes; return where the tree lies below, and the paths relative to it."""
     patches = list(_mails(place, data)) if _MAIL.match(data) else [data]
-    names = {name for patch in patches for name in _NAMES.findall(os.fsdecode(patch)) if ".." not in name}
-    below = ""
+    names = {name for patch in patches for name in _NAMES.findall(os.fsdecode(patch)) if _is_inside(name)}
+    top, below = root, ""
     if not any((root / name).is_file() for name in names):
-        with contextlib.suppress(_Failed):
-            below = _below(root)
-    top = Path(str(root.resolve()).removesuffix(f"/{below}".rstrip("/"))) if below else root
+        with contextlib.suppress(_Failed):  # a module below the top of its repository
+            top, below = Path(_line(root, "rev-parse", "--show-toplevel")), _below(root)
     for name in ("base", "head"):
         _copy(top, names, place / name)
     # Above the temporary folder there may be a repository, which is none of ours.
@@ -167,6 +170,11 @@ def _patched(root: Path, place: Path, data: bytes) -> tuple[str, list[str]]:
     covered = {file.relative_to(place / name).as_posix() for name in ("base", "head")
                for file in (place / name).rglob("*") if file.is_file()}
     return below, [name.removeprefix(below) for name in covered if name.startswith(below)]
+
+
+def _is_inside(name: str) -> bool:
+    """Tell whether a name from a patch stays below the folder that it is relative to."""
+    return not name.startswith("/") and ".." not in name.split("/")
 
 
 def is_patch(data: bytes) -> bool:

@@ -318,6 +318,15 @@ def test_a_patch_that_does_not_apply(repo, tmp_path, capsys):
     assert f"--patch {tmp_path / 'p.patch'}: drivers/user.c" in said
 
 
+@pytest.mark.parametrize("name", ["/{outside}", "../../{outside}", "drivers/../../../{outside}"])
+def test_a_patch_reaches_nothing_outside(repo, tmp_path, capsys, name):
+    (tmp_path / "outside.c").write_text("int a;\n")
+    path = name.format(outside="outside.c" if name.startswith(".") or "drivers" in name else tmp_path / "outside.c")
+    (tmp_path / "p.patch").write_text(f"--- a/{path}\n+++ b/{path}\n@@ -1 +1 @@\n-int a;\n+int b;\n")
+    assert str(tmp_path / "p.patch") in failure(capsys, "--patch", tmp_path / "p.patch")
+    assert (tmp_path / "outside.c").read_text() == "int a;\n"
+
+
 @pytest.mark.parametrize(("args", "said"), [
     (["--diff", "nowhere"], "--diff nowhere: no such commit"),
     (["--diff", "--staged"], "--diff --staged: no such commit"),
