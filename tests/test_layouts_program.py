@@ -56,7 +56,8 @@ struct mixed { u8 c; low64 v; enum far f; struct mixed *next; int (*call)(struct
     ("struct plain", Range(8, 32)), ("struct either", Range(1, 4)), ("struct words", Range(16, 16)), ("struct ends", Range(1, 1)),
     ("struct lines", Range(8, 256)), ("struct holes", Range(8, None)), ("struct sized", None), ("struct nowhere", None),
     ("struct grown", Range(9, 33)), ("struct grouped", Range(32, 32)), ("struct mixed", Range(40, 40)), ("u8[3]", Range(3, 3)),
-    ("struct plain *[2]", Range(16, 16)), ("enum far", Range(8, 8)), ("nothing_t", None), ("struct plain[2]", Range(16, 64)),
+    ("struct plain *[2]", Range(16, 16)), ("enum far", Range(8, 8)), ("nothing_t", None), ("enum nobody", Range(1, 8)),
+    ("struct plain[2]", Range(16, 64)),
     ("void (*)(int)", Range(8, 8)), ("unsigned long int", Range(8, 8)), ("not a type at all", None),
 ])  # fmt: skip
 def test_ranges(ctype: str, size: Range | None):

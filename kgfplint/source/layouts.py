@@ -154,7 +154,7 @@ class Layouts:
                     case Record():
                         return self._lay_out(asked, end).extent
                     case Enum():
-                        return self._enum(asked)
+                        return self._enum(asked, end)
                     case OneOf(types):
                         return _hull([self._extent(one, end) for one in types], end)
                     case Aligned(inner, marks):
@@ -213,16 +213,19 @@ class Layouts:
             return Extent(self._unknown(end).size, element.align)
         return Extent(count * element.size, element.align)
 
-    def _enum(self, asked: Enum) -> Extent:
+    def _enum(self, asked: Enum, end: End) -> Extent:
         """Return the extent of an enum: an int, unless a value that is known does not fit or it is packed."""
-        found = asked if asked.values is not None else self._scope.enum(asked.tag) or asked
-        known = [self._values.of_enumerator(name) for name, _ in found.values or ()]
+        found = asked if asked.values is not None else self._scope.enum(asked.tag)
+        long_long = Extent(*self.abi.scalars["long long"])
+        if found is None or found.values is None:
+            return long_long if end is End.HIGH else Extent(1, 1)
+        known = [self._values.of_enumerator(name) for name, _ in found.values]
         values = [value for value in known if value is not None] or [0]
         signed = min(values) < 0
         bits = max(max(values).bit_length() + signed, (-min(values) - 1).bit_length() + 1 if signed else 0)
         packed = any(mark.kind == "packed" for mark in found.marks)
-        size = 8 if bits > 32 else 4 if bits > 16 or not packed else 2 if bits > 8 else 1
-        return Extent(size, self.abi.scalars["long long"][1] if size == 8 else size)
+        size = 4 if bits > 16 or not packed else 2 if bits > 8 else 1
+        return long_long if bits > 32 else Extent(size, size)
 
     def _laid(self, asked: Type, end: End) -> Laid | None:
         """Return the layout of a struct or union type, None for any other or an unknown one."""
