@@ -30,7 +30,7 @@ from kgfplint.facts.store import StoreError
 from kgfplint.guide import guide
 from kgfplint.modelcommand import model
 from kgfplint.program import CallEdge, Program
-from kgfplint.report import FORMATS, Report, render
+from kgfplint.report import FORMATS, Report, render, seen_from
 from kgfplint.report.github import append_summary
 from kgfplint.revisions import ChangeError, Request, is_patch, read_patch
 from kgfplint.source.tree import find_root
@@ -100,11 +100,13 @@ SEVERITIES = click.Choice(["error", "warning", "note"])
 @click.option("--dry-run", is_flag=True, help="With --fix: print what it would change as a diff, and change nothing.")
 @click.option("--stats", is_flag=True, help="Print what was read, and how long it took, to standard error.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), help="Colours (default: on a terminal).")
+@click.option("--relative-to", metavar="FOLDER", help="Paths in the report start here (default: the root of the tree).")
 @click.option("--output", "-o", metavar="FILE", help="Write the report to FILE, not to standard output.")
 @reading
 @click.pass_context
 def check(ctx: click.Context, /, paths: Sequence[str], stats: bool, output: str | None, terse: bool, update_baseline: bool,
-          reason: str, fix: bool, dry_run: bool, diff: str | None, staged: bool, patch: str | None, **options: Any) -> None:
+          reason: str, relative_to: str | None, fix: bool, dry_run: bool, diff: str | None, staged: bool, patch: str | None,
+          **options: Any) -> None:
     """Lint the C files below each PATH of a kernel tree or of an out-of-tree module.
 
     With --diff, --staged or --patch, PATH defaults to the whole tree that the current folder lies in. PATH may be -, for
@@ -141,6 +143,8 @@ def check(ctx: click.Context, /, paths: Sequence[str], stats: bool, output: str 
         print(f"kgfplint: {len(mended)} files mended", file=sys.stderr)
     if settings.baseline:
         report = replace(report, findings=baselines.unknown(report.findings, baselines.read(Path(settings.baseline))))
+    if relative_to:
+        report = seen_from(report, relative_to)
     colour = settings.color == "always" or (settings.color == "auto" and not output and is_terminal(sys.stdout))
     write(render(settings.format, report, colour), output)
     if settings.format == "github":

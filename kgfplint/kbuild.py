@@ -7,7 +7,6 @@ the build.
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -15,9 +14,7 @@ import msgspec
 from kgfplint.cli import FAILURES
 from kgfplint.config import load
 from kgfplint.engine import run
-from kgfplint.findings import Finding
-from kgfplint.report import render
-from kgfplint.source.tree import find_root
+from kgfplint.report import render, seen_from
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -28,6 +25,8 @@ def main(args: Sequence[str] | None = None) -> int:
             sys.stderr.writelines(_findings(source))
         except FAILURES as error:
             print(f"kgfplint: {error}", file=sys.stderr)
+        except Exception as error:  # a mistake of ours must not break the build either
+            print(f"kgfplint: {source}: internal error, please report it: {error!r}", file=sys.stderr)
     return 0
 
 
@@ -41,12 +40,4 @@ def _findings(source: Path) -> Iterator[str]:
     # A call for each file cannot read a whole tree each time.
     settings = load(source, {} if os.environ.get("KGFPLINT_SCOPE") else {"scope": "paths"})
     report = run([source], msgspec.structs.replace(settings, jobs=1))
-    top = os.path.relpath(find_root(source))
-    if top != ".":
-        report = replace(report, findings=tuple(_below(top, finding) for finding in report.findings))
-    yield from render("text", report)
-
-
-def _below(top: str, finding: Finding) -> Finding:
-    trace = tuple(msgspec.structs.replace(step, path=f"{top}/{step.path}") for step in finding.trace)
-    return msgspec.structs.replace(finding, path=f"{top}/{finding.path}", trace=trace)
+    yield from render("text", seen_from(report, "."))

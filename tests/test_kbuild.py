@@ -64,6 +64,12 @@ def test_what_it_cannot_do_breaks_no_build(args, tmp_path, monkeypatch, capsys):
     assert said.out == "" and said.err == ("kgfplint: none.c: no such file or directory\n" if "none.c" in args else "")
 
 
+def test_not_even_a_mistake_of_ours_breaks_a_build(tree, monkeypatch, capsys):
+    monkeypatch.setattr("kgfplint.kbuild.run", lambda *_: 1 / 0)
+    assert main([str(tree / "lib/f.c")]) == 0
+    assert "internal error" in capsys.readouterr().err
+
+
 def test_settings_come_from_the_environment(tree, monkeypatch, capsys):
     monkeypatch.chdir(tree)
     monkeypatch.setenv("KGFPLINT_IGNORE", "KGF401")

@@ -1,11 +1,12 @@
 """The formats, byte by byte: people and programs depend on them."""
 
+import dataclasses
 import json
 
 import pytest
 
 from kgfplint.findings import Finding, Severity, Step, with_fingerprints
-from kgfplint.report import Report, Stats, render
+from kgfplint.report import Report, Stats, render, seen_from
 
 BARE = Finding("KGF301", "unchecked-allocation", Severity.NOTE, "a.c", 1, 1, 1, "g", "not checked")
 FULL = Finding(
@@ -71,6 +72,21 @@ def test_json_carries_paths_that_are_not_utf8():
     text = "".join(render("json", Report("/r", "", (odd,), Stats())))
     text.encode("ascii")
     assert json.loads(text)["findings"][0]["path"] == "a\udcff.c"
+
+
+def test_paths_from_another_folder(report, tmp_path):
+    report = dataclasses.replace(report, root=str(tmp_path / "top" / "src"))
+    (tmp_path / "top" / "src").mkdir(parents=True)
+
+    def paths(folder):
+        moved = seen_from(report, str(folder)).findings
+        return [one.path for one in moved], [step.path for step in moved[1].trace]
+
+    assert seen_from(report, str(tmp_path / "top" / "src")) is report
+    assert paths(tmp_path / "top") == (["src/a.c", "src/net/x/y.c"], ["src/net/x/y.c", "src/net/x/y.c"])
+    assert paths(tmp_path / "top" / "other")[0] == ["../src/a.c", "../src/net/x/y.c"]
+    (tmp_path / "link").symlink_to(tmp_path / "top")
+    assert paths(tmp_path / "link")[0] == ["src/a.c", "src/net/x/y.c"]
 
 
 def test_the_worst_severity(report):

@@ -4,13 +4,19 @@ A format is a module of this package with `render(report, colour)`, which yields
 """
 
 import importlib
+import os
+import posixpath
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import get_args
+from dataclasses import dataclass, field, replace
+from typing import TypeVar, get_args
+
+import msgspec
 
 from kgfplint.config import Format
-from kgfplint.findings import Finding, Severity
+from kgfplint.findings import Edit, Finding, Severity, Step
+
+Placed = TypeVar("Placed", Finding, Step, Edit)
 
 FORMATS = get_args(Format)
 """The names of the formats, each that of a module."""
@@ -49,6 +55,20 @@ class Report:
     def worst(self) -> Severity | None:
         """Return the highest severity among the findings, None without any."""
         return max((finding.severity for finding in self.findings), default=None)
+
+
+def seen_from(report: Report, folder: str) -> Report:
+    """Return a report whose paths are relative to a folder instead of the tree's root."""
+    top = os.path.relpath(report.root, os.path.realpath(folder))
+    if top == ".":
+        return report
+
+    def moved(thing: Placed) -> Placed:
+        return msgspec.structs.replace(thing, path=posixpath.normpath(f"{top}/{thing.path}"))
+
+    return replace(report, findings=tuple(
+        msgspec.structs.replace(moved(one), trace=tuple(map(moved, one.trace)), edits=tuple(map(moved, one.edits)))
+        for one in report.findings))
 
 
 def printable(text: str) -> str:
