@@ -190,6 +190,14 @@ def test_results_are_kept_by_kind_and_digest(tmp_path):
     assert kept.results("summaries", b"rules 1") == {b"g": b"two", b"h": b"five"}
 
 
+def test_contents_that_several_files_had_come_and_go(tmp_path):
+    kept = Store.open()
+    stamp = Stamp(1, 2, 3, 4)
+    for key in (b"k", b"l", b"k", b"l"):
+        kept.put_stamps(tmp_path, [("x.c", stamp, key), ("y.c", stamp, key)])
+        assert kept.stamps(tmp_path) == {"x.c": (stamp, key), "y.c": (stamp, key)}
+
+
 def test_results_of_another_version_are_not_seen(monkeypatch):
     kept = Store.open()
     kept.put_results("summaries", b"rules", [(b"f", b"one")])

@@ -228,10 +228,12 @@ class Store(Database):
         """Remember the stamps and keys of files by their paths relative to root."""
         with self.transaction() as connection:
             tree = _tree(connection, root)
-            connection.executemany(
-                "INSERT INTO stamps VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET size = excluded.size,"
-                " mtime = excluded.mtime, ctime = excluded.ctime, inode = excluded.inode, key = excluded.key",
-                ((tree, os.fsencode(path), *stamp, key) for path, stamp, key in stamps))
+            rows = [(*stamp, key, tree, os.fsencode(path)) for path, stamp, key in stamps]
+            # Not an upsert: inside one, the trigger that retires keys could retire each only once.
+            connection.executemany("UPDATE OR REPLACE stamps SET size = ?, mtime = ?, ctime = ?, inode = ?, key = ?"
+                                   " WHERE tree = ? AND path = ?", rows)
+            connection.executemany("INSERT OR IGNORE INTO stamps(size, mtime, ctime, inode, key, tree, path)"
+                                   " VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def includes(self, key: bytes) -> tuple[str, ...]:
         """Return the include lines of a file; StoreError when the store does not hold it."""
