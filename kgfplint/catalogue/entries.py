@@ -235,10 +235,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     Its value is true for the values in `means` ("null", "err_ptr"), or, with action "pass", its value is
     the argument itself; "take" also empties the argument; "error": its value is the error that ptr holds;
-    "use": it accesses the memory that ptr points to without looking at ptr.
+    "use": it accesses the memory that ptr points to without looking at ptr; "lend": it needs that memory for the call only;
+    "unlink": it takes the node ptr out of a structure that RCU readers may still be on; "clear": it does so for the pointer
+    that ptr is; "grace": it waits for those readers; "wipe": it overwrites the secret that ptr points to.
     """
 
     name: str
-    action: Literal["test", "pass", "take", "error", "use"]
+    action: Literal["test", "pass", "take", "error", "use", "lend", "unlink", "clear", "grace", "wipe"]
     ptr: int
     means: tuple[str, ...] = ()

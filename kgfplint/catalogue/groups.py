@@ -288,18 +288,20 @@ class CallbackGroup(Group, kw_only=True):
 
 
 class ResultGroup(Group, kw_only=True):
-    """`[[result]]`: functions that judge or hand on the result of an allocation, their parameter `ptr`."""
+    """`[[result]]`: functions that judge or hand on the result of an allocation, their parameter `ptr`.
 
-    action: Literal["test", "pass", "take", "error", "use"]
+    Those that wait for a grace period need none.
+    """
+
+    action: Literal["test", "pass", "take", "error", "use", "lend", "unlink", "clear", "grace", "wipe"]
     means: tuple[Literal["null", "err_ptr"], ...] = ()
 
     def build(self, prototype: Prototype, scope: Scope) -> Iterator[Any]:
         """Yield the verdict."""
-        if "ptr" not in prototype.params:
+        if "ptr" not in prototype.params and self.action != "grace":
             raise Mistake("prototypes", f"{prototype.name} has no parameter `ptr`")
-        yield Verdict(
-            name=prototype.name, action=self.action, means=self.means, ptr=prototype.params.index("ptr")
-        )
+        ptr = prototype.params.index("ptr") if "ptr" in prototype.params else 0
+        yield Verdict(name=prototype.name, action=self.action, means=self.means, ptr=ptr)
 
 
 class TestGroup(Group, kw_only=True):

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from kgfplint.checks import Rule
 from kgfplint.checks.pending import Asked, Case, Pending
 from kgfplint.checks.unit import Unit
+from kgfplint.facts import ir
 from kgfplint.facts.terms import show
+from kgfplint.facts.types import pointee, tag_of
 from kgfplint.findings import Finding, Severity
 from kgfplint.ownership.fates import MADE
-from kgfplint.ownership.handing import AWAY
-from kgfplint.ownership.ops import Site
+from kgfplint.ownership.handing import NEARBY
+from kgfplint.ownership.ops import Handed, Site
 
 RULE = Rule(
     code="KGF407",
@@ -21,13 +23,16 @@ RULE = Rule(
 
 
 def check(unit: Unit) -> Iterator[Finding]:
-    """Report each allocation whose last pointer ends with the function, or is overwritten, while the memory is alive."""
-    if not unit.allocates or not unit.touches_memory:
-        return
-    for release in unit.paths.lost.items():
-        site = unit.paths.sites[release[0]]
-        if _concerns(unit, site):
-            yield from _report(unit, site, dict(release[1]))
+    """Leave pending each allocation whose last pointer ends with the function, or is overwritten, while the memory is alive."""
+    if unit.allocates and unit.touches_memory and unit.paths.complete:
+        leaks = unit.paths.leaks
+        cases: dict[int, list[Case]] = {}
+        for failing in (False, True):
+            for number, line, whom in leaks.lost(failing):
+                if _concerns(unit, leaks.sites[number]) and not (failing and not whom & leaks.spared.get(number, set())):
+                    cases.setdefault(number, []).append(_case(unit, number, line, whom, failing))
+        unit.pending.extend(_pending(unit, leaks.sites[number], found) for number, found in cases.items())
+    yield from ()
 
 
 def _concerns(unit: Unit, site: Site) -> bool:
@@ -36,20 +41,41 @@ def _concerns(unit: Unit, site: Site) -> bool:
     return family is not None and not family.object and not family.managed
 
 
-def _report(unit: Unit, site: Site, lost: dict[int, frozenset[int]]) -> Iterator[Finding]:
-    alloc, call = site.alloc, site.call
-    what = show(call.target) if call.target is not None else f"what {alloc.name}() returns"
-    fitting = unit.meaning.catalogue.frees_of.get(alloc.family, ())
+def _case(unit: Unit, number: int, line: int, whom: frozenset[int], failing: bool) -> Case:
+    """Return one loss; where an error is returned, a call before which this function frees the memory elsewhere keeps nothing."""
+    leaks = unit.paths.leaks
+    site = leaks.sites[number]
+    # What is freed when a call fails, and not when it does not, has been taken over by that call.
+    taken = leaks.freed.get(number, set()) if line in leaks.well else set()
+    spared = leaks.spared.get(number, set()) if failing else set()
+    asked = [_asked(leaks.handed[one], one not in taken) for one in sorted(whom - spared - {NEARBY})]
+    if NEARBY in whom:
+        asked.append(Asked("", 0, "lent", _is_buffer(unit, site.call)))
+    if site.alloc.name not in unit.meaning.catalogue.allocs:
+        asked.append(Asked(site.alloc.name, MADE, "lent"))
+    sure = not whom & spared and not any(one.assumed for one in asked)
+    keeps = "nothing frees or keeps it" if sure else "nothing frees it, and nobody seems to keep it"
+    fitting = unit.meaning.catalogue.frees_of.get(site.alloc.family, ())
     advice = f"free it with {fitting[0]}() there" if fitting else "free it there"
-    made = () if alloc.name in unit.meaning.catalogue.allocs else (Asked(alloc.name, MADE, "lent"),)
-    cases: list[Case] = []
-    for line, whom in sorted(lost.items()):
-        handed = [unit.paths.handed[number] for number in sorted(whom) if number != AWAY]
-        asked = dict.fromkeys(Asked(one.callee, one.place, "forgotten" if one.result else "lent") for one in handed)
-        message = f"{what} from {alloc.name}() is lost on a path that ends at line {line}: nothing frees or keeps it; {advice}"
-        cases.append(Case((*made, *asked), message, unit.step(line, f"{what} is lost here")))
-    plain = all(not case.asked for case in cases)
-    trace = (unit.step(call.line, f"{alloc.name}() allocates {what}"),)
-    finding = unit.finding(RULE, call, "", trace, Severity.ERROR if plain else Severity.WARNING)
-    unit.pending.append(Pending(finding, tuple(cases)))
-    return iter(())
+    what = _what(site)
+    message = f"{what} from {site.alloc.name}() is lost on a path that ends at line {line}: {keeps}; {advice}"
+    return Case(tuple(dict.fromkeys(asked)), message, unit.step(line, f"{what} is lost here"), sure and not asked)
+
+
+def _pending(unit: Unit, site: Site, cases: list[Case]) -> Pending:
+    trace = (unit.step(site.call.line, f"{site.alloc.name}() allocates {_what(site)}"),)
+    return Pending(unit.finding(RULE, site.call, "", trace, Severity.WARNING), tuple(cases))
+
+
+def _what(site: Site) -> str:
+    return show(site.call.target) if site.call.target is not None else f"what {site.alloc.name}() returns"
+
+
+def _asked(handed: Handed, may_assume: bool) -> Asked:
+    return Asked(handed.callee, handed.place, "forgotten" if handed.result else "lent", handed.plain and may_assume)
+
+
+def _is_buffer(unit: Unit, call: ir.Call) -> bool:
+    """Tell whether a call allocates bytes or numbers, not an object."""
+    target = pointee(unit.typing.expanded(call.target)) if call.target is not None else None
+    return target is not None and not tag_of(target)

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from kgfplint.facts import ir
-from kgfplint.findings import Finding, Step
+from kgfplint.findings import Finding, Severity, Step
 from kgfplint.ownership.fates import KEPT, Fate
 from kgfplint.program.link import Program
 
@@ -18,20 +18,25 @@ class Asked(NamedTuple):
     """What must be true of a callee and the pointer that it is given at a place (fates.MADE: the one it returns).
 
     "lent": it does not outlive the call elsewhere; "forgotten": nor is it in what the call returns; "used": it is
-    dereferenced without a test.
+    dereferenced without a test. `assumed`: where that cannot be told, it is believed.
     """
 
     callee: str
     place: int
     what: Literal["lent", "forgotten", "used"]
+    assumed: bool = False
 
 
 class Case(NamedTuple):
-    """One way in which a finding comes about: everything asked must hold; then this is the message and a step of the trace."""
+    """One way in which a finding comes about: everything asked must hold; then this is the message and a step of the trace.
+
+    `sure`: it makes the finding an error.
+    """
 
     asked: tuple[Asked, ...]
     message: str
     step: Step
+    sure: bool = False
 
 
 class Pending(NamedTuple):
@@ -41,6 +46,7 @@ class Pending(NamedTuple):
     cases: tuple[Case, ...]
 
 
+_LENT, _UNCLEAR, _KEPT = range(3)
 _MOST_STEPS = 4
 _UNSEEN: Mapping[int, Fate] = {0: KEPT}
 Look = Callable[[Sequence[int]], Iterable[tuple[int, Mapping[int, Fate]]]]
@@ -54,7 +60,7 @@ class Settling:
         self._program = program
         self._look = look
         self._fates: dict[int, Mapping[int, Fate]] = {}
-        self._lent: dict[tuple[int, int], bool] = {}
+        self._verdicts: dict[tuple[int, int], int] = {}
         self._resolved: dict[tuple[int, str], list[int]] = {}
 
     def findings(self, pending: Iterable[tuple[int, Pending]]) -> list[tuple[int, Finding]]:
@@ -69,16 +75,19 @@ class Settling:
         cases = [case for case in pending.cases if all(self._holds(file, asked) for asked in case.asked)]
         if not cases:
             return None
-        steps = tuple(case.step for case in cases[:_MOST_STEPS])
-        return msgspec.structs.replace(pending.finding, message=cases[0].message, trace=(*pending.finding.trace, *steps))
+        first = next((case for case in cases if case.sure), cases[0])
+        steps = tuple(dict.fromkeys((first.step, *(case.step for case in cases))))[:_MOST_STEPS]
+        severity = Severity.ERROR if first.sure else pending.finding.severity
+        trace = (*pending.finding.trace, *steps)
+        return msgspec.structs.replace(pending.finding, message=first.message, trace=trace, severity=severity)
 
     def _holds(self, file: int, asked: Asked) -> bool:
         functions = self._telling(file, asked.callee)
         if asked.what == "used":
-            return bool(functions) and all(self._is_used(function, asked.place, DEPTH) for function in functions)
-        return bool(functions) and all(
-            self._is_lent(function, asked.place, DEPTH)
-            and not (asked.what == "forgotten" and self._fate(function, asked.place).returned) for function in functions)
+            return bool(functions) and all(self._fate(function, asked.place).uses for function in functions)
+        if asked.what == "forgotten" and any(self._fate(function, asked.place).returned for function in functions):
+            return False
+        return self._given(file, asked.callee, asked.place, DEPTH) <= (_UNCLEAR if asked.assumed else _LENT)
 
     def _gather(self, wanted: Collection[tuple[int, int]]) -> None:
         """Look at what is wanted and at all that it leads to."""
@@ -118,18 +127,19 @@ class Settling:
     def _fate(self, function: int, place: int) -> Fate:
         return self._fates.get(function, {}).get(place, KEPT)
 
-    def _is_lent(self, function: int, place: int, depth: int) -> bool:
-        """Tell whether a pointer is nobody's business after the call; what calls itself is judged by the rest of what it does."""
+    def _given(self, file: int, callee: str, place: int, depth: int) -> int:
+        """Return what becomes of a pointer that is given to a callee: the worst of what may."""
+        functions = self._telling(file, callee)
+        return max((self._becomes(function, place, depth) for function in functions), default=_UNCLEAR)
+
+    def _becomes(self, function: int, place: int, depth: int) -> int:
+        """Return what becomes of a pointer in a function; one that calls itself is judged by the rest of what it does."""
         key = function, place
-        known = self._lent.get(key)
+        known = self._verdicts.get(key)
         if known is None:
             fate = self._fate(function, place)
-            self._lent[key] = True
+            self._verdicts[key] = _LENT
             file = self._program.rows[function].file
-            known = self._lent[key] = not fate.kept and depth > 0 and all(
-                (targets := self._telling(file, name)) and all(
-                    self._is_lent(target, at, depth - 1) for target in targets) for name, at in fate.passes)
+            known = self._verdicts[key] = _KEPT if fate.kept else _UNCLEAR if not depth else max(
+                (self._given(file, name, at, depth - 1) for name, at in fate.passes), default=_LENT)
         return known
-
-    def _is_used(self, function: int, place: int, depth: int) -> bool:
-        return self._fate(function, place).uses

@@ -1,7 +1,8 @@
 """Which memory evaluating an expression reads or writes: that behind tracked lvalues."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from kgfplint.catalogue import Catalogue
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare
 from kgfplint.ownership.addresses import Addresses
@@ -72,6 +73,13 @@ class Accesses:
         number = self._names.get(pointer.id) if type(pointer) is ir.Name else self._others.get(pointer)
         if number is not None:
             found.append(number)
+
+
+def pools_of(catalogue: Catalogue, callee: str, args: Sequence[ir.Expr]) -> list[ir.Expr]:
+    """Return the cache or pool that an allocator or deallocator works on."""
+    known = catalogue.allocs.get(callee) or catalogue.frees.get(callee)
+    places = (known.cache, known.pool) if known is not None else ()
+    return [args[place] for place in places if place is not None and place < len(args)]
 
 
 def _calculated(place: ir.Expr) -> ir.Expr:

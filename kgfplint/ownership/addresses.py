@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, is_zero
-from kgfplint.facts.types import tag_of
+from kgfplint.facts.types import pointee, tag_of
 from kgfplint.program.types import Types, Typing
 
 ADDRESSES = ("local", "static", "string", "interior")
@@ -47,6 +47,16 @@ class Addresses:
     def is_static(self, name: str) -> bool:
         """Tell whether a local outlives the call."""
         return name in self._statics
+
+    def is_pointer(self, expr: ir.Expr) -> bool:
+        """Tell whether an expression is a pointer, or a number that may hold one, for all that is known."""
+        ctype = self._typing.expanded(bare(expr))
+        return not ctype or ctype.endswith(("*", "unsigned long"))
+
+    def is_buffer(self, expr: ir.Expr) -> bool:
+        """Tell whether a pointer is one to bytes or numbers, not to a struct."""
+        target = pointee(self._typing.expanded(bare(expr)))
+        return target is not None and not tag_of(target)
 
     @staticmethod
     def pointer(value: ir.Expr) -> ir.Expr | None:

@@ -1,6 +1,6 @@
 """The conditions on the edges of a function: what they say of tracked lvalues, and which are worth remembering."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, root, show, walk
@@ -8,6 +8,7 @@ from kgfplint.ownership.accesses import Accesses
 from kgfplint.ownership.addresses import ADDRESSES, Addresses
 from kgfplint.ownership.conditions import Test, asks, constant, reading, stable
 from kgfplint.ownership.ops import Branch
+from kgfplint.ownership.walks import repeated
 from kgfplint.program.meaning import Meaning
 
 LVALUES = frozenset({ir.Name, ir.Field, ir.Deref, ir.Index})
@@ -36,10 +37,10 @@ def _tests(edges: tuple[ir.Edge, ...]) -> tuple[Test | None, ...]:
 def facts_of(body: ir.Body, tests: Tests, lvalues: Collection[ir.Expr]) -> dict[ir.Expr, int]:
     """Number the subjects that are worth remembering: tested twice, perhaps in a loop, or tested and set to something known."""
     tested: dict[ir.Expr, int] = {}
-    loops = loops_of([[edge.to for edge in block.edges] for block in body.blocks])
+    again = repeated([[edge.to for edge in block.edges] for block in body.blocks])
     for number, block in enumerate(tests):
         for subject in {test.subject: None for test in block if test is not None}:
-            tested[subject] = tested.get(subject, 0) + (2 if loops and in_loop(loops, number) else 1)
+            tested[subject] = tested.get(subject, 0) + (2 if number in again else 1)
     if not tested:
         return {}
     fixed = {bare(event.target) for block in body.blocks for event in block.events
@@ -62,17 +63,6 @@ def _copied(body: ir.Body, facts: Collection[ir.Expr]) -> list[ir.Expr]:
             and bare(event.target) in facts]
 
 
-Loops = tuple[tuple[int, int], ...]
-
-
-def loops_of(successors: Sequence[Iterable[int]]) -> Loops:
-    """Return, for each edge back, the first and the last block between them: what lies there may run again."""
-    return tuple((to, number) for number, after in enumerate(successors) for to in after if to <= number)
-
-
-def in_loop(loops: Loops, number: int) -> bool:
-    """Tell whether a block may run again."""
-    return any(first <= number <= last for first, last in loops)
 _VARYING = frozenset({ir.Field, ir.Deref, ir.Index, ir.Binary, ir.AddressOf, ir.Conditional})
 """What is no constant."""
 

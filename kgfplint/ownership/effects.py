@@ -74,7 +74,7 @@ class Effects:
     def _is_harmless(self, name: str) -> bool:
         """A function that the catalogue knows, or whose name asks a question, changes nothing that is tracked."""
         known = self._meaning.catalogue
-        return (name in known.primitives or (name in known.verdicts and known.verdicts[name].action != "use")
+        return (name in known.primitives or (name in known.verdicts and known.verdicts[name].action not in ("use", "lend"))
                 or asks(name))
 
     def _reaches_out(self, name: str, member: ir.Expr) -> bool:

@@ -29,8 +29,9 @@ _TELLS = re.compile(
 class Fate(Struct, frozen=True, array_like=True):
     """What one function does with one pointer: keep it beyond the call (or free it), or hand it to others.
 
-    `passes` are (callee, place of the argument), all of them calls by name. `uses`: on every way through the function
-    it is dereferenced before anything is compared with it. `returned`: it may be (part of) what the function returns.
+    `passes` are (callee, place of the argument); UNCLEAR stands for who cannot be told by name. `uses`: on every way
+    through the function it is dereferenced before anything is compared with it. `returned`: it may be (part of) what the
+    function returns.
     """
 
     kept: bool = False
@@ -40,6 +41,8 @@ class Fate(Struct, frozen=True, array_like=True):
 
 
 KEPT, LENT = Fate(True), Fate()
+UNCLEAR = "", 0
+"""A call through a pointer, or a struct on the stack that holds the pointer while it is handed on."""
 
 
 @functools.lru_cache(1 << 14)
@@ -55,10 +58,14 @@ def known_fate(catalogue: Catalogue, name: str, place: int) -> Fate | None:
         return KEPT if place == free.ptr else LENT
     alloc = catalogue.allocs.get(name)
     if alloc is not None:
-        return KEPT if place == alloc.ptr else LENT
+        if place in (alloc.cache, alloc.pool, alloc.dev, alloc.source, alloc.handle, alloc.out, alloc.size):
+            return LENT
+        return KEPT if place == alloc.ptr else None
     verdict = catalogue.verdicts.get(name)
+    if verdict is not None and verdict.action in ("lend", "unlink", "clear", "wipe"):
+        return LENT if place == verdict.ptr else KEPT if verdict.action == "clear" else None
     if verdict is not None:
-        return KEPT if verdict.action == "take" else Fate(uses=verdict.action == "use" and place == verdict.ptr)
+        return KEPT if verdict.action in ("take", "grace") else Fate(uses=verdict.action == "use" and place == verdict.ptr)
     lock = catalogue.locks.get(name)
     return LENT if (lock is not None and place in (lock.lock, lock.flags)) or tells(name) else None
 
@@ -136,7 +143,7 @@ class Fates:
                 return any(place > 0 and type(event.args[place]) is not ir.AddressOf for place in given)
             return bool(given) and self._hands(event, given, aliases, names, statics, passes)
         if type(event) is ir.Assign:
-            return self._carries(event.value, aliases) and self._stores(bare(event.target), aliases, names, statics)
+            return self._carries(event.value, aliases) and self._stores(bare(event.target), aliases, names, statics, passes)
         if type(event) is ir.Cleanup:
             return event.name in aliases
         return type(event) is ir.Evaluate and type(event.value) is ir.Unknown and self._carries(event.value, aliases)
@@ -144,28 +151,36 @@ class Fates:
     def _hands(self, event: ir.Call, given: Iterable[int], aliases: set[str], names: dict[str, str], statics: set[str],
                passes: dict[tuple[str, int], None]) -> bool:
         if type(event.callee) is not ir.Name:
-            return True
+            passes[UNCLEAR] = None
+            return False
         for place in given:
             arg = event.args[place]
-            if type(arg) is ir.AddressOf and type(bare(arg.base)) is ir.Name:
-                return True  # the pointer itself may be changed
+            if type(arg) is ir.AddressOf and type(variable := bare(arg.base)) is ir.Name:
+                if names.get(variable.id, "*").endswith("*"):
+                    return True  # the pointer itself may be changed
+                passes[UNCLEAR] = None
+                continue
             fate = known_fate(self._catalogue, event.callee.id, place)
             if fate is None:
                 passes[event.callee.id, place] = None
             elif fate.kept:
                 return True
         if event.target is not None and self.returns(event.callee):
-            return self._stores(bare(event.target), aliases, names, statics)
+            return self._stores(bare(event.target), aliases, names, statics, passes)
         return False
 
     @staticmethod
-    def _stores(target: ir.Expr, aliases: set[str], names: dict[str, str], statics: set[str]) -> bool:
+    def _stores(target: ir.Expr, aliases: set[str], names: dict[str, str], statics: set[str],
+                passes: dict[tuple[str, int], None]) -> bool:
         """Tell whether what is stored to a target outlives the call; a local, or the thing itself, does not."""
         if type(target) is ir.Name and target.id in names and target.id not in statics:
             aliases.add(target.id)
             return False
         while type(target) is ir.Field and not target.arrow:
-            target = target.base
+            target = bare(target.base)
+            if type(target) is ir.Name and target.id in names and target.id not in statics:
+                passes[UNCLEAR] = None
+                return False
         return not (type(target) is ir.Field and type(bare(target.base)) is ir.Name and root(target) in aliases)
 
     def _carries(self, expr: ir.Expr, aliases: set[str]) -> bool:

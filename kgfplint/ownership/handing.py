@@ -11,8 +11,8 @@ from kgfplint.ownership.ops import Give, Handed
 from kgfplint.program.meaning import Meaning
 
 _PLAIN = frozenset({ir.Number, ir.Text, ir.SizeOf, ir.TypeName})
-AWAY = -1
-"""Where pointers go that somebody else knows from then on, for sure or for all we know."""
+AWAY, NEARBY = -1, -2
+"""Where pointers go that somebody else knows from then on; those in a struct on the stack: who is given that may know."""
 
 
 class Handing:
@@ -44,22 +44,30 @@ class Handing:
 
     def _given(self, event: ir.Call, place: int, arg: ir.Expr) -> int | None:
         """Return to whom an argument goes: AWAY, or the number of a call that may keep it; None if the call does not."""
-        if type(event.callee) is not ir.Name or (type(arg) is ir.AddressOf and type(bare(arg.base)) is ir.Name):
-            return AWAY
+        if type(event.callee) is not ir.Name:
+            pointer = type(arg) is ir.AddressOf and type(bare(arg.base)) is ir.Name
+            return AWAY if pointer else self._hand("", place, event, arg, False)
         name = event.callee.id
         fate = known_fate(self._meaning.catalogue, name, place)
         if fate is not None:
             return AWAY if fate.kept else None
-        if name not in self._meaning.program.defined:
-            return AWAY
-        self.handed.append(Handed(name, place, event.line, event.target is not None and self._returns(event.callee)))
+        if type(arg) is ir.AddressOf and type(bare(arg.base)) is ir.Name:
+            return AWAY  # the pointer itself may be changed
+        rows = [self._meaning.program.rows[number] for number in self._meaning.program.defined.get(name, ())]
+        void = bool(rows) and all(row.returns == "void" for row in rows)
+        return self._hand(name, place, event, arg, void)
+
+    def _hand(self, name: str, place: int, event: ir.Call, arg: ir.Expr, void: bool) -> int:
+        sized = place + 1 < len(event.args) and type(bare(event.args[place + 1])) is ir.SizeOf
+        result = event.target is not None and self._returns(event.callee) and self._addresses.is_pointer(event.target)
+        self.handed.append(Handed(name, place, event.line, result, sized or self._addresses.is_buffer(arg), void))
         return len(self.handed) - 1
 
-    def of_value(self, expr: ir.Expr) -> Iterator[Give]:
+    def of_value(self, expr: ir.Expr, to: int = AWAY) -> Iterator[Give]:
         """Yield what somebody else may know once the value of an expression is stored or returned."""
         found = self._of(expr)
         if found:
-            yield Give(tuple(found), AWAY)
+            yield Give(tuple(found), to)
 
     def _of(self, expr: ir.Expr) -> list[int]:
         if type(expr) in _PLAIN:

@@ -1,29 +1,40 @@
 """Memory that nobody can reach any more, on the paths of the function that allocated it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from kgfplint.facts import ir
-from kgfplint.ownership.branches import in_loop, loops_of
+from kgfplint.facts.terms import bare
 from kgfplint.ownership.conditions import ZERO, constant
-from kgfplint.ownership.handing import AWAY
-from kgfplint.ownership.ops import Leave, Reduced
+from kgfplint.ownership.handing import AWAY, NEARBY
+from kgfplint.ownership.ops import Leave, Reduced, Release
 from kgfplint.ownership.states import MAYBE, VALID, Origin, State
+from kgfplint.ownership.walks import repeated
 
 Whom = frozenset[int]
 _NOBODY: Whom = frozenset()
 
 
 class Leaks:
-    """Watches the objects of one simulation."""
+    """Watches the objects of one simulation.
+
+    `freed` holds, by number of the allocation, the calls that it was handed to before it was freed here after all; `spared`
+    the same but for the last of them, which may have failed; `well` the lines of returns without an error.
+    """
 
     def __init__(self, program: Reduced, origins: Mapping[int, Origin]) -> None:
         """`origins` are those of the simulation, which goes on filling them."""
         self.block = 0
-        self._lost: dict[int, dict[int, dict[object, Whom]]] = {}
-        self._well: set[int] = set()
+        self.sites = program.sites
+        self.handed = program.handed
+        self._lost: dict[int, dict[int, dict[tuple[object, bool], Whom]]] = {}
+        self.well: set[int] = set()
+        self._facts = {fact: number for number, fact in enumerate(program.facts)}
         self._blocks = program.blocks
         self._lines = program.lines
-        self._loops = loops_of([[to for targets, _ in edges for to in targets] for edges in program.edges])
+        following = [[to for targets, _ in edges for to in targets] for edges in program.edges] if program.made else []
+        self._repeated = repeated(following)
+        self.freed: dict[int, set[int]] = {}
+        self.spared: dict[int, set[int]] = {}
         self._again: dict[int, dict[int, Whom]] = {}
         self._origins = origins
         self._locals = program.locals
@@ -34,27 +45,27 @@ class Leaks:
             lvalue = program.lvalues[number]
             if type(lvalue) is ir.Field and lvalue.arrow and lvalue.base in numbers:
                 self._holders[number] = numbers[lvalue.base]
-        self._held: dict[int, list[int]] = {}
-        for member, holder in self._holders.items():
-            self._held.setdefault(holder, []).append(member)
+        self._stacked = program.stacked
 
-    @property
-    def lost(self) -> dict[int, dict[int, Whom]]:
-        """Where memory was lost, by number of the allocation: the line, and the calls that it had been handed to by then.
+    def lost(self, failing: bool) -> Iterator[tuple[int, int, Whom]]:
+        """Yield where memory was lost: the number of the allocation, the line, and the calls that it had been handed to by then.
 
         None of these must have kept it. Of several ways to a line it is the one with the fewest calls; what loops before
-        that line hand it to belongs to them, as if none of them were passed by.
+        that line hand it to belongs to them, as if none of them were passed by. `failing`: only where an error is returned.
         """
-        return {site: {line: whom for line, states in lines.items() if AWAY not in (whom := self._whom(site, line, states))}
-                for site, lines in self._lost.items()}
+        for site, lines in self._lost.items():
+            for line, states in sorted(lines.items()):
+                ways = [whom for (_, failed), whom in states.items() if failed or not failing]
+                if ways and AWAY not in (whom := self._whom(site, line, ways)):
+                    yield site, line, whom
 
-    def _whom(self, site: int, line: int, states: Mapping[object, Whom]) -> Whom:
+    def _whom(self, site: int, line: int, ways: Collection[Whom]) -> Whom:
         """Return whom memory had been handed to when it was lost at a line; where a function returns without an error and
         others keep it on some ways to that return, there is a reason why they do not on the rest."""
-        if line in self._well and any(AWAY in whom for whom in states.values()):
+        if line in self.well and any(AWAY in whom for whom in ways):
             return frozenset({AWAY})
         looped = (whom for block, whom in self._again.get(site, {}).items() if self.last_line(block) < line)
-        return min(states.values(), key=_order).union(*looped)
+        return min(ways, key=_order).union(*looped)
 
     def last_line(self, block: int) -> int:
         """Return the line of the last event of a block that has one, else that of its condition."""
@@ -68,23 +79,49 @@ class Leaks:
             self.give(state, origin.within, to)
         elif number is not None and origin is not None and origin.site is not None:
             state.give(number, to)
-            if self._loops and in_loop(self._loops, self.block):
+            if self.block in self._repeated:
                 blocks = self._again.setdefault(number, {})
                 blocks[self.block] = blocks.get(self.block, _NOBODY) | {to}
 
     def stored(self, state: State, target: int) -> None:
         """Note that an object was stored: only in a local or in a member of another object of ours it is still our own."""
         if target not in self._locals and not self._is_ours(state, target):
-            self.give(state, state.values.get(target))
+            self.give(state, state.values.get(target), NEARBY if target in self._stacked else AWAY)
 
     def _is_ours(self, state: State, member: int) -> bool:
         holder = state.values.get(self._holders.get(member, AWAY))
         return holder is not None and self._origins[holder].site is not None and AWAY not in state.given.get(holder, _NOBODY)
 
-    def released(self, state: State, subject: int) -> None:
+    def in_use(self, state: State, op: Release) -> list[int]:
+        """Return the lvalues of memory of ours that is alive while the cache or pool that it came from is destroyed."""
+        found: list[int] = []
+        for lvalue, number in state.values.items():
+            site = self._origins[number].site
+            place = None if site is None else site.alloc.cache if site.alloc.cache is not None else site.alloc.pool
+            if site is not None and place is not None and place < len(site.call.args) and not state.given.get(number) and (
+                    self.is_unknown(state, number) and not state.objects[number].freed
+                    and bare(site.call.args[place]) == bare(op.argument)):
+                found.append(lvalue)
+        return found
+
+    def is_unknown(self, state: State, number: int | None) -> bool:
+        """Tell whether an object is memory that was allocated here and that nothing else can point to."""
+        return (number is not None and self._origins[number].site is not None and state.objects[number].state == VALID
+                and AWAY not in state.given.get(number, _NOBODY))
+
+    def free(self, state: State, number: int) -> None:
+        """Note that this function frees memory itself: no call before kept it, but perhaps the last one, if it could fail."""
+        whom = sorted(state.given.get(number, _NOBODY) - {AWAY, NEARBY})
+        self.freed.setdefault(number, set()).update(whom)
+        if whom and not self.handed[whom[-1]].void:
+            whom.pop()
+        self.spared.setdefault(number, set()).update(whom)
+
+    def released(self, state: State, number: int) -> None:
         """Note that a function of the tree freed an object: what hangs on it may be gone, too."""
-        for member in self._held.get(subject, ()):
-            self.give(state, state.values.get(member))
+        for member, holder in self._holders.items():
+            if state.values.get(holder) == number:
+                self.give(state, state.values.get(member))
 
     def drop(self, state: State, number: int, line: int) -> None:
         """Note that nothing points to an object any more."""
@@ -99,12 +136,21 @@ class Leaks:
         kept = {returned, self._origins[returned].within if returned is not None else None}
         value = constant(op.event.value) if op.event.value is not None else ZERO
         if value is not None and value.lo >= 0:
-            self._well.add(op.event.line)
+            self.well.add(op.event.line)
+        failed = self._is_error(state, op)
         for number in state.objects:
             if number not in kept and self._may_be_lost(state, number):
                 if not self._only_locals(state, number):
                     state.give(number, AWAY)
-                self._note(state, number, op.event.line)
+                self._note(state, number, op.event.line, failed)
+
+    def _is_error(self, state: State, op: Leave) -> bool:
+        """Tell whether what is returned is an error: a negative constant, an error pointer, or what was found to be not 0."""
+        value = op.event.value
+        known = constant(value) if value is not None else None
+        if value is not None and known is None:
+            known = state.facts.get(self._facts.get(bare(value), AWAY))
+        return known is not None and (known.hi < 0 or 0 in known.excluded)
 
     def _may_be_lost(self, state: State, number: int) -> bool:
         site, thing = self._origins[number].site, state.objects[number]
@@ -114,18 +160,18 @@ class Leaks:
     def _only_locals(self, state: State, number: int) -> bool:
         """Tell whether nothing but locals and members of freed objects points to an object."""
         for lvalue, pointed in state.values.items():
-            if pointed == number and lvalue not in self._locals:
+            if number in (pointed, self._origins[pointed].within) and lvalue not in self._locals and lvalue not in self._stacked:
                 holder = state.values.get(self._holders.get(lvalue, AWAY))
                 if holder is None or not state.objects[holder].freed:
                     return False
         return True
 
-    def _note(self, state: State, number: int, line: int) -> None:
+    def _note(self, state: State, number: int, line: int, failed: bool = False) -> None:
         """Note a loss; paths that come the same way later add whom they had handed the memory to."""
         site = self._origins[number].site
         assert site is not None
         states = self._lost.setdefault(site.number, {}).setdefault(line, {})
-        key = state.key()
+        key = state.key(), failed
         states[key] = states.get(key, _NOBODY) | state.given.get(number, _NOBODY)
 
 

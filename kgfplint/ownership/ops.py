@@ -162,19 +162,24 @@ Edge = tuple[tuple[int, ...], Branch | None]
 
 
 class Handed(NamedTuple):
-    """An argument that a call may keep: callee, place, line, and whether what it returns is used."""
+    """An argument that a call may keep: callee ("": not known by name), place, line, and whether what it returns is used.
+
+    `plain`: it goes as a buffer, not as an object; `void`: the call cannot fail.
+    """
 
     callee: str
     place: int
     line: int
     result: bool
+    plain: bool
+    void: bool
 
 
 class Reduced(NamedTuple):
     """The operations of a body: per block, with per-edge branches; `lvalues` by number.
 
-    `made` are the lvalues that may point to memory allocated here, `locals` those that end with the function, `handed`
-    what Give refers to.
+    `made` are the lvalues that may point to memory allocated here, `locals` those that end with the function, `stacked`
+    members of structs that do, `handed` what Give refers to, `facts` what is remembered of tests, by number.
     """
 
     blocks: tuple[tuple[Op, ...], ...]
@@ -184,7 +189,9 @@ class Reduced(NamedTuple):
     sites: tuple[Site, ...]
     made: frozenset[int] = frozenset()
     locals: frozenset[int] = frozenset()
+    stacked: frozenset[int] = frozenset()
     handed: tuple[Handed, ...] = ()
+    facts: tuple[ir.Expr, ...] = ()
 
 
 def shortened(

@@ -5,7 +5,7 @@ values is kept apart where the ownership differs and joined where it does not. A
 states is cut short: a miss, never a guess.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from kgfplint.facts import ir
@@ -62,19 +62,9 @@ class Paths:
         }
 
     @property
-    def lost(self) -> Mapping[int, Mapping[int, frozenset[int]]]:
-        """Where allocations are lost (see Leaks); `handed` are the calls meant there."""
-        return self._leaks.lost if self.complete else {}
-
-    @property
-    def sites(self) -> Sequence[ops.Site]:
-        """The allocations, by number."""
-        return self._program.sites
-
-    @property
-    def handed(self) -> Sequence[ops.Handed]:
-        """The calls that memory allocated here is handed to, by number."""
-        return self._program.handed
+    def leaks(self) -> Leaks:
+        """Where allocations are lost; nothing that counts when the simulation is not complete."""
+        return self._leaks
 
     def number(self, lvalue: ir.Expr) -> int:
         """Return the number of a tracked lvalue, -1 for any other."""
@@ -153,6 +143,7 @@ class Paths:
         objects = state.objects
         live = set(state.values.values())
         if len(objects) > len(live) or not objects.keys() <= live:
+            live.update(base for number in tuple(live) if (base := self._origins[number].within) is not None)
             for number in [n for n in objects if n not in live and not _is_param(n)]:
                 if number >= 0 and self._program.made:
                     self._leaks.drop(state, number, self._leaks.last_line(block))
@@ -238,8 +229,10 @@ class Paths:
     def _shift(self, state: State, op: ops.Shift) -> None:
         """A pointer moved away from the start of its allocation; where a second move leads nobody knows."""
         number = state.values.get(op.source)
-        moved = number is not None and self._origins[number].site is not None and state.objects[number].state in (MAYBE, VALID)
-        self._set(state, ops.Set(op.target, "interior" if moved else ""))
+        if number is not None and self._origins[number].site is not None and state.objects[number].state in (MAYBE, VALID):
+            self._lead(state, ops.Inside(op.target, op.source, "interior"))
+        else:
+            self._set(state, ops.Set(op.target, ""))
 
     def _lead(self, state: State, op: ops.Inside) -> None:
         """An address within an object; only one that is known to lead behind its start is no start itself."""
@@ -264,6 +257,8 @@ class Paths:
         subject = op.subject
         line = op.event.line
         freed = -line if op.soft else line
+        for lvalue in self._leaks.in_use(state, op):
+            self._report("in-use", state, lvalue, op.event, line, op)
         number = state.values.get(subject)
         if number is None:
             if subject >= 0 and op.free.flavour not in ("put", "deferred"):
@@ -287,8 +282,9 @@ class Paths:
                 self._report("double-free", state, subject, op.event, line, op, thing.freed)
             return
         self._report("free", state, subject, op.event, line, op)
+        self._leaks.free(state, number)
         if op.wrapped:
-            self._leaks.released(state, subject)
+            self._leaks.released(state, number)
         if op.free.flavour not in ("put", "deferred"):
             state.objects[number] = Object(thing.state, freed)
         else:
@@ -350,6 +346,8 @@ class Paths:
         number = state.values.get(branch.lvalue)
         if number is None:
             self.apt.add((line, branch.verdict))
+            if branch.verdict == "same" and branch.truth and self._leaks.is_unknown(state, state.values.get(branch.other)):
+                return None
             return self._remembered(state, branch) if branch.verdict == "null" else state
         thing, origin = state.objects[number], self._origins[number]
         if branch.verdict == "asked":
@@ -381,6 +379,8 @@ class Paths:
     def _excluded(self, state: State, branch: ops.Branch, number: int) -> bool:
         """Tell whether a comparison with another pointer cannot come out like this."""
         other = state.values.get(branch.other)
+        if branch.truth and number != other and (self._leaks.is_unknown(state, number) or self._leaks.is_unknown(state, other)):
+            return True
         return other is not None and number != _HELD_OBJECT and excluded(
             branch.truth, number == other, {self._origins[number].what, self._origins[other].what})
 

@@ -36,7 +36,7 @@ class Provenance:
     """Where memory comes from in the whole program: all allocations by what they are for.
 
     The keys are `path:name` for a global, `tag.member` for what a member of a struct points to, `struct tag` for what is
-    of that type.
+    of that type, `secret:tag.member` for what is wiped before it is freed.
     """
 
     def __init__(self, program: Program, by_function: Mapping[int, tuple[Sources, Collection[str]]]) -> None:
@@ -130,8 +130,27 @@ def sources(frame: Frame) -> tuple[Sources, frozenset[str]]:
         source = Source(alloc.family, callee, frame.path, event.line, frame.name)
         keys = keys_of(target, frame) if target is not None else tuple(filter(None, (_struct(returned),)))
         found.extend((key, source) for key in keys)
+    if frame.frees:
+        found.extend(_secrets(frame))
     others = {member_of(place) for event in frame.events() if id(event) not in known for place in written(event)}
     return tuple(found), frozenset(others - {""})
+
+
+def secret_key(member: ir.Field, frame: Frame) -> str:
+    """Return what the provenance of secrets behind a member goes by, "" if its struct is not known."""
+    tag = frame.typing.tag(member.base)
+    return f"secret:{tag}.{member.member}" if tag else ""
+
+
+def _secrets(frame: Frame) -> Iterator[tuple[str, Source]]:
+    """Yield the members whose memory is wiped when it is freed."""
+    frees = frame.meaning.catalogue.frees
+    for call in frame.calls:
+        free = frees.get(call.callee.id) if type(call.callee) is ir.Name else None
+        if free is not None and free.flavour == "sensitive" and free.ptr < len(call.args):
+            member = bare(call.args[free.ptr])
+            if type(member) is ir.Field and (key := secret_key(member, frame)):
+                yield key, Source("secret", free.name, frame.path, call.line, frame.name)
 
 
 def _allocations(frame: Frame) -> Iterator[tuple[ir.Call | ir.Assign | ir.Return, str, ir.Expr | None]]:

@@ -12,12 +12,12 @@ import msgspec
 from kgfplint.catalogue import Alloc, Free
 from kgfplint.facts import ir
 from kgfplint.facts.terms import NULL, bare, root
-from kgfplint.ownership.accesses import Accesses
+from kgfplint.ownership.accesses import Accesses, pools_of
 from kgfplint.ownership.addresses import ERROR_POINTERS, Addresses
 from kgfplint.ownership.branches import LVALUES, Branches, facts_of, tests_of
 from kgfplint.ownership.conditions import NONZERO, ZERO, constant
 from kgfplint.ownership.effects import Effects
-from kgfplint.ownership.handing import AWAY, Handing
+from kgfplint.ownership.handing import AWAY, NEARBY, Handing
 from kgfplint.ownership.ops import (
     Adopt,
     Allocate,
@@ -42,7 +42,7 @@ from kgfplint.ownership.walks import rounds
 from kgfplint.program.meaning import Called, Meaning
 from kgfplint.program.types import Typing
 
-_HOLDS = re.compile(r"(?:^|_)(?:get|hold|ref|grab|clone)(?:_|$)")
+_HOLDS = re.compile(r"(?:^|_)(?:get|hold|ref|grab|clone|(?:refcount|atomic|atomic_long)_inc)(?:_|$)")
 _UNEVALUATED = frozenset({"typeof", "__typeof__", "struct_size", "flex_array_size", "sizeof_field", "offsetof"})
 """Macros that look only at the types of their arguments (include/linux/{overflow,stddef}.h)."""
 _LEAVES = frozenset({ir.Name, ir.Number, ir.Text, ir.CallResult, ir.SizeOf, ir.TypeName})
@@ -76,31 +76,34 @@ class Reducer:
         self._live_lvalues = live
         self.facts = facts_of(body, self._tests, self.lvalues)
         self._handing = Handing(self.lvalues, made, self._addresses, meaning)
-        self._locals = frozenset(n for name, n in self._names.items() if name in types and not self._addresses.is_static(name))
+        self._own = {name for name in types if not self._addresses.is_static(name)}
         self._effects = Effects(self.lvalues, self.facts, file, meaning, types, typing)
         self._accesses = Accesses(((lvalue, n) for lvalue, n in self.lvalues.items() if n in live), self._addresses)
         self._branches = Branches(self.lvalues, self.facts, live, self.params, self._addresses, meaning)
 
     def reduce(self) -> Reduced:
         """Return the operations."""
-        blocks = tuple(self._ops(block.events) for block in self.body.blocks)
-        if self._accesses:
-            blocks = self._walked(blocks)
+        blocks = [self._ops(block.events) for block in self.body.blocks]
+        for number, head, cursor in rounds(self.body) if self._accesses else ():
+            lvalue = self._names.get(cursor.id, -1)
+            if lvalue in self._live_lvalues:
+                blocks[number] += (Use((lvalue,), head, head.line),)
         edges = [
             [(edge.to, branch) for edge, branch in zip(block.edges, self._branches.of_block(tests), strict=True)]
             for block, tests in zip(self.body.blocks, self._tests, strict=True)]
         lines = tuple(block.line for block in self.body.blocks)
-        return Reduced(blocks, shortened(blocks, edges), lines, tuple(self.lvalues), tuple(self.sites),
-                       self._handing.lvalues, self._locals, tuple(self._handing.handed))
+        return Reduced(tuple(blocks), shortened(blocks, edges), lines, tuple(self.lvalues), tuple(self.sites),
+                       self._handing.lvalues, frozenset(n for name, n in self._names.items() if name in self._own),
+                       frozenset(n for lvalue, n in self.lvalues.items() if self._is_stacked(lvalue)),
+                       tuple(self._handing.handed), tuple(self.facts))
 
-    def _walked(self, blocks: tuple[tuple[Op, ...], ...]) -> tuple[tuple[Op, ...], ...]:
-        """Add what the heads of loops read of the element that a round ends with."""
-        found = list(blocks)
-        for number, head, cursor in rounds(self.body):
-            lvalue = self._names.get(cursor.id, -1)
-            if lvalue in self._live_lvalues:
-                found[number] += (Use((lvalue,), head, head.line),)
-        return tuple(found)
+    def _is_stacked(self, lvalue: ir.Expr) -> bool:
+        """Tell whether an lvalue is a member of a struct that is a local itself."""
+        if type(lvalue) is not ir.Field:
+            return False
+        while type(lvalue) is ir.Field and not lvalue.arrow:
+            lvalue = bare(lvalue.base)
+        return type(lvalue) is ir.Name and lvalue.id in self._own
 
     def _track(self, lvalue: ir.Expr) -> bool:
         if type(lvalue) not in LVALUES or lvalue in self.lvalues or lvalue == NULL or not root(lvalue):
@@ -256,7 +259,7 @@ class Reducer:
         if free is not None and cleanup is not None:
             free = msgspec.structs.replace(free, accepts_err_ptr=cleanup.accepts_err_ptr)
             name = ir.Name(event.name)
-            self._out.append(Release(self.lvalues[name], name, free, event, event.line * 1000 + 999))
+            self._out.append(Release(self.lvalues[name], name, free, event, event.line * 1000 + 999, wrapped=True))
         elif self._handing:
             self._out += self._handing.of_value(ir.Name(event.name))
 
@@ -265,10 +268,11 @@ class Reducer:
         frees = self._frees.get(id(event), [])
         called = self.meaning.called(self.file, name) if name else None
         self._arguments(event, name, called)
-        passed = tuple(n for arg in event.args if (n := self._number(arg)) >= 0)
+        holds = len(event.args) == 1 and bool(_HOLDS.search(name))
+        counted = self._addresses.pointer(event.args[0]) if holds else None
+        passed = tuple(n for arg in event.args if (n := self._number(counted or arg)) >= 0)
         if passed and not frees:
             asserts = name.isupper() and name not in self.meaning.catalogue.verdicts
-            holds = len(event.args) == 1 and bool(_HOLDS.search(name))
             if asserts or holds:
                 self._out.append(Pass(passed, event, asserts, holds))
         if self._handing:
@@ -358,7 +362,8 @@ class Reducer:
         if number >= 0:
             self._moved(event, target, value, number)
         elif self._handing:
-            self._out += self._handing.of_value(event.value)
+            stacked = type(value) is ir.Initialiser and type(target) is ir.Name and target.id in self._own
+            self._out += self._handing.of_value(event.value, NEARBY if stacked or self._is_stacked(target) else AWAY)
 
     def _moved(self, event: ir.Assign, target: ir.Expr, value: ir.Expr, number: int) -> None:
         """What a tracked lvalue points to that is set to something else than another one."""
@@ -367,7 +372,7 @@ class Reducer:
         pointer = self.lvalues.get(self._addresses.pointer(value) or NULL)
         kind = self._addresses.kind(value) if not event.op else ""
         inside = pointer is not None and kind == "interior"
-        if self._handing and not inside:
+        if self._handing and not inside and base < 0:
             self._out += self._handing.of_value(target if event.op else value)
         if base >= 0 and event.op in ("", "+", "-"):
             self._changed(target, number)
@@ -386,5 +391,8 @@ class Reducer:
         if verdict is not None and verdict.action == "use" and verdict.ptr < len(exprs):
             given = bare(exprs[verdict.ptr])
             found += self._accesses.of(given.base) if type(given) is ir.AddressOf else self._accesses.of(ir.Deref(given))
+        if callee in self.meaning.catalogue.primitives:
+            pools = map(self._number, pools_of(self.meaning.catalogue, callee, exprs))
+            found += (number for number in pools if number in self._live_lvalues)
         if found:
             self._out.append(Use(tuple(sorted(set(found))), event, event.line))

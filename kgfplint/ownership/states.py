@@ -29,7 +29,8 @@ class Incident(NamedTuple):
     """Something that happened on some path; what it is worth is for a rule to say.
 
     kind: "double-free", "free" (every free of a known origin), "unchecked", "null-use", "null-test", "error-test",
-    "use-after-free", "freed-error". `event` is where; `line` its line; `earlier` the line of the first free.
+    "use-after-free", "freed-error", "in-use" (the cache of living memory is destroyed). `event` is where; `line` its line;
+    `earlier` the line of the first free.
     """
 
     kind: str

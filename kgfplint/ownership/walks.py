@@ -1,16 +1,20 @@
-"""Walks over lists that read the element they stand on to find the next: at the end of each round it must still be there."""
+"""Loops: which blocks may run again, and the walks over lists that need the element they stand on to find the next."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from kgfplint.facts import ir
+from kgfplint.program.components import components
 
 _WALKS = re.compile(r"^(?:h?list|llist|hlist_nulls|list_bidir|rb|klp|nla)_for_each(?!.*_safe)")
 """Names of such loops (include/linux/{list,llist,rculist}.h); the others are given a second pointer, or end otherwise."""
 
 
 def rounds(body: ir.Body) -> Iterator[tuple[int, ir.Call, ir.Name]]:
-    """Yield the blocks that end a round of a walk, with the head of the loop and its cursor."""
+    """Yield the blocks that end a round of a walk over a list, with the head of the loop and its cursor.
+
+    At the end of each round the element that the cursor stands on must still be there.
+    """
     for number, block in enumerate(body.blocks):
         for event in block.events:
             if type(event) is ir.Call and event.block_macro and type(event.callee) is ir.Name and event.args:
@@ -20,6 +24,19 @@ def rounds(body: ir.Body) -> Iterator[tuple[int, ir.Call, ir.Name]]:
                     for source, other in enumerate(body.blocks):
                         if source not in outside and [edge.to for edge in other.edges] == [number]:
                             yield source, event, cursor
+
+
+def repeated(successors: Sequence[Iterable[int]]) -> frozenset[int]:
+    """Return the blocks that may run more than once, given the blocks that follow each."""
+    if not any(to <= number for number, after in enumerate(successors) for to in after):
+        return frozenset()
+    done: set[int] = set()
+    found: set[int] = set()
+    for members in components(0, lambda number: successors[number], done):
+        done.update(members)
+        if len(members) > 1 or members[0] in successors[members[0]]:
+            found.update(members)
+    return frozenset(found)
 
 
 def _reachable_without(body: ir.Body, head: int) -> set[int]:
