@@ -87,6 +87,8 @@ FILES = {
 /* struct box { char wrong[1000]; }; */
 #define BOX_WORDS (4 * 2)
 #define box_alias box
+#define page_t unsigned long
+typedef struct { unsigned int sequence; } seqcount_t;
 typedef struct { int n; } __packed box_t;
 enum kind { ONE, TWO, KINDS, } __packed;
 struct box {
@@ -125,7 +127,7 @@ void f(void) { }
 
 @pytest.mark.parametrize(("ctype", "size"), [
     ("struct box", Range(96, 96)), ("struct local", Range(224, 224)), ("box_t", Range(4, 4)), ("struct box.inside", Range(2, 2)),
-    ("word_t[2]", Range(4, 16)),
+    ("word_t[2]", Range(4, 16)), ("page_t[2]", Range(16, 16)), ("seqcount_mutex_t", Range(4, 16)),
     ("struct tight", Range(9, 9)), ("struct loose", Range(16, 16)), ("struct counted", Range(6, 6)), ("struct part", Range(8, 8)),
     ("struct box_alias", Range(96, 96)), ("struct stranger", None), ("lock_t", Range(4, 8)),
     ("struct box[BOX_WORDS]", Range(768, 768)),

@@ -27,6 +27,7 @@ _Choice = TypeVar("_Choice")
 _INNER = re.compile(r"(?:struct|union) (\w+)\.([\w.]+)")
 """A struct without tag is named by the member that it is the type of."""
 _WORD = re.compile(r"[A-Za-z_]\w*")
+_TYPE = re.compile(r"(?:struct |union |unsigned |signed )*\w+(?: ?\*)*")
 _NEXT = re.compile(r"(\w+) \+ 1")
 """An enumerator that counts on from the one before."""
 _ENUMERATORS = 4096
@@ -147,7 +148,8 @@ class _Scope:
     def typedef(self, name: str) -> Type | None:
         """Return what a typedef means: its text, or the struct that it names in place; one of several where they differ."""
         known = self._layouts.choices(self._file, self._program.types.typedefs.get(name, ()))
-        found = [type_of(text) for text in known] or list(typedefs_in(self._layouts.text(self._file), name))
+        macro = self._program.types.macro(self._file, name, _TYPE) if not known else ""
+        found = [type_of(text) for text in (known or (macro,)) if text] or list(typedefs_in(self._layouts.text(self._file), name))
         types = [meant if meant is not None else Open(name) for meant in found]
         return OneOf(tuple(types)) if len(types) > 1 else next(iter(types), None)
 

@@ -31,6 +31,7 @@ from kgfplint.source.layouts_types import (
     Record,
     Type,
     declarations,
+    made_type,
     type_of,
 )
 from kgfplint.source.layouts_values import Values
@@ -202,7 +203,7 @@ class Layouts:
         scalar = self.abi.scalar(name)
         if scalar is not None:
             return Extent(*scalar)
-        meant = self._scope.typedef(name)
+        meant = self._scope.typedef(name) or made_type(name)
         return self._extent(meant, end) if meant is not None else self._unknown(end)
 
     def _array(self, element: Extent, length: c_ast.Node | None, end: End) -> Extent:

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TypeAlias
 
 from pycparser import CParser, c_ast
 from pycparser.c_parser import ParseError
 
 from kgfplint.source.layouts_text import ALONE, MARK, OPAQUE, Mark, clean
+from kgfplint.source.words import rules
 
 _FAILURES = (ParseError, RecursionError, ValueError, TypeError, AttributeError, AssertionError, IndexError)
 """pycparser raises the last ones on some malformed input."""
@@ -152,6 +153,13 @@ def type_of(text: str) -> Type | None:
     """Return a type written as C (`unsigned long`, `struct foo *`, `u8 [16]`), or as facts have it; None if it is none."""
     found = declarations(f"typedef {_declarator(text)};")
     return found.typedefs.get("__asked")
+
+
+@cache
+def made_type(name: str) -> Type | None:
+    """Return a type that a macro of the kernel defines, from rules/abi.toml; None for any other name."""
+    text = next((str(row["text"]) for row in rules("abi.toml")["made_types"] if name in row["names"]), "")
+    return declarations(f"typedef {text} {name};").typedefs.get(name) if text else None
 
 
 @lru_cache(maxsize=1 << 14)
