@@ -22,17 +22,19 @@ from kgfplint.facts.terms import show, substitute, walk
 from kgfplint.program.constants import constants_of
 from kgfplint.program.definitions import GFP_TYPES, definitions_of
 from kgfplint.program.link import Program
-from kgfplint.program.order import Calls
+from kgfplint.program.order import Calls, Ints
 
 MOST_TARGETS = 8
 """An indirect call with more targets than this is not followed: it says too little of each."""
-_DEEPEST, _PLAIN = 12, 6
+_DEEPEST, _PLAIN = 8, 6
 """Calls between the root and what sleeps: a longer chain convinces nobody; one of so many is plain."""
+_FAR = 127
 _MOST_STATES = 4
 """A function is looked at in so many states (locks, values of parameters), the shortest chains first."""
 _WORDS: Mapping[str, ir.Expr] = {"NULL": ir.Number(0), "false": ir.Number(0), "true": ir.Number(1)}
 
 Values = Mapping[str, ir.Expr]
+Bits = NDArray[np.bool_]
 
 
 class Hop(NamedTuple):
@@ -110,12 +112,12 @@ class Reach:
         self._masked = np.fromiter(
             (any(param.ctype in GFP_TYPES for param in row.params) for row in program.rows), np.bool_, len(program.rows))
         self._runs_argument: dict[tuple[int, int], bool] = {}
-        self.leading = self._leading()
+        self._away = self._distances()
         self._seen: dict[int, set[tuple[object, ...]]] = {}
         self._count: dict[int, int] = {}
 
-    def _leading(self) -> NDArray[np.bool_]:
-        """Return, as bits, the functions from which calls lead to something that sleeps by itself."""
+    def _distances(self) -> NDArray[np.int8]:
+        """Return how many calls each function is away from something that sleeps by itself, _FAR if more than anybody follows."""
         callers, targets = [self.calls.callers], [self.calls.targets]
         more = [*self._handed_edges(), *self._indirect_edges()]
         if more:
@@ -123,13 +125,30 @@ class Reach:
             callers.append(pairs[:, 0])
             targets.append(pairs[:, 1])
         sources, sinks = np.concatenate(callers), np.concatenate(targets)
-        reached = np.zeros(len(self.program.rows), np.bool_)
-        reached[list(self.sleeping)] = True
-        while True:
-            fresh = sources[reached[sinks] & ~reached[sources]]
-            if not len(fresh):
-                return reached
-            reached[fresh] = True
+        kept = self._likely(sources, sinks)
+        sources, sinks = sources[kept], sinks[kept]
+        away = np.full(len(self.program.rows), _FAR, np.int8)
+        away[list(self.sleeping)] = 0
+        for distance in range(1, _DEEPEST + 1):
+            away[sources[(away[sinks] == distance - 1) & (away[sources] == _FAR)]] = distance
+        return away
+
+    def _likely(self, sources: Ints, sinks: Ints) -> Bits:
+        """Return, as bits, the calls that may be meant: not those of BUG(), of another architecture, or of a user's program."""
+        program = self.program
+        homes = [_home(path) for path in program.paths]
+        known = {home: number for number, home in enumerate(dict.fromkeys(["", *homes]))}
+        numbers = np.fromiter((known[home] for home in homes), np.int64, len(homes))
+        files = np.fromiter((row.file for row in program.rows), np.int64, len(program.rows))
+        ends = np.fromiter((bool(row.flags & ir.NORETURN) or row.name in program.noreturn for row in program.rows),
+                           np.bool_, len(program.rows))
+        there, here = numbers[files[sinks]], numbers[files[sources]]
+        likely: Bits = ~ends[sinks] & ((there == 0) | (there == here))
+        return likely
+
+    def _leads(self, target: int, calls: int) -> bool:
+        """Tell whether a function that is reached after so many calls leads to something that sleeps."""
+        return calls + int(self._away[target]) <= _DEEPEST
 
     def _handed_edges(self) -> Iterator[tuple[int, int]]:
         program = self.program
@@ -240,8 +259,8 @@ class Reach:
 
         Goes only to functions that lead to those that are `sleeping`.
         """
-        front = [state for state in start if self.leading[state.function]]
-        for _ in range(_DEEPEST):
+        front = [state for state in start if self._leads(state.function, 0)]
+        for calls in range(1, _DEEPEST + 2):
             if not front:
                 return
             missing = sorted({state.function for state in front} - self.opened.keys())
@@ -254,7 +273,7 @@ class Reach:
                 if self._new(state, flow or Flow(())):
                     yield state, flow
                     below.extend(self._next(state, flow) if flow is not None else ())
-            front = below
+            front = [state for state in below if self._leads(state.function, calls)]
 
     def _new(self, state: Reached, flow: Flow) -> bool:
         """Tell whether the function was not yet seen in such a state."""
@@ -314,7 +333,7 @@ class Reach:
             yield from self._handed_on(state, site, targets)
         for target in targets:
             honours = self._masked[target] and not (state.context == MASKED and site.mask in params)
-            if self.leading[target] and not honours and target != state.function:
+            if self._away[target] < _FAR and not honours and target != state.function:
                 row = program.rows[target]
                 hop = Hop(state.hop, state.function, site.line, f"calls {row.name}()", site.column)
                 given = tuple((row.params[place].name, substitute(value, values)) for place, value in site.given
@@ -357,8 +376,8 @@ class Reach:
         """Return the functions that a call may mean, without those of one architecture where there are others."""
         if len(targets) < 2:
             return targets
-        home = _architecture(self.program.paths[file])
-        return [target for target in targets if _architecture(self.program.file_of(target)) in ("", home)]
+        home = _home(self.program.paths[file])
+        return [target for target in targets if _home(self.program.file_of(target)) in ("", home)]
 
     def _handed_on(self, state: Reached, site: Site, targets: Sequence[int]) -> Iterator[Reached]:
         """Yield functions that a site gives to one that calls them itself (list_sort(…, compare))."""
@@ -368,7 +387,7 @@ class Reach:
         for place, value in site.given:
             if type(value) is ir.Name and any(self._runs(target, place) for target in targets):
                 for target in self._definitions.of(file, value.id).functions:
-                    if self.leading[target] and not self._masked[target]:
+                    if self._away[target] < _FAR and not self._masked[target]:
                         hop = Hop(state.hop, state.function, site.line, f"{site.name}() calls {value.id}()", site.column)
                         yield state._replace(function=target, values=(), hop=hop)
 
@@ -415,6 +434,9 @@ def _words(condition: ir.Expr) -> Iterator[str]:
             yield term.member
 
 
-def _architecture(path: str) -> str:
-    """Return the architecture that a file belongs to, "" if it is for all."""
-    return path.split("/")[1] if path.startswith("arch/") else ""
+def _home(path: str) -> str:
+    """Return the part of the tree whose functions mean nothing elsewhere, "" for code that all share."""
+    first, _, rest = path.partition("/")
+    if first == "arch":
+        return f"arch/{rest.partition('/')[0]}" + "/boot" * ("/boot/" in rest)
+    return first if first in ("tools", "scripts", "samples", "Documentation") else ""
