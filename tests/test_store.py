@@ -221,6 +221,15 @@ def test_a_stamp_of_another_version_does_not_lead_to_its_facts(tmp_path, monkeyp
     assert kept.stamps(tmp_path) == {"x.c": (stamp, b"l")}
 
 
+def test_facts_of_another_version_are_not_known(monkeypatch):
+    kept = Store.open()
+    key = key_of(b"int a;")
+    kept.put_many([pack(key, facts(1), ())])
+    assert kept.known([key]) == {key}
+    monkeypatch.setattr(store, "facts_version", lambda: b"another")
+    assert kept.known([key]) == set()
+
+
 def test_a_damaged_result_is_not_returned():
     kept = Store.open()
     kept.put_results("summaries", b"rules", [(b"f", b"one")])

@@ -199,10 +199,10 @@ class Store(Database):
             self._keep.cleanup()
 
     def known(self, keys: Iterable[bytes]) -> set[bytes]:
-        """Return those of the keys that the store holds facts for."""
+        """Return those of the keys that the store holds facts of the present version for: stamps may name former ones."""
         with self.connected() as connection:
-            ask = connection.execute
-            return {key for key in keys if ask("SELECT 1 FROM facts WHERE key = ?", (key,)).fetchone()}
+            ask, group = connection.execute, group_of(connection, "facts", facts_version(), facts_version())
+            return {key for key in keys if ask("SELECT 1 FROM facts WHERE key = ? AND grp = ?", (key, group)).fetchone()}
 
     def put_many(self, rows: Collection[Row]) -> None:
         """Add rows in one transaction; StoreError when the disk refuses."""
