@@ -120,10 +120,11 @@ def check(ctx: click.Context, /, paths: Sequence[str], stats: bool, output: str 
         raise click.UsageError("no paths given")
     paths = paths or [str(find_root(Path.cwd()))]
     settings = _settings(paths, options)
-    if update_baseline and (request or not settings.baseline):
-        raise click.UsageError("--update-baseline needs --baseline, and no --diff, --staged or --patch")
+    if update_baseline and (request or fix or not settings.baseline):
+        raise click.UsageError("--update-baseline needs --baseline, and no --diff, --staged, --patch or --fix")
     if (dry_run and not fix) or (fix and (request or source is not None)):
         raise click.UsageError("--dry-run needs --fix, and --fix a tree: no --diff, --staged or --patch")
+    known = baselines.read(Path(settings.baseline)) if settings.baseline and not update_baseline else {}
     with showing() as progress:
         if fix:
             report, mended = runs.run_fixes([Path(path) for path in paths], settings, progress)
@@ -141,17 +142,21 @@ def check(ctx: click.Context, /, paths: Sequence[str], stats: bool, output: str 
     if fix:
         runs.write(Path(report.root), mended)
         print(f"kgfplint: {len(mended)} files mended", file=sys.stderr)
-    if settings.baseline:
-        report = replace(report, findings=baselines.unknown(report.findings, baselines.read(Path(settings.baseline))))
+    report = replace(report, findings=baselines.unknown(report.findings, known))
     if relative_to:
         report = seen_from(report, relative_to)
+    _tell(report, settings, output)
+    if stats:
+        print_stats(report.stats)
+    ctx.exit(_code(report, settings))
+
+
+def _tell(report: Report, settings: Settings, output: str | None) -> None:
+    """Write a report to a file or to standard output, and what belongs to its format beside it."""
     colour = settings.color == "always" or (settings.color == "auto" and not output and is_terminal(sys.stdout))
     write(render(settings.format, report, colour), output)
     if settings.format == "github":
         append_summary(report)
-    if stats:
-        print_stats(report.stats)
-    ctx.exit(_code(report, settings))
 
 
 def _code(report: Report, settings: Settings) -> int:
@@ -178,14 +183,14 @@ def _scoped(paths: Sequence[str], settings: Settings, progress: Progress) -> tup
 
 
 def _with_new_baseline(paths: Sequence[str], settings: Settings, reason: str, progress: Progress) -> Report:
-    """Bring the baseline up to date, tell how on standard error, and return the report of what is reported at all."""
+    """Bring the baseline up to date, tell how on standard error, and return the report, in which all is known."""
     path = Path(settings.baseline)
     known = baselines.read(path) if path.exists() else {}
     report, scope = _scoped(paths, settings, progress)
     done = baselines.updated(report.findings, settings.reported, known, scope, reason)
     baselines.write(path, done.entries)
     print(f"kgfplint: {path}: {done.added} added, {done.kept} kept, {done.dropped} fixed and dropped", file=sys.stderr)
-    return replace(report, findings=tuple(f for f in report.findings if f.severity >= settings.reported))
+    return replace(report, findings=())
 
 
 def _standard_input(paths: Sequence[str]) -> tuple[Sequence[str], bytes | None]:
