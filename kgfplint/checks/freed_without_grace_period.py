@@ -12,7 +12,7 @@ from kgfplint.findings import Finding, Severity
 RULE = Rule(
     code="KGF410",
     name="freed-without-grace-period",
-    severity=Severity.ERROR,
+    severity=Severity.WARNING,
     guide="Selecting memory allocator",
     summary="What RCU readers may still look at is freed after a grace period: by kfree_rcu(), or behind synchronize_rcu().",
 )
@@ -26,7 +26,7 @@ def check(unit: Unit) -> Iterator[Finding]:
         return
     if any(_action(unit, name) in _REMOVALS for name in unit.callees):
         yield from _after_removal(unit)
-    if any(free.flavour == "rcu" for name in unit.callees if (free := unit.meaning.catalogue.frees.get(name)) is not None):
+    if _defers(unit):
         yield from _parts(unit)
 
 
@@ -37,6 +37,8 @@ def _action(unit: Unit, name: str) -> str:
 
 def _after_removal(unit: Unit) -> Iterator[Finding]:
     told: set[int] = set()
+    # Who waits for readers somewhere knows why not here: they are gone, or were waited for before.
+    severity = Severity.NOTE if any(_waits(unit, name) for name in unit.callees) or _defers(unit) else None
     for number, block in enumerate(unit.body.blocks):
         for place, event in enumerate(block.events):
             removed = _removed(unit, event)
@@ -49,7 +51,13 @@ def _after_removal(unit: Unit) -> Iterator[Finding]:
                                f"{free.name}() frees it at once; use kfree_rcu(), or call synchronize_rcu() in between")
                     trace = (unit.step(event.line, f"{show(removed)} is taken away from readers"),
                              unit.step(call.line, "it is freed while they may still be on it"))
-                    yield unit.finding(RULE, call, message, trace)
+                    yield unit.finding(RULE, call, message, trace, severity)
+
+
+def _defers(unit: Unit) -> bool:
+    """Tell whether a function leaves anything to be freed after a grace period."""
+    frees = unit.meaning.catalogue.frees
+    return any(free.flavour == "rcu" for name in unit.callees if (free := frees.get(name)) is not None)
 
 
 def _removed(unit: Unit, event: ir.Event) -> ir.Name | None:

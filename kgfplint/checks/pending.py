@@ -85,9 +85,13 @@ class Settling:
         functions = self._telling(file, asked.callee)
         if asked.what == "used":
             return bool(functions) and all(self._fate(function, asked.place).uses for function in functions)
-        if asked.what == "forgotten" and any(self._fate(function, asked.place).returned for function in functions):
+        if asked.what == "forgotten" and not (functions and all(self._forgets(function, asked.place) for function in functions)):
             return False
         return self._given(file, asked.callee, asked.place, DEPTH) <= (_UNCLEAR if asked.assumed else _LENT)
+
+    def _forgets(self, function: int, place: int) -> bool:
+        """Tell whether a pointer is not part of what a function returns; what macros paste together is anybody's guess."""
+        return not self._program.rows[function].flags & ir.MACRO and not self._fate(function, place).returned
 
     def _gather(self, wanted: Collection[tuple[int, int]]) -> None:
         """Look at what is wanted and at all that it leads to."""

@@ -33,7 +33,7 @@ def check(unit: Unit) -> Iterator[Finding]:
             continue
         if "kmalloc" not in release.free.accepts or type(release.event) is not ir.Call:
             continue
-        if subject in wiped and type(subject) is ir.Name:
+        if subject in wiped and type(subject) is ir.Name and len(unit.values.get(subject.id, ())) == 1:
             yield _finding(unit, release, release.event, unit.step(wiped[subject], f"{show(subject)} is wiped here"))
         elif type(subject) is ir.Field and (key := secret_key(subject, unit)):
             yield from _elsewhere(unit, release, release.event, key)

@@ -29,7 +29,10 @@ def check(unit: Unit) -> Iterator[Finding]:
 
 
 def uses_of(unit: Unit, rule: Rule, caches: bool) -> Iterator[Finding]:
-    """Yield findings of `rule` about uses after a free: of destroyed caches and pools, or of anything else."""
+    """Yield findings of `rule` about uses after a free: of destroyed caches and pools, or of anything else.
+
+    Counted objects may be held by somebody who is not seen here.
+    """
     frees = {release.event.line: release.free for release in unit.paths.releases}
     told: set[tuple[str, int]] = set()
     for incident in sorted(unit.paths.incidents.values(), key=lambda incident: incident.line):
@@ -44,4 +47,6 @@ def uses_of(unit: Unit, rule: Rule, caches: bool) -> Iterator[Finding]:
                        "free it after its last use")
             trace = (unit.step(incident.earlier, f"{free.name}() frees {incident.lvalue}"),
                      unit.step(incident.line, "it is used after that"))
-            yield finding_of(unit, rule, incident, message, trace)
+            families = unit.meaning.catalogue.families
+            counted = all(family in families and families[family].object for family in free.accepts)
+            yield finding_of(unit, rule, incident, message, trace, Severity.WARNING if counted and not caches else None)

@@ -40,6 +40,12 @@ class Fate(Struct, frozen=True, array_like=True):
     returned: bool = False
 
 
+_NUMBERS = frozenset({
+    "", "void", "bool", "char", "u8", "s8", "u16", "s16", "u32", "s32", "short", "unsigned short", "int", "unsigned int",
+    "unsigned", "long", "size_t", "ssize_t", "loff_t", "gfp_t", "blk_status_t", "irqreturn_t", "netdev_tx_t", "vm_fault_t",
+    "__be16", "__be32",
+})
+"""Types that no pointer hides in; others of the kernel may hold one (unsigned long, netmem_ref)."""
 KEPT, LENT = Fate(True), Fate()
 UNCLEAR = "", 0
 """A call through a pointer, or a struct on the stack that holds the pointer while it is handed on."""
@@ -89,7 +95,7 @@ class Fates:
         if verdict is not None:
             return verdict.action in ("pass", "take")
         rows = [self._program.rows[number] for number in self._program.defined.get(name, ())]
-        return not rows or any(row.flags & ir.EXPRESSION or row.returns.endswith(("*", "unsigned long")) for row in rows)
+        return not rows or any(row.flags & ir.EXPRESSION or row.returns not in _NUMBERS for row in rows)
 
     def of(self, number: int, body: ir.Body) -> dict[int, Fate]:
         """Return the fate of each parameter of a function by its place, and of what it allocates and returns (MADE).

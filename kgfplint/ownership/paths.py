@@ -27,7 +27,7 @@ Effect = Callable[[State, Any], bool | None]
 
 
 class Paths:
-    """The simulation of one function; `incidents` and `exits` are its result."""
+    """The simulation of one function; `incidents`, `exits` and `leaks` are its result."""
 
     def __init__(self, program: ops.Reduced, params: Iterable[str] = ()) -> None:
         """Run to the end (or to the limit, then `complete` is False).
@@ -46,7 +46,7 @@ class Paths:
                                           _HELD_OBJECT: Origin(None, "held")}
         self._within: dict[tuple[int, int], int] = {}
         self._gone: dict[tuple[int, int], int] = {}
-        self._leaks = Leaks(program, self._origins)
+        self.leaks = Leaks(program, self._origins)
         self._numbers = {lvalue: number for number, lvalue in enumerate(program.lvalues)}
         effects = self._effects()
         self._code = [[(effects[type(op)], op) for op in block] for block in program.blocks]
@@ -60,11 +60,6 @@ class Paths:
             ops.Learn: self._learn, ops.Adopt: self._adopt, ops.Use: self._use, ops.Pass: self._passed, ops.Give: self._give,
             ops.Leave: self._leave, ops.Stop: self._stop,
         }
-
-    @property
-    def leaks(self) -> Leaks:
-        """Where allocations are lost; nothing that counts when the simulation is not complete."""
-        return self._leaks
 
     def number(self, lvalue: ir.Expr) -> int:
         """Return the number of a tracked lvalue, -1 for any other."""
@@ -119,7 +114,7 @@ class Paths:
         edges = self._program.edges[block]
         if self._code[block] or state.loose or any(branch is not None and branch.uses for _, branch in edges):
             state = state.copy()
-            self._leaks.block = block
+            self.leaks.block = block
             for effect, op in self._code[block]:
                 if effect(state, op) is False:
                     return
@@ -146,22 +141,21 @@ class Paths:
             live.update(base for number in tuple(live) if (base := self._origins[number].within) is not None)
             for number in [n for n in objects if n not in live and not _is_param(n)]:
                 if number >= 0 and self._program.made:
-                    self._leaks.drop(state, number, self._leaks.last_line(block))
+                    self.leaks.drop(state, number, self.leaks.last_line(block))
                 del objects[number]
 
     def _copy(self, state: State, op: ops.Copy) -> None:
         number = state.values.get(op.source)
         if number is not None:
             state.values[op.target] = number
-            self._leaks.stored(state, op.target)
+            self.leaks.stored(state, op.target)
         else:
             state.values.pop(op.target, None)
 
     def _forget(self, state: State, op: ops.Forget) -> None:
         for target in op.targets:
-            number = state.values.pop(target, None)
-            if target != op.assigned:
-                self._leaks.give(state, number)
+            if (number := state.values.pop(target, None)) is not None and target != op.assigned:
+                self.leaks.give(state, number)
         for fact in op.facts:
             state.facts.pop(fact, None)
 
@@ -190,14 +184,14 @@ class Paths:
 
     def _give(self, state: State, op: ops.Give) -> None:
         for target in op.targets:
-            self._leaks.give(state, state.values.get(target), op.to)
+            self.leaks.give(state, state.values.get(target), op.to)
 
     def _allocate(self, state: State, op: ops.Allocate) -> None:
         """A new object; what still points to the one made here before points to something unknown."""
         target, site = op
         before = [lv for lv, number in state.values.items() if number == site.number]
         if site.number in state.objects and not before:
-            self._leaks.drop(state, site.number, site.call.line)
+            self.leaks.drop(state, site.number, site.call.line)
         for lvalue in before:
             del state.values[lvalue]
         if site.number in state.given:
@@ -206,11 +200,11 @@ class Paths:
         if site.alloc.ptr is not None and site.alloc.ptr < len(site.call.args):
             for lvalue, expr in enumerate(self._program.lvalues):
                 if expr == site.call.args[site.alloc.ptr]:
-                    self._leaks.give(state, state.values.pop(lvalue, None))
+                    self.leaks.give(state, state.values.pop(lvalue, None))
         if target >= 0:
             state.values[target] = site.number
             state.objects[site.number] = Object(UNKNOWN if site.alloc.fails in ("never", "errno") else MAYBE)
-            self._leaks.stored(state, target)
+            self.leaks.stored(state, target)
 
     def _set(self, state: State, op: ops.Set) -> None:
         target, what = op
@@ -257,15 +251,14 @@ class Paths:
         subject = op.subject
         line = op.event.line
         freed = -line if op.soft else line
-        for lvalue in self._leaks.in_use(state, op):
+        for lvalue in self.leaks.in_use(state, op):
             self._report("in-use", state, lvalue, op.event, line, op)
         number = state.values.get(subject)
         if number is None:
             if subject >= 0 and op.free.flavour not in ("put", "deferred"):
                 number = self._gone.setdefault((subject, op.number), _FREED - len(self._gone))
                 self._origins[number] = Origin(None, "freed")
-                for lvalue in [lv for lv, pointed in state.values.items() if pointed == number]:
-                    del state.values[lvalue]  # what was freed here before was another one
+                self._leave_to(state.values, number)
                 state.values[subject] = number
                 state.objects[number] = Object(UNKNOWN, freed)
             return
@@ -282,13 +275,18 @@ class Paths:
                 self._report("double-free", state, subject, op.event, line, op, thing.freed)
             return
         self._report("free", state, subject, op.event, line, op)
-        self._leaks.free(state, number)
+        self.leaks.free(state, number)
         if op.wrapped:
-            self._leaks.released(state, number)
+            self.leaks.released(state, number)
         if op.free.flavour not in ("put", "deferred"):
             state.objects[number] = Object(thing.state, freed)
         else:
-            self._leaks.give(state, number)
+            self.leaks.give(state, number)
+
+    def _leave_to(self, values: dict[int, int], number: int) -> None:
+        """Forget what points to, or into, an object whose number another one gets now: that of the round before."""
+        for lvalue in [lv for lv, pointed in values.items() if number in (pointed, self._origins[pointed].within)]:
+            del values[lvalue]
 
     def _used(self, state: State, targets: tuple[int, ...], event: ir.Event | None, line: int) -> bool:
         """Note the use of what pointers lead to; False when one is NULL: nothing comes after that."""
@@ -319,14 +317,14 @@ class Paths:
         for target in op.targets:
             number = state.values.get(target)
             if op.forgotten:
-                self._leaks.give(state, number)
+                self.leaks.give(state, number)
                 state.values[target] = _HELD_OBJECT
                 state.objects[_HELD_OBJECT] = Object(UNKNOWN)
             elif number is not None and op.tested and state.objects[number].state == MAYBE:
                 state.objects[number] = Object(UNKNOWN, state.objects[number].freed)
 
     def _leave(self, state: State, op: ops.Leave) -> None:
-        self._leaks.leave(state, op)
+        self.leaks.leave(state, op)
         number = state.values.get(op.value)
         if op.site is not None:
             self.exits.append(Exit(op.event, Origin(op.site, "alloc"), MAYBE, state, self._origins))
@@ -346,7 +344,7 @@ class Paths:
         number = state.values.get(branch.lvalue)
         if number is None:
             self.apt.add((line, branch.verdict))
-            if branch.verdict == "same" and branch.truth and self._leaks.is_unknown(state, state.values.get(branch.other)):
+            if branch.verdict == "same" and branch.truth and self.leaks.is_unknown(state, state.values.get(branch.other)):
                 return None
             return self._remembered(state, branch) if branch.verdict == "null" else state
         thing, origin = state.objects[number], self._origins[number]
@@ -371,7 +369,8 @@ class Paths:
         """A pointer of unknown origin was tested: the same test will have the same outcome."""
         number = _TESTED - branch.lvalue
         self._origins[number] = Origin(None, "tested")
-        values = {lvalue: pointed for lvalue, pointed in state.values.items() if pointed != number}
+        values = dict(state.values)
+        self._leave_to(values, number)
         values[branch.lvalue] = number
         objects = {**state.objects, number: Object(VALID if branch.truth else NULL)}
         return State(values, objects, state.facts, state.given, loose=state.loose)
@@ -379,7 +378,7 @@ class Paths:
     def _excluded(self, state: State, branch: ops.Branch, number: int) -> bool:
         """Tell whether a comparison with another pointer cannot come out like this."""
         other = state.values.get(branch.other)
-        if branch.truth and number != other and (self._leaks.is_unknown(state, number) or self._leaks.is_unknown(state, other)):
+        if branch.truth and number != other and (self.leaks.is_unknown(state, number) or self.leaks.is_unknown(state, other)):
             return True
         return other is not None and number != _HELD_OBJECT and excluded(
             branch.truth, number == other, {self._origins[number].what, self._origins[other].what})
