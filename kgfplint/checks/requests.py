@@ -7,6 +7,7 @@ from typing import NamedTuple
 from kgfplint.allocator import Kernel, kernel
 from kgfplint.allocator.sizes import FUNCTIONS, size, times
 from kgfplint.checks.sizes import type_of
+from kgfplint.checks.struct_estimate import estimates_of
 from kgfplint.checks.unit import Allocation, Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import walk
@@ -24,7 +25,11 @@ _HIGHEST = {
 
 
 class Request(NamedTuple):
-    """An allocation with the bytes that it asks for; `hangs_on_structs`: they follow from structs of the program."""
+    """An allocation with the bytes that it asks for; `hangs_on_structs`: they follow from structs of the program.
+
+    Such a size is an estimate until the function is looked at again with the whole program known: to lay out every
+    struct that is allocated anywhere takes as long as all other rules together.
+    """
 
     allocation: Allocation
     size: Range
@@ -107,6 +112,9 @@ class _Known:
         if scalar is not None:
             return Range(scalar[0], scalar[0])
         self.structs = self.structs or not ctype.endswith("*")
+        if self.structs and self._unit.provenance is None:
+            about = estimates_of(self._unit.program).of(self._unit.file, ctype)
+            return Range(about, about)
         return self._layouts.sizeof(self._unit.file, ctype)
 
     def offset(self, ctype: str, path: str) -> Range | None:

@@ -22,6 +22,7 @@ from kgfplint.checks.chains import across
 from kgfplint.checks.pending import Settling
 from kgfplint.checks.results import Result, State
 from kgfplint.checks.unit import Question, Unit
+from kgfplint.context.distances import Distances
 from kgfplint.context.flow import Flow
 from kgfplint.context.reach import Reach, Reached
 from kgfplint.context.sleeping import RAW, sleep_of
@@ -276,8 +277,8 @@ class Analysis:
         """Yield the states in which functions are reached, the shortest chains first, after a sweep."""
         job = self._job
         with Workers(self._jobs, self._before_fork) as workers:
-            reach = Reach(job.program, job.catalogue, self._calls, functions, functools.partial(self._flows, workers), every=True,
-                          mentions=self._mentions)
+            reach = Reach(job.program, job.catalogue, self._distances, functions, functools.partial(self._flows, workers),
+                          every=True, mentions=self._mentions)
             held = (state for number, result in sorted(self._results.items()) for state in reach.under(number, result.under))
             for state, flow in reach.walk(itertools.chain(held, reach.roots())):
                 if state.function in functions:
@@ -350,6 +351,10 @@ class Analysis:
     def _calls(self) -> Calls:
         return Calls(self._job.program, self._job.catalogue.described)
 
+    @functools.cached_property
+    def _distances(self) -> Distances:
+        return Distances(self._job.program, self._job.catalogue, self._calls)
+
     def _across(self) -> list[Finding]:
         """Follow contexts through the program and return what the rules say of what sleeps in them."""
         job, results = self._job, self._results
@@ -362,7 +367,7 @@ class Analysis:
             flows = functools.partial(self._flows, workers)
             for raw in (False, True):
                 ends = [number for number, result in results.items() if any((where == RAW) is raw for where in result.sleeps)]
-                reach = Reach(job.program, job.catalogue, self._calls, ends, flows, opened, raw, mentions=self._mentions)
+                reach = Reach(job.program, job.catalogue, self._distances, ends, flows, opened, raw, mentions=self._mentions)
                 found.extend(across(reach, starts, job.checks, job.targets, told))
         return found
 

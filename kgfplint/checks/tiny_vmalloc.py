@@ -16,6 +16,8 @@ RULE = Rule(
     guide="Selecting memory allocator",
     summary="vmalloc is for large areas; what fits in a page comes from kmalloc.",
 )
+_NEAR = 4
+"""An estimate is not so many times too large."""
 
 
 def check(unit: Unit) -> Iterator[Finding]:
@@ -26,9 +28,10 @@ def check(unit: Unit) -> Iterator[Finding]:
     for request in requests(unit):
         name, high = request.allocation.name, request.size.high
         twin = small_twin(name)
-        if not twin or high is None or not 0 < high <= page:
+        estimate = request.hangs_on_structs and unit.provenance is None
+        if not twin or high is None or not 0 < high <= page * (_NEAR if estimate else 1):
             continue
-        if request.hangs_on_structs and unit.provenance is None:
+        if estimate:
             unit.questions.append(Question((), ()))  # structs change unseen: each run asks anew
         elif request.hangs_on_structs == (unit.provenance is not None):
             most = "" if request.size.exact is not None else "at most "

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kgfplint.catalogue import Callback, Catalogue
+from kgfplint.context.distances import FAR, MOST_TARGETS, Distances, home_of
 from kgfplint.context.flow import Flow, Guard, Site, decided
 from kgfplint.context.sleeping import MASKED, forbidden
 from kgfplint.context.stated import told_context
@@ -22,19 +22,14 @@ from kgfplint.facts.terms import show, substitute, walk
 from kgfplint.program.constants import constants_of
 from kgfplint.program.definitions import GFP_TYPES, definitions_of
 from kgfplint.program.link import Program
-from kgfplint.program.order import Calls, Ints
 
-MOST_TARGETS = 8
-"""An indirect call with more targets than this is not followed: it says too little of each."""
 _DEEPEST, _PLAIN = 8, 6
 """Calls between the root and what sleeps: a longer chain convinces nobody; one of so many is plain."""
-_FAR = 127
 _MOST_STATES = 4
 """A function is looked at in so many states (locks, values of parameters), the shortest chains first."""
 _WORDS: Mapping[str, ir.Expr] = {"NULL": ir.Number(0), "false": ir.Number(0), "true": ir.Number(1)}
 
 Values = Mapping[str, ir.Expr]
-Bits = NDArray[np.bool_]
 
 
 class Hop(NamedTuple):
@@ -94,7 +89,7 @@ class Reach:
 
     program: Program
     catalogue: Catalogue
-    calls: Calls
+    distances: Distances
     sleeping: Iterable[int]
     flows: Callable[[Sequence[int]], Mapping[int, Flow]]
     opened: dict[int, Flow] = field(default_factory=dict)
@@ -112,58 +107,13 @@ class Reach:
         self._masked = np.fromiter(
             (any(param.ctype in GFP_TYPES for param in row.params) for row in program.rows), np.bool_, len(program.rows))
         self._runs_argument: dict[tuple[int, int], bool] = {}
-        self._away = self._distances()
+        self._away = self.distances.to(self.sleeping, _DEEPEST)
         self._seen: dict[int, set[tuple[object, ...]]] = {}
         self._count: dict[int, int] = {}
-
-    def _distances(self) -> NDArray[np.int8]:
-        """Return how many calls each function is away from something that sleeps by itself, _FAR if more than anybody follows."""
-        callers, targets = [self.calls.callers], [self.calls.targets]
-        more = [*self._handed_edges(), *self._indirect_edges()]
-        if more:
-            pairs = np.array(more, np.int64)
-            callers.append(pairs[:, 0])
-            targets.append(pairs[:, 1])
-        sources, sinks = np.concatenate(callers), np.concatenate(targets)
-        kept = self._likely(sources, sinks)
-        sources, sinks = sources[kept], sinks[kept]
-        away = np.full(len(self.program.rows), _FAR, np.int8)
-        away[list(self.sleeping)] = 0
-        for distance in range(1, _DEEPEST + 1):
-            away[sources[(away[sinks] == distance - 1) & (away[sources] == _FAR)]] = distance
-        return away
-
-    def _likely(self, sources: Ints, sinks: Ints) -> Bits:
-        """Return, as bits, the calls that may be meant: not those of BUG(), of another architecture, or of a user's program."""
-        program = self.program
-        homes = [_home(path) for path in program.paths]
-        known = {home: number for number, home in enumerate(dict.fromkeys(["", *homes]))}
-        numbers = np.fromiter((known[home] for home in homes), np.int64, len(homes))
-        files = np.fromiter((row.file for row in program.rows), np.int64, len(program.rows))
-        ends = np.fromiter((bool(row.flags & ir.NORETURN) or row.name in program.noreturn for row in program.rows),
-                           np.bool_, len(program.rows))
-        there, here = numbers[files[sinks]], numbers[files[sources]]
-        likely: Bits = ~ends[sinks] & ((there == 0) | (there == here))
-        return likely
 
     def _leads(self, target: int, calls: int) -> bool:
         """Tell whether a function that is reached after so many calls leads to something that sleeps."""
         return calls + int(self._away[target]) <= _DEEPEST
-
-    def _handed_edges(self) -> Iterator[tuple[int, int]]:
-        program = self.program
-        for function, callee, _, given, _ in program.handed:
-            if callee not in self.catalogue.callbacks:
-                for target in self._definitions.of(program.rows[function].file, given).functions:
-                    yield function, target
-
-    def _indirect_edges(self) -> Iterator[tuple[int, int]]:
-        program = self.program
-        for function in range(len(program.rows)):
-            for key, _ in program.indirect(function):
-                targets = program.bound.get(key, {})
-                if len(targets) <= MOST_TARGETS:
-                    yield from ((function, target) for target in targets)
 
     def roots(self) -> Iterator[Reached]:
         """Yield the functions that run in a context of interest because of where they are registered."""
@@ -333,7 +283,7 @@ class Reach:
             yield from self._handed_on(state, site, targets)
         for target in targets:
             honours = self._masked[target] and not (state.context == MASKED and site.mask in params)
-            if self._away[target] < _FAR and not honours and target != state.function:
+            if self._away[target] < FAR and not honours and target != state.function:
                 row = program.rows[target]
                 hop = Hop(state.hop, state.function, site.line, f"calls {row.name}()", site.column)
                 given = tuple((row.params[place].name, substitute(value, values)) for place, value in site.given
@@ -376,8 +326,8 @@ class Reach:
         """Return the functions that a call may mean, without those of one architecture where there are others."""
         if len(targets) < 2:
             return targets
-        home = _home(self.program.paths[file])
-        return [target for target in targets if _home(self.program.file_of(target)) in ("", home)]
+        home = home_of(self.program.paths[file])
+        return [target for target in targets if home_of(self.program.file_of(target)) in ("", home)]
 
     def _handed_on(self, state: Reached, site: Site, targets: Sequence[int]) -> Iterator[Reached]:
         """Yield functions that a site gives to one that calls them itself (list_sort(…, compare))."""
@@ -387,7 +337,7 @@ class Reach:
         for place, value in site.given:
             if type(value) is ir.Name and any(self._runs(target, place) for target in targets):
                 for target in self._definitions.of(file, value.id).functions:
-                    if self._away[target] < _FAR and not self._masked[target]:
+                    if self._away[target] < FAR and not self._masked[target]:
                         hop = Hop(state.hop, state.function, site.line, f"{site.name}() calls {value.id}()", site.column)
                         yield state._replace(function=target, values=(), hop=hop)
 
@@ -432,11 +382,3 @@ def _words(condition: ir.Expr) -> Iterator[str]:
             yield term.id
         elif type(term) is ir.Field:
             yield term.member
-
-
-def _home(path: str) -> str:
-    """Return the part of the tree whose functions mean nothing elsewhere, "" for code that all share."""
-    first, _, rest = path.partition("/")
-    if first == "arch":
-        return f"arch/{rest.partition('/')[0]}" + "/boot" * ("/boot/" in rest)
-    return first if first in ("tools", "scripts", "samples", "Documentation") else ""
