@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "rules" / "pages").glob("KGF*.md"))
-FIXTURES = sorted(p for p in (ROOT / "tests" / "fixtures").glob("**/KGF*") if p.is_dir())
+FIXTURES = sorted(p for p in (ROOT / "tests" / "fixtures").glob("**/KGF*")
+                  if p.is_dir() and (ROOT / "rules" / "pages" / f"{p.name}.md").is_file())
 HEADINGS = ["What it says", "Why", "Wrong", "Right", "How to fix", "When to ignore it", "Confirm it at run time"]
 SECTIONS = ["Get Free Page flags", "GFP flags and reclaim behavior", "Selecting memory allocator"]
 EXPECT = re.compile(r"/\* expect: ([a-z0-9-]+(?:, [a-z0-9-]+)*) \*/$")

@@ -19,6 +19,7 @@ _WORDS = tuple(word.encode() for word in syntax_rules()["telling"]["words"])
 _MEMBER_CALL = re.compile(rb"[.>](\w++)\)?\s?+\(")
 _ARGUMENT = re.compile(rb"[(,]\s*+&?([A-Za-z_]\w*+)\s*+(?=[,)])")
 _STORED = re.compile(rb"[.>](\w++)\s*+=\s*+&?([A-Za-z_]\w*+)\s*+;")
+_CHOSEN = re.compile(rb"[.>](\w++)\s*+=(?!=)[^;?]*+\?\s*+&?([A-Za-z_]\w*+)\s*+:\s*+&?([A-Za-z_]\w*+)\s*+;")
 _SET = re.compile(rb"[.>](\w++)(?:\[[^\]]*+\])?\s*+=(?!=)\s*+(?!NULL\b|true\b|false\b|[-!\dA-Z])")
 _ADDRESS = re.compile(rb"[(,]\s*+&[\w.>-]*?[.>](\w++)\s*+[,)]")
 _DECLARATION = re.compile(
@@ -177,11 +178,13 @@ class _Reader:
         return "" if head[1] else head[2].decode(), place
 
     def _stored(self) -> Iterator[tuple[str, str, str, int]]:
-        foreign = self._foreign({name for _, name in _STORED.findall(self._body)})
-        for match in _STORED.finditer(self._body) if foreign else ():
-            place = self._place(match.start(), match[1]) if match[2] in foreign else None
+        found = [(match, match[2]) for match in _STORED.finditer(self._body)]
+        found += [(match, name) for match in _CHOSEN.finditer(self._body) for name in match.group(2, 3)]
+        foreign = self._foreign({name for _, name in found})
+        for match, name in found if foreign else ():
+            place = self._place(match.start(), match[1]) if name in foreign else None
             if place is not None:
-                yield (*place, match[2].decode(), self._line(match.start()))
+                yield (*place, name.decode(), self._line(match.start()))
 
 
 def _derived(base: bytes, stars: bytes, array: bytes) -> str:
