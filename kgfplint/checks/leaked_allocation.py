@@ -16,7 +16,7 @@ from kgfplint.ownership.ops import Handed, Site
 RULE = Rule(
     code="KGF407",
     name="leaked-allocation",
-    severity=Severity.ERROR,
+    severity=Severity.WARNING,
     guide="Selecting memory allocator",
     summary="Allocated memory that is no longer needed must be freed, on each way out of the function.",
 )

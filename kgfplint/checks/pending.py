@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from kgfplint.facts import ir
-from kgfplint.findings import Finding, Severity, Step
+from kgfplint.findings import Finding, Step
 from kgfplint.ownership.fates import KEPT, Fate
 from kgfplint.program.link import Program
 
@@ -77,9 +77,8 @@ class Settling:
             return None
         first = next((case for case in cases if case.sure), cases[0])
         steps = tuple(dict.fromkeys((first.step, *(case.step for case in cases))))[:_MOST_STEPS]
-        severity = Severity.ERROR if first.sure else pending.finding.severity
         trace = (*pending.finding.trace, *steps)
-        return msgspec.structs.replace(pending.finding, message=first.message, trace=trace, severity=severity)
+        return msgspec.structs.replace(pending.finding, message=first.message, trace=trace)
 
     def _holds(self, file: int, asked: Asked) -> bool:
         functions = self._telling(file, asked.callee)

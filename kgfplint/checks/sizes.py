@@ -80,9 +80,15 @@ def product(unit: Unit, expr: ir.Expr) -> Product | None:
     return Product(counts, sized[0]) if sized and counts else None
 
 
-def is_constant(unit: Unit, expr: ir.Expr) -> bool:
-    """Tell whether the compiler knows the value: literals, sizes, macros in capitals, enumerators, and what they make."""
+def is_constant(unit: Unit, expr: ir.Expr, above: frozenset[ir.Expr] = frozenset()) -> bool:
+    """Tell whether the compiler knows the value: literals, sizes, macros in capitals, enumerators, and what they make.
+
+    `above` are the expressions that it is part of: `n = min(n, 4)` is made of itself.
+    """
     expr = unit.value_of(bare(expr))
+    if expr in above:
+        return False
+    above |= {expr}
     match expr:
         case ir.Number() | ir.SizeOf() | ir.TypeName() | ir.Text():
             return True
@@ -90,9 +96,9 @@ def is_constant(unit: Unit, expr: ir.Expr) -> bool:
             return name not in unit.types and (name.isupper() or _constant_name(unit, name))
         case ir.CallResult(ir.Name(name), args):
             pure = bool(args) and (name.isupper() or name in _PURE)
-            return name == "ARRAY_SIZE" or (pure and all(is_constant(unit, arg) for arg in args))
+            return name == "ARRAY_SIZE" or (pure and all(is_constant(unit, arg, above) for arg in args))
         case ir.Unary() | ir.Binary() | ir.Conditional():
-            return all(is_constant(unit, operand) for operand in children(expr))
+            return all(is_constant(unit, operand, above) for operand in children(expr))
     return False
 
 

@@ -10,7 +10,7 @@ from kgfplint.findings import Finding, Severity
 RULE = Rule(
     code="KGF412",
     name="use-after-free",
-    severity=Severity.ERROR,
+    severity=Severity.WARNING,
     guide="Selecting memory allocator",
     summary="Memory is freed when it is no longer needed: after that nobody may read or write it.",
 )
