@@ -150,11 +150,9 @@ def _analyse(end: int, functions: Sequence[int]) -> list[Result]:
 
 def _contexts(unit: Unit, result: Result) -> Result:
     """Add what the function means for the contexts of others: see Result."""
-    if not _telling(unit):
-        sleeps = set[str]()
-    else:
-        found = (sleep_of(unit.meaning, unit.file, call, unit.values) for call in unit.calls)
-        sleeps = {sleep.where for sleep in found if sleep is not None}
+    calls = unit.calls if _telling(unit) else ()
+    found = (sleep_of(unit.meaning, unit.file, call, unit.values) for call in calls)
+    sleeps = {sleep.where for sleep in found if sleep is not None}
     kinds = unit.locks.atomic_kinds if unit.touches_locks else ()
     holding = any(held.kind in kinds for _, state in unit.states for held in state.held)
     if not holding and not unit.gives_masks:

@@ -1,8 +1,7 @@
 """Following memory along the paths of one function.
 
-Property simulation: per block, one entry for each distinct ownership state; what is known of tested
-values is kept apart where the ownership differs and joined where it does not. A function too rich in
-states is cut short: a miss, never a guess.
+Property simulation: per block, one entry for each distinct ownership state; what is known of tested values is kept apart where
+the ownership differs and joined where it does not. A function too rich in states is cut short: a miss, never a guess.
 """
 
 from collections.abc import Callable, Iterable, Iterator
