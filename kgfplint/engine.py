@@ -102,7 +102,7 @@ def run(paths: Sequence[Path], settings: Settings, progress: Progress = lambda *
 def _run(paths: Sequence[Path], settings: Settings, checks: Sequence[CheckModule], progress: Progress,
          measure: bool, files: Files) -> Report:
     # First, so that a mistake in a rules file is told at once.
-    catalogue = load([rules_directory(), *map(Path, settings.rules)], _version(files.root, settings))
+    catalogue = _catalogue(files.root, settings)
     with survey(paths, settings, progress, files) as found:
         masks = Masks.of_tree(found.root, found.version)
         digest = _digest(catalogue, masks, checks)
@@ -181,7 +181,7 @@ def analysed(paths: Sequence[Path], settings: Settings,
     Raises what `run` raises.
     """
     checks = select(settings.select, settings.ignore)
-    catalogue = load([rules_directory(), *map(Path, settings.rules)], _version(common_root(paths), settings))
+    catalogue = _catalogue(common_root(paths), settings)
     with survey(paths, settings, progress) as found:
         masks = Masks.of_tree(found.root, found.version)
         program = linked(found, progress)
@@ -240,6 +240,11 @@ def survey(paths: Sequence[Path], settings: Settings, progress: Progress = lambd
         raise RunError(f"the store of facts failed: {error}") from error
     finally:
         store.close()
+
+
+def _catalogue(root: Path, settings: Settings) -> Catalogue:
+    """Return what the rules say, the built-in ones and the user's, of the kernel version of a tree."""
+    return load([rules_directory(), *map(Path, settings.rules)], _version(root, settings))
 
 
 def _version(root: Path, settings: Settings) -> tuple[int, int] | None:

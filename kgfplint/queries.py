@@ -28,18 +28,18 @@ def contexts(function: str, paths: Sequence[Path], settings: Settings, progress:
         numbers = frozenset(program.defined.get(function, ()))
         if not numbers:
             raise engine.RunError(f"{function}: no such function in what was read below {', '.join(map(str, paths))}")
-        found: dict[int, list[tuple[Reached, Flow | None]]] = {number: [] for number in sorted(numbers)}
-        for state, flow in analysis.contexts(numbers):
-            found[state.function].append((state, flow))
+        found: dict[int, list[Reached]] = {number: [] for number in sorted(numbers)}
+        for state in analysis.contexts(numbers):
+            found[state.function].append(state)
         for number, states in found.items():
             yield from _contexts(program, analysis, number, states)
 
 
-def _contexts(program: Program, analysis: Analysis, number: int, states: list[tuple[Reached, Flow | None]]) -> Iterator[str]:
+def _contexts(program: Program, analysis: Analysis, number: int, states: list[Reached]) -> Iterator[str]:
     row = program.rows[number]
     yield f"{row.name}() in {program.file_of(number)}:{row.line}\n"
     yield from _sleeps(analysis.flow(number))
-    for state, _ in states[:_MOST]:
+    for state in states[:_MOST]:
         yield f"  runs {state.why}\n"
         for hop in state.hop.chain():
             yield f"    {program.file_of(hop.function)}:{hop.line}: in {program.rows[hop.function].name}() {hop.note}\n"

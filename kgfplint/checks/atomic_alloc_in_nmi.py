@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from kgfplint.checks import Rule
 from kgfplint.checks.chains import Chain
+from kgfplint.checks.held_at import wrong_sleeps
 from kgfplint.checks.unit import Unit
-from kgfplint.context.sleeping import RAW, forbidden, sleep_of
-from kgfplint.facts import ir
+from kgfplint.context.sleeping import RAW
 from kgfplint.findings import Finding, Severity
 
 RULE = Rule(
@@ -20,20 +20,14 @@ RULE = Rule(
 
 def check(unit: Unit) -> Iterator[Finding]:
     """Report the first allocation under each raw spinlock; those that may sleep are KGF101's."""
-    kinds = unit.meaning.catalogue.kinds
     told: set[int] = set()
-    for event, state in unit.states:
-        held = next((held for held in state.held if kinds[held.kind].raw), None)
-        if held is None or held.line in told or not isinstance(event, ir.Call):
-            continue
-        sleep = sleep_of(unit.meaning, unit.file, event, unit.values)
-        if sleep is None or sleep.where != RAW or not forbidden(sleep, [held.kind], "", unit.meaning.catalogue):
+    for call, sleep, held in wrong_sleeps(unit):
+        if sleep.where != RAW or held.line in told:
             continue
         told.add(held.line)
-        message = (f"{sleep.what} takes locks that sleep on PREEMPT_RT, but this runs under {held.since}; "
-                   "allocate before it")
-        yield unit.finding(RULE, event, message, (unit.step(held.line, f"{held.place}: a raw spinlock"),
-                                                  unit.step(event.line, sleep.what)))
+        message = f"{sleep.what} takes locks that sleep on PREEMPT_RT, but this runs under {held.since}; allocate before it"
+        yield unit.finding(RULE, call, message, (unit.step(held.line, f"{held.place}: a raw spinlock"),
+                                                 unit.step(call.line, sleep.what)))
 
 
 def reached(chain: Chain) -> Iterator[Finding]:

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from kgfplint.checks import Rule
+from kgfplint.checks.held_at import first_atomic
 from kgfplint.checks.unit import Allocation, Unit
 from kgfplint.context.held import Held, State
-from kgfplint.context.sleeping import RAW, sleep_of
+from kgfplint.context.sleeping import RAW
 from kgfplint.context.slept import slept_before
 from kgfplint.facts import ir
 from kgfplint.findings import Finding, Severity
@@ -26,13 +27,13 @@ def check(unit: Unit) -> Iterator[Finding]:
         return
     states = {id(event): state for event, state in unit.locks.states()}
 
-    def sleeps(_: tuple[int, int], event: ir.Event) -> str:
+    def sleeps(event: ir.Event) -> str:
         return _waits(unit, event, states.get(id(event)))
 
-    for event, _, before in slept_before(unit.body, sleeps):
+    for event, before in slept_before(unit.body, sleeps):
         allocation = wanted.get(id(event))
         state = states.get(id(event))
-        if allocation is None or state is None or _atomic(unit, state) or state.perhaps or state.pending:
+        if allocation is None or state is None or first_atomic(unit, state.held) or state.perhaps or state.pending:
             continue
         held = next((held for held in state.held if _waited(unit, held)), None)
         proof = f"{before}() has slept before" if before else ""
@@ -56,18 +57,15 @@ def _reserved(unit: Unit, allocation: Allocation) -> bool:
     return masks.may_sleep(allocation.mask) is False and masks.has(allocation.mask, "__GFP_HIGH") is True
 
 
-def _atomic(unit: Unit, state: State) -> bool:
-    kinds = unit.meaning.catalogue.kinds
-    return any(kinds[held.kind].atomic for held in state.held)
-
-
 def _waits(unit: Unit, event: ir.Event, state: State | None) -> str:
     """Return the name of what waits in any case, "" if an event need not."""
-    if type(event) is not ir.Call or type(event.callee) is not ir.Name or state is None or _atomic(unit, state):
+    if type(event) is not ir.Call or type(event.callee) is not ir.Name or state is None:
+        return ""
+    if first_atomic(unit, state.held):
         return ""
     sleeper = unit.meaning.catalogue.sleepers.get(event.callee.id)
     if sleeper is not None and not sleeper.unless and sleeper.cond is None:
         return event.callee.id
-    sleep = sleep_of(unit.meaning, unit.file, event, unit.values)
+    sleep = unit.sleeps.get(id(event))
     certain = sleep is not None and sleep.where != RAW and not sleep.frees
     return event.callee.id if certain else ""

@@ -1,12 +1,12 @@
-"""What is held at a call: locks, disabled contexts and reclaim scopes."""
+"""What is held at a call, locks, disabled contexts and reclaim scopes, and which calls must not stand there."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from kgfplint.checks.unit import Unit
 from kgfplint.context.held import Held
+from kgfplint.context.sleeping import RAW, Sleep, forbidden
 from kgfplint.facts import ir
-from kgfplint.facts.terms import show
 
 
 @functools.lru_cache(maxsize=2)
@@ -21,10 +21,25 @@ def held_at(unit: Unit, call: ir.Call) -> tuple[Held, ...]:
 
 def atomic_at(unit: Unit, call: ir.Call) -> Held | None:
     """Return the first thing held at a call that forbids to sleep, None if there is none."""
+    return first_atomic(unit, held_at(unit, call))
+
+
+def first_atomic(unit: Unit, held: Iterable[Held]) -> Held | None:
+    """Return the first of what is held that forbids to sleep, None if none does."""
     kinds = unit.meaning.catalogue.kinds
-    return next((held for held in held_at(unit, call) if held.kind in kinds and kinds[held.kind].atomic), None)
+    return next((one for one in held if kinds[one.kind].atomic), None)
 
 
-def place_of(held: Held) -> str:
-    """Return how messages name what is held: `spin_lock(&d->lock)`."""
-    return f"{held.by}({show(held.lock) if held.lock is not None else ''})"
+@functools.lru_cache(maxsize=2)
+def wrong_sleeps(unit: Unit) -> tuple[tuple[ir.Call, Sleep, Held], ...]:
+    """Return the calls that must not stand where they do, each with how it sleeps and what the function holds that forbids it."""
+    catalogue = unit.meaning.catalogue
+    found = []
+    for event, state in unit.states if unit.sleeps else ():
+        sleep = unit.sleeps.get(id(event)) if state.held else None
+        if isinstance(event, ir.Call) and sleep is not None and forbidden(sleep, [h.kind for h in state.held], "", catalogue):
+            raw = (held for held in state.held if catalogue.kinds[held.kind].raw)
+            held = next(raw, None) if sleep.where == RAW else first_atomic(unit, state.held)
+            assert held is not None  # or nothing would forbid it
+            found.append((event, sleep, held))
+    return tuple(found)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from kgfplint.checks import Rule
 from kgfplint.checks.chosen import Choice, choices, mask_text
-from kgfplint.checks.held_at import atomic_at, held_at, place_of
+from kgfplint.checks.held_at import atomic_at, held_at
 from kgfplint.checks.unit import Unit
 from kgfplint.context.held import Held
 from kgfplint.facts.terms import bare
@@ -40,10 +40,10 @@ def check(unit: Unit) -> Iterator[Finding]:
             message = f"{asked}: without direct reclaim it fails all the same; drop __GFP_NOFAIL and test the result"
             yield unit.finding(RULE, choice.call, message)
         elif atomic is not None:
-            message = f"{asked}, to sleep until there is memory, but runs under {place_of(atomic)} taken at line {atomic.line}"
+            message = f"{asked}, to sleep until there is memory, but runs under {atomic.place} taken at line {atomic.line}"
             yield unit.finding(RULE, choice.call, message, _trace(unit, choice, atomic, "no sleeping from here"))
         elif surely and reserves is not None:
-            message = (f"{asked}, but in the scope of {place_of(reserves)} at line {reserves.line} nothing is reclaimed: "
+            message = (f"{asked}, but in the scope of {reserves.place} at line {reserves.line} nothing is reclaimed: "
                        "it can only wait for others; let it fail")
             yield unit.finding(RULE, choice.call, message, _trace(unit, choice, reserves, "no reclaim from here"))
         elif order is not None and order > _HIGHEST:
@@ -55,7 +55,7 @@ def check(unit: Unit) -> Iterator[Finding]:
 
 
 def _trace(unit: Unit, choice: Choice, held: Held, why: str) -> tuple[Step, Step]:
-    return unit.step(held.line, f"{place_of(held)}: {why}"), unit.step(choice.call.line, f"{choice.name}() never gives up")
+    return unit.step(held.line, f"{held.place}: {why}"), unit.step(choice.call.line, f"{choice.name}() never gives up")
 
 
 def _constant(unit: Unit, choice: Choice, role: Literal["order", "size"]) -> int | None:

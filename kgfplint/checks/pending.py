@@ -30,7 +30,7 @@ class Asked(NamedTuple):
 class Case(NamedTuple):
     """One way in which a finding comes about: everything asked must hold; then this is the message and a step of the trace.
 
-    `sure`: it makes the finding an error.
+    `sure`: nothing had to be believed for it, so that its message comes first.
     """
 
     asked: tuple[Asked, ...]

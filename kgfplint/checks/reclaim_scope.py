@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from kgfplint.checks import Rule
 from kgfplint.checks.chosen import Choice, choices, mask_text
-from kgfplint.checks.held_at import held_at, place_of
+from kgfplint.checks.held_at import held_at
 from kgfplint.checks.unit import Unit
 from kgfplint.findings import Finding, Severity
 from kgfplint.gfp.policy import Scope, policy
@@ -44,7 +44,7 @@ def _finding(unit: Unit, choice: Choice, value: Choice, scope: Scope) -> Finding
     covering = {other.kind for other in policy(unit.meaning.catalogue.version).scopes if set(scope.clears) <= set(other.clears)}
     held = next((held for held in held_at(unit, choice.call) if held.kind in covering), None)
     if held is not None:
-        message = f"{asked}, but {place_of(held)} at line {held.line} covers it: GFP_KERNEL is enough"
-        return unit.finding(RULE, choice.call, message, (unit.step(held.line, f"{place_of(held)}: the scope begins"),))
+        message = f"{asked}, but {held.place} at line {held.line} covers it: GFP_KERNEL is enough"
+        return unit.finding(RULE, choice.call, message, (unit.step(held.line, f"{held.place}: the scope begins"),))
     message = f"{asked}: mark the code that reclaim must not enter with {scope.begin}() and {scope.end}(), and say why there"
     return unit.finding(RULE, choice.call, message)

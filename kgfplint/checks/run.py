@@ -25,7 +25,7 @@ from kgfplint.checks.unit import Question, Unit
 from kgfplint.context.distances import Distances
 from kgfplint.context.flow import Flow
 from kgfplint.context.reach import Reach, Reached
-from kgfplint.context.sleeping import RAW, sleep_of
+from kgfplint.context.sleeping import RAW
 from kgfplint.facts import ir
 from kgfplint.facts.bodies import Bodies, FileChanged
 from kgfplint.facts.store import Store
@@ -150,9 +150,7 @@ def _analyse(end: int, functions: Sequence[int]) -> list[Result]:
 
 def _contexts(unit: Unit, result: Result) -> Result:
     """Add what the function means for the contexts of others: see Result."""
-    calls = unit.calls if _telling(unit) else ()
-    found = (sleep_of(unit.meaning, unit.file, call, unit.values) for call in calls)
-    sleeps = {sleep.where for sleep in found if sleep is not None}
+    sleeps = {sleep.where for sleep in unit.sleeps.values()} if _telling(unit) else set()
     kinds = unit.locks.atomic_kinds if unit.touches_locks else ()
     holding = any(held.kind in kinds for _, state in unit.states for held in state.held)
     if not holding and not unit.gives_masks:
@@ -271,16 +269,16 @@ class Analysis:
         with Workers(1, self._before_fork) as workers:
             return self._flows(workers, [function]).get(function)
 
-    def contexts(self, functions: Collection[int]) -> Iterator[tuple[Reached, Flow | None]]:
+    def contexts(self, functions: Collection[int]) -> Iterator[Reached]:
         """Yield the states in which functions are reached, the shortest chains first, after a sweep."""
         job = self._job
         with Workers(self._jobs, self._before_fork) as workers:
             reach = Reach(job.program, job.catalogue, self._distances, functions, functools.partial(self._flows, workers),
                           every=True, mentions=self._mentions)
             held = (state for number, result in sorted(self._results.items()) for state in reach.under(number, result.under))
-            for state, flow in reach.walk(itertools.chain(held, reach.roots())):
+            for state, _ in reach.walk(itertools.chain(held, reach.roots())):
                 if state.function in functions:
-                    yield state, flow
+                    yield state
 
     def _run(self, workers: Workers, wave: Wave) -> list[Outcome]:
         """Analyse the functions of a wave and return what came of them; drop what is void."""

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from kgfplint.checks import Rule
 from kgfplint.checks.chains import Chain
+from kgfplint.checks.held_at import wrong_sleeps
 from kgfplint.checks.unit import Unit
-from kgfplint.context.sleeping import MASKED, RAW, forbidden, sleep_of
-from kgfplint.facts import ir
+from kgfplint.context.sleeping import MASKED, RAW
 from kgfplint.findings import Finding, Severity
 
 RULE = Rule(
@@ -20,24 +20,14 @@ RULE = Rule(
 
 def check(unit: Unit) -> Iterator[Finding]:
     """Report the first sleeping allocation under each acquire that forbids to sleep."""
-    catalogue = unit.meaning.catalogue
     told: set[tuple[str, int]] = set()
-    for event, state in unit.states:
-        if not isinstance(event, ir.Call) or not state.held:
-            continue
-        held = next((held for held in state.held if catalogue.kinds[held.kind].atomic), None)
-        if held is None or (held.kind, held.line) in told:
-            continue
-        sleep = sleep_of(unit.meaning, unit.file, event, unit.values)
-        if sleep is None or sleep.frees or sleep.where == RAW:
-            continue
-        if not forbidden(sleep, [held.kind for held in state.held], "", catalogue):
+    for call, sleep, held in wrong_sleeps(unit):
+        if sleep.frees or sleep.where == RAW or (held.kind, held.line) in told:
             continue
         told.add((held.kind, held.line))
-        message = (f"{sleep.what} may sleep, but this runs under {held.since}; "
-                   "use GFP_ATOMIC or allocate before it")
-        yield unit.finding(RULE, event, message, (unit.step(held.line, f"{held.place}: no sleeping from here"),
-                                                  unit.step(event.line, f"{sleep.what} may sleep")))
+        message = f"{sleep.what} may sleep, but this runs under {held.since}; use GFP_ATOMIC or allocate before it"
+        yield unit.finding(RULE, call, message, (unit.step(held.line, f"{held.place}: no sleeping from here"),
+                                                 unit.step(call.line, f"{sleep.what} may sleep")))
 
 
 def reached(chain: Chain) -> Iterator[Finding]:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from kgfplint.checks import Rule
 from kgfplint.checks.chains import Chain
+from kgfplint.checks.held_at import wrong_sleeps
 from kgfplint.checks.unit import Unit
-from kgfplint.context.sleeping import MASKED, Sleep, forbidden, sleep_of
-from kgfplint.facts import ir
+from kgfplint.context.sleeping import MASKED, Sleep
 from kgfplint.findings import Finding, Severity
 
 RULE = Rule(
@@ -20,20 +20,11 @@ RULE = Rule(
 
 def check(unit: Unit) -> Iterator[Finding]:
     """Report each sleeping free under something that forbids to sleep."""
-    if not unit.frees:
-        return
-    catalogue = unit.meaning.catalogue
-    for event, state in unit.states:
-        if not isinstance(event, ir.Call) or not state.held:
-            continue
-        sleep = sleep_of(unit.meaning, unit.file, event, unit.values)
-        if sleep is None or not sleep.frees or not forbidden(sleep, [held.kind for held in state.held], "", catalogue):
-            continue
-        held = next(held for held in state.held if catalogue.kinds[held.kind].atomic)
-        message = (f"{sleep.what} may sleep, but this runs under {held.since}; "
-                   "free it after the lock is dropped")
-        steps = unit.step(held.line, f"{held.place}: no sleeping from here"), unit.step(event.line, f"{sleep.what} may sleep")
-        yield unit.finding(RULE, event, message, steps, _severity(sleep))
+    for call, sleep, held in wrong_sleeps(unit):
+        if sleep.frees:
+            message = f"{sleep.what} may sleep, but this runs under {held.since}; free it after the lock is dropped"
+            steps = unit.step(held.line, f"{held.place}: no sleeping from here"), unit.step(call.line, f"{sleep.what} may sleep")
+            yield unit.finding(RULE, call, message, steps, _severity(sleep))
 
 
 def reached(chain: Chain) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from kgfplint.checks import Rule
 from kgfplint.checks.pending import Pending
 from kgfplint.context.flow import Flow, flow_of
 from kgfplint.context.held import State
+from kgfplint.context.sleeping import Sleep, sleep_of
 from kgfplint.facts import ir
 from kgfplint.facts.terms import show
 from kgfplint.findings import Finding, Rewrite, Severity, Step
@@ -90,6 +91,12 @@ class Unit(Frame):
         """What the function calls, holding what, on which conditions."""
         locks = self.locks if self.touches_locks else None
         return flow_of(self.body, self.row, self.meaning, self.values, locks)
+
+    @cached_property
+    def sleeps(self) -> dict[int, Sleep]:
+        """The calls that must not stand everywhere, by identity: how each may sleep."""
+        found = ((id(call), sleep_of(self.meaning, self.file, call, self.values)) for call in self.calls)
+        return {call: sleep for call, sleep in found if sleep is not None}
 
     @cached_property
     def gives_masks(self) -> bool:

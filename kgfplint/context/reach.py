@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-
 from kgfplint.catalogue import Callback, Catalogue
 from kgfplint.context.distances import FAR, MOST_TARGETS, Distances, home_of
 from kgfplint.context.flow import Flow, Guard, Site, decided
@@ -20,7 +18,7 @@ from kgfplint.facts import ir
 from kgfplint.facts.terms import names as names_in
 from kgfplint.facts.terms import show, substitute, walk
 from kgfplint.program.constants import constants_of
-from kgfplint.program.definitions import GFP_TYPES, definitions_of
+from kgfplint.program.definitions import GFP_TYPES, definitions_of, takes_mask
 from kgfplint.program.link import Program
 
 _DEEPEST, _PLAIN = 8, 6
@@ -30,6 +28,9 @@ _MOST_STATES = 4
 _WORDS: Mapping[str, ir.Expr] = {"NULL": ir.Number(0), "false": ir.Number(0), "true": ir.Number(1)}
 
 Values = Mapping[str, ir.Expr]
+Possible = tuple[Site, Values, tuple[str, ...]]
+"""A site that may be reached, the values of the function's parameters, and the kinds of locks that are still held there."""
+_UNREAD = Flow(())
 
 
 class Hop(NamedTuple):
@@ -104,12 +105,9 @@ class Reach:
         self._constants = constants_of(program)
         self._members = {number: member.rpartition(".")[2] for (_, member), number in program.keys.items()}
         self._tags = {number: tag for (tag, _), number in program.keys.items()}
-        self._masked = np.fromiter(
-            (any(param.ctype in GFP_TYPES for param in row.params) for row in program.rows), np.bool_, len(program.rows))
         self._runs_argument: dict[tuple[int, int], bool] = {}
         self._away = self.distances.to(self.sleeping, _DEEPEST)
         self._seen: dict[int, set[tuple[object, ...]]] = {}
-        self._count: dict[int, int] = {}
 
     def _leads(self, target: int, calls: int) -> bool:
         """Tell whether a function that is reached after so many calls leads to something that sleeps."""
@@ -200,12 +198,11 @@ class Reach:
 
     def follow(self, start: Iterable[Reached]) -> Iterator[Hit]:
         """Yield what sleeps wrongly at or below states, the shortest chains first."""
-        for state, flow in self.walk(start):
-            if flow is not None:
-                yield from self._hits(state, flow)
+        for state, sites in self.walk(start):
+            yield from self._hits(state, sites)
 
-    def walk(self, start: Iterable[Reached]) -> Iterator[tuple[Reached, Flow | None]]:
-        """Yield each function in each state that it is reached in, the shortest chains first, with its flow if it is known.
+    def walk(self, start: Iterable[Reached]) -> Iterator[tuple[Reached, Sequence[Possible]]]:
+        """Yield each function in each state that it is reached in, the shortest chains first, with its sites that are possible.
 
         Goes only to functions that lead to those that are `sleeping`.
         """
@@ -217,12 +214,13 @@ class Reach:
             self.opened.update(self.flows(missing))
             below: list[Reached] = []
             for state in front:
-                flow = self.opened.get(state.function)
-                if flow is not None and flow.sleepy and not self.every:
+                flow = self.opened.get(state.function, _UNREAD)
+                if flow.sleepy and not self.every:
                     continue  # nobody calls it where sleeping is wrong, whatever the chain says
-                if self._new(state, flow or Flow(())):
-                    yield state, flow
-                    below.extend(self._next(state, flow) if flow is not None else ())
+                if self._new(state, flow):
+                    sites = list(self._possible(state, flow))
+                    yield state, sites
+                    below.extend(self._next(state, sites))
             front = [state for state in below if self._leads(state.function, calls)]
 
     def _new(self, state: Reached, flow: Flow) -> bool:
@@ -239,10 +237,7 @@ class Reach:
         seen.add(key)
         return True
 
-    def _remaining(self, state: Reached, site: Site) -> tuple[str, ...]:
-        return tuple(kind for kind in state.kinds if kind not in site.dropped)
-
-    def _possible(self, state: Reached, flow: Flow) -> Iterator[tuple[Site, Values, tuple[str, ...]]]:
+    def _possible(self, state: Reached, flow: Flow) -> Iterator[Possible]:
         values = dict(state.values)
         row = self.program.rows[state.function]
         file = row.file
@@ -250,21 +245,21 @@ class Reach:
         for site in flow.sites:
             if masks and any(not names_in(condition).isdisjoint(masks) for condition, _ in site.guards):
                 continue  # it looks at the mask that it is given
-            kinds = self._remaining(state, site)
+            kinds = tuple(kind for kind in state.kinds if kind not in site.dropped)
             # What this function holds itself is the shorter chain.
             if not site.held and (kinds or state.context) and not self._impossible(file, site.guards, values):
                 yield site, values, kinds
 
-    def _hits(self, state: Reached, flow: Flow) -> Iterator[Hit]:
+    def _hits(self, state: Reached, sites: Iterable[Possible]) -> Iterator[Hit]:
         """Yield the first site that sleeps wrongly: those after it would follow from the same mistake."""
-        for site, values, kinds in self._possible(state, flow):
+        for site, values, kinds in sites:
             if site.sleep is not None and forbidden(site.sleep, kinds, state.context, self.catalogue):
                 certain = not state.loose and not self._assumed(state, site, values) and len(state.hop.chain()) <= _PLAIN
                 yield Hit(state, site, certain)
                 return
 
-    def _next(self, state: Reached, flow: Flow) -> Iterator[Reached]:
-        for site, values, kinds in self._possible(state, flow):
+    def _next(self, state: Reached, sites: Iterable[Possible]) -> Iterator[Reached]:
+        for site, values, kinds in sites:
             if site.sleep is None:
                 yield from self._below(state._replace(kinds=kinds), site, values)
 
@@ -282,9 +277,9 @@ class Reach:
             targets = () if site.name in self.catalogue.described else self._general(file, definition.functions)
             yield from self._handed_on(state, site, targets)
         for target in targets:
-            honours = self._masked[target] and not (state.context == MASKED and site.mask in params)
+            row = program.rows[target]
+            honours = takes_mask(row) and not (state.context == MASKED and site.mask in params)
             if self._away[target] < FAR and not honours and target != state.function:
-                row = program.rows[target]
                 hop = Hop(state.hop, state.function, site.line, f"calls {row.name}()", site.column)
                 given = tuple((row.params[place].name, substitute(value, values)) for place, value in site.given
                               if place < len(row.params))
@@ -337,7 +332,7 @@ class Reach:
         for place, value in site.given:
             if type(value) is ir.Name and any(self._runs(target, place) for target in targets):
                 for target in self._definitions.of(file, value.id).functions:
-                    if self._away[target] < FAR and not self._masked[target]:
+                    if self._away[target] < FAR and not takes_mask(self.program.rows[target]):
                         hop = Hop(state.hop, state.function, site.line, f"{site.name}() calls {value.id}()", site.column)
                         yield state._replace(function=target, values=(), hop=hop)
 

@@ -4,12 +4,9 @@ from collections.abc import Callable, Iterator
 
 from kgfplint.facts import ir
 
-Event = tuple[int, int]
-"""A block and the place of an event in it."""
 
-
-def slept_before(body: ir.Body, sleeps: Callable[[Event, ir.Event], str]) -> Iterator[tuple[ir.Event, Event, str]]:
-    """Yield each reachable event with its place and what was waited for on every path before it ("": on some path nothing).
+def slept_before(body: ir.Body, sleeps: Callable[[ir.Event], str]) -> Iterator[tuple[ir.Event, str]]:
+    """Yield each reachable event with what was waited for on every path before it ("": on some path nothing).
 
     `sleeps` names what an event waits for, "" if it need not wait.
     """
@@ -20,8 +17,8 @@ def slept_before(body: ir.Body, sleeps: Callable[[Event, ir.Event], str]) -> Ite
     while waiting:
         number = waiting.pop()
         state = entry[number] or ""
-        for place, event in enumerate(body.blocks[number].events):
-            state = state or sleeps((number, place), event)
+        for event in body.blocks[number].events:
+            state = state or sleeps(event)
         for edge in body.blocks[number].edges:
             known = entry[edge.to]
             joined = state if known is None else min(known, state) if known and state else ""
@@ -30,6 +27,6 @@ def slept_before(body: ir.Body, sleeps: Callable[[Event, ir.Event], str]) -> Ite
                 waiting.append(edge.to)
     for number, block in enumerate(body.blocks):
         before = entry[number]
-        for place, event in enumerate(block.events) if before is not None else ():
-            yield event, (number, place), before or ""
-            before = before or sleeps((number, place), event)
+        for event in block.events if before is not None else ():
+            yield event, before or ""
+            before = before or sleeps(event)

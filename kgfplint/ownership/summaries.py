@@ -15,7 +15,7 @@ from kgfplint.ownership.ops import Release, Site
 from kgfplint.ownership.paths import Paths
 from kgfplint.ownership.states import ERROR, MAYBE, NULL, VALID, Exit
 from kgfplint.program.constants import constants_of
-from kgfplint.program.definitions import GFP_TYPES
+from kgfplint.program.definitions import takes_mask
 from kgfplint.program.link import Program, Row
 from kgfplint.program.meaning import EMPTY, Freed, LockChange, Meaning, Summary
 
@@ -34,7 +34,7 @@ def telling(program: Program, catalogue: Catalogue) -> Iterator[int]:
     """
     marks = bytearray(len(program.name_list))
     known = policy(catalogue.version)
-    masked = (row.name for row in program.rows if any(param.ctype in GFP_TYPES for param in row.params))
+    masked = (row.name for row in program.rows if takes_mask(row))
     for name in {*catalogue.primitives, "guard", *known.scope_functions, *program.noreturn, *masked} & program.names.keys():
         marks[program.names[name]] = 1
     for number, row in enumerate(program.rows):

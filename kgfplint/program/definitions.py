@@ -4,7 +4,7 @@ import functools
 from typing import NamedTuple
 
 from kgfplint.facts import ir
-from kgfplint.program.link import Program
+from kgfplint.program.link import Program, Row
 
 GFP_TYPES = frozenset({"gfp_t", "const gfp_t"})
 _MOST = 1 << 17
@@ -25,6 +25,11 @@ class Definition(NamedTuple):
 
 
 NOTHING = Definition((), None, False, False)
+
+
+def takes_mask(row: Row) -> bool:
+    """Tell whether a function has a parameter that is a gfp_t."""
+    return any(param.ctype in GFP_TYPES for param in row.params)
 
 
 class Definitions:
@@ -53,7 +58,7 @@ class Definitions:
         masked = self._masked.get(name)
         if masked is None:
             rows, numbers = self._program.rows, self._program.defined.get(name, ())
-            masked = any(param.ctype in GFP_TYPES for number in numbers for param in rows[number].params)
+            masked = any(takes_mask(rows[number]) for number in numbers)
             self._masked[name] = masked
         return self.of(file, name).mask if masked else None
 

@@ -10,7 +10,7 @@ from kgfplint.catalogue import Alloc, Catalogue, Free
 from kgfplint.facts import ir
 from kgfplint.facts.terms import substitute
 from kgfplint.gfp import Mask, Masks
-from kgfplint.program.definitions import GFP_TYPES, Definition, definitions_of
+from kgfplint.program.definitions import Definition, definitions_of, takes_mask
 from kgfplint.program.link import Program
 
 Values = Mapping[str, Sequence[ir.Expr | None]]
@@ -203,7 +203,7 @@ class Meaning:
                 if callee in allocs or callee not in program.defined:
                     return True
                 rows = (program.rows[target] for target in program.defined.get(callee, ()))
-                masked = any(param.ctype in GFP_TYPES for row in rows for param in row.params)
+                masked = any(map(takes_mask, rows))
                 if masked and self.allocates_by_mask(callee):
                     return True
             if any(True for _ in program.indirect(function)):
