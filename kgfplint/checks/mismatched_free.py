@@ -88,7 +88,7 @@ def _by_provenance(unit: Unit, release: Release, event: ir.Call) -> Iterator[Fin
         return
     if not _comparable(unit, families, free) or any(_made_by(unit, source.alloc) in free.accepts for source in made):
         return
-    family = min(families)
+    family = min(families, key=lambda name: (name not in _general(unit, families), name))
     title = catalogue.families[family].title if family in catalogue.families else family
     fitting = catalogue.frees_of.get(family, ())
     trace = [Step(source.path, source.line, source.function, f"{source.alloc}() allocates {what_of(key)}") for source in made[:1]]
@@ -119,15 +119,23 @@ def _fix(unit: Unit, event: ir.Event | None, free: Free, families: Collection[st
 
 
 def _comparable(unit: Unit, families: Collection[str], free: Free) -> bool:
-    """Only the general allocators stand for all memory of a type; special memory often comes by ways that none sees."""
+    """Only the general allocators stand for all memory of a type; special memory often comes by ways that none sees.
+
+    Where some of it is seen to come from a general one, what is freed as if from another one comes from neither.
+    """
     known = unit.meaning.catalogue.families
-    special = {family for family in families if not (family in known and known[family].heap)}
-    if special:
+    if not _general(unit, families):
         # Managed memory of a special kind ("devm-dma") against the plain free of that kind ("dma-coherent").
         kinds = {family.partition("-")[2] for family in families if family in known and known[family].managed}
         return len(kinds) == 1 and all(family.startswith(f"{min(kinds) or '?'}-") for family in free.accepts)
     plain = [family for family in free.accepts if family != "vmap"]
     return bool(plain) and all(family in known and known[family].heap for family in plain)
+
+
+def _general(unit: Unit, families: Collection[str]) -> set[str]:
+    """Return those of some families that a general allocator makes."""
+    known = unit.meaning.catalogue.families
+    return {family for family in families if family in known and known[family].heap}
 
 
 def _made_by(unit: Unit, alloc: str) -> str:

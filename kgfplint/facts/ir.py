@@ -250,7 +250,7 @@ class Function(Struct, frozen=True, array_like=True, gc=False):
     calls holds (callee name, line) of direct calls; indirect (type of the root, member path, line)
     of calls like `x->ops->open()`; handed (callee name, argument index, function name, line) of
     plain names given as arguments (callbacks, or locals: linking tells); stored the names of members that get a value
-    other than a constant, or whose address is handed over.
+    other than a constant, or whose address is handed over (`name[]`: of elements of members).
     """
 
     name: str

@@ -20,8 +20,9 @@ _MEMBER_CALL = re.compile(rb"[.>](\w++)\)?\s?+\(")
 _ARGUMENT = re.compile(rb"[(,]\s*+&?([A-Za-z_]\w*+)\s*+(?=[,)])")
 _STORED = re.compile(rb"[.>](\w++)\s*+=\s*+&?([A-Za-z_]\w*+)\s*+;")
 _CHOSEN = re.compile(rb"[.>](\w++)\s*+=(?!=)[^;?]*+\?\s*+&?([A-Za-z_]\w*+)\s*+:\s*+&?([A-Za-z_]\w*+)\s*+;")
-_SET = re.compile(rb"[.>](\w++)(?:\[[^\]]*+\])?\s*+=(?!=)\s*+(?!NULL\b|true\b|false\b|[-!\dA-Z])")
-_ADDRESS = re.compile(rb"[(,]\s*+&[\w.>-]*?[.>](\w++)\s*+[,)]")
+_SET = re.compile(
+    rb"[.>](\w++)((?:\s*+\[(?:[^][]|\[[^][]*+\])*+\])*+)\s*+=(?!=)\s*+(?!NULL\b|true\b|false\b|[-!\dA-Z])")
+_ADDRESS = re.compile(rb"[(,]\s*+&(?:[\w.>-]|\[[^][]*+\])*?[.>](\w++)((?:\[[^][]*+\])*+)\s*+[,)]")
 _DECLARATION = re.compile(
     rb"[;{}]\s*((?:(?:const|volatile|register|static|unsigned|signed|struct|union|enum|long)\s+)*"
     rb"(?!(?:return|goto|else|case|break|continue|do|typeof|if|for|while|switch)\b)[A-Za-z_]\w*)\s*(?:(?<=\s)|(?=\*))"
@@ -81,9 +82,9 @@ class _Reader:
         self._params = params
 
     def sketch(self) -> Sketch:
-        members = sorted({*_SET.findall(self._body), *_ADDRESS.findall(self._body)})
-        return Sketch(tuple(self._calls()), self._indirect(), tuple(self._handed()),
-                      tuple(member.decode() for member in members), tuple(self._stored()))
+        found = (*_SET.findall(self._body), *_ADDRESS.findall(self._body))
+        members = sorted({(name + b"[]" if element else name).decode() for name, element in found})
+        return Sketch(tuple(self._calls()), self._indirect(), tuple(self._handed()), tuple(members), tuple(self._stored()))
 
     def _line(self, at: int) -> int:
         return self._first + self._body.count(b"\n", 0, at)

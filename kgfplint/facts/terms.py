@@ -117,10 +117,11 @@ _PLACES = frozenset({ir.Field, ir.Deref, ir.AddressOf, ir.Index})
 
 
 def member_of(lvalue: ir.Expr) -> str:
-    """Return the name of the member that an lvalue is, or is an element of; "" for any other."""
+    """Return the name of the member that an lvalue is, `name[]` for what is an element of it; "" for any other."""
+    element = ""
     while isinstance(lvalue, ir.Index):
-        lvalue = lvalue.base
-    return lvalue.member if isinstance(lvalue, ir.Field) else ""
+        lvalue, element = lvalue.base, "[]"
+    return lvalue.member + element if isinstance(lvalue, ir.Field) else ""
 
 
 def bare(expr: ir.Expr) -> ir.Expr:

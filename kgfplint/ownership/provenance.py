@@ -73,7 +73,8 @@ class Provenance:
         if ":" in key or key.startswith("struct "):
             return True
         tag, _, member = key.removesuffix("[]").rpartition(".")
-        return self._holds_only_allocations(file, tag, member)
+        return self._holds_only_allocations(file, tag, member) and (
+            not key.endswith("[]") or self._holds_only_allocations(file, tag, f"{member}[]"))
 
     @cached_property
     def _beginning_with(self) -> dict[str, set[str]]:
@@ -89,7 +90,7 @@ class Provenance:
     def _holds_only_allocations(self, file: int, tag: str, member: str) -> bool:
         """Tell whether only allocations are stored into a member: by every function of a file that knows the struct."""
         types, rows = self._program.types, self._program.rows
-        record = types.record(file, tag, member)
+        record = types.record(file, tag, member.removesuffix("[]"))
         if record is None:
             return False
         for number in self._program.store_functions.get(member, ()):
