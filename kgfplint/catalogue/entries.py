@@ -110,6 +110,7 @@ class LockKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A kind of held state; `atomic` code under it must not sleep, `raw`: nor allocate.
 
     `counted` nests (preemption, RCU); `interrupt`: in_interrupt() is true under it; `title` is what messages call it.
+    `boot`: so it is while the kernel boots, where masks are cut down to what is allowed (gfp_allowed_mask).
     `types` are those of its locks, or words that annotations have for it.
     """
 
@@ -119,6 +120,7 @@ class LockKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     counted: bool = False
     raw: bool = False
     interrupt: bool = False
+    boot: bool = False
     types: tuple[str, ...] = ()
 
 
@@ -182,7 +184,7 @@ class Cleanup(msgspec.Struct, frozen=True, kw_only=True):
 
 class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A context that code runs in; `atomic`: it must not sleep; `interrupt`: in_interrupt() is true in it; `irqs_off`:
-    interrupts are disabled; `raw`: nothing may be allocated in it.
+    interrupts are disabled; `raw`: nothing may be allocated in it; `holds`: kinds of locks held in it, which it may drop.
 
     `title` is what messages call it.
     """
@@ -193,6 +195,7 @@ class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     interrupt: bool = False
     irqs_off: bool = False
     raw: bool = False
+    holds: tuple[str, ...] = ()
 
 
 class Flag(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

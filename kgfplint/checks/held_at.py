@@ -37,9 +37,18 @@ def wrong_sleeps(unit: Unit) -> tuple[tuple[ir.Call, Sleep, Held], ...]:
     found = []
     for event, state in unit.states if unit.sleeps else ():
         sleep = unit.sleeps.get(id(event)) if state.held else None
-        if isinstance(event, ir.Call) and sleep is not None and forbidden(sleep, [h.kind for h in state.held], "", catalogue):
-            raw = (held for held in state.held if catalogue.kinds[held.kind].raw)
-            held = next(raw, None) if sleep.where == RAW else first_atomic(unit, state.held)
+        if not isinstance(event, ir.Call) or sleep is None:
+            continue
+        kept = _kept(unit, event, state.held)
+        if forbidden(sleep, [held.kind for held in kept], "", catalogue):
+            raw = (held for held in kept if catalogue.kinds[held.kind].raw)
+            held = next(raw, None) if sleep.where == RAW else first_atomic(unit, kept)
             assert held is not None  # or nothing would forbid it
             found.append((event, sleep, held))
     return tuple(found)
+
+
+def _kept(unit: Unit, call: ir.Call, held: tuple[Held, ...]) -> tuple[Held, ...]:
+    """Return what of it the callee does not drop for a while."""
+    drops = unit.meaning.inferred(unit.file, call.callee.id).drops if type(call.callee) is ir.Name else ()
+    return tuple(one for one in held if one.kind not in drops) if drops else held

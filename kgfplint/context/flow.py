@@ -201,6 +201,8 @@ class _Sites:
         if sleeper is not None and not (sleeper.unless or sleeper.cond is not None or held or dropped or guards):
             self.sleepy = self.sleepy or name
         sleep = sleep_of(self._meaning, self._file, call, self._values)
+        if sleep is not None and held and (drops := self._meaning.inferred(self._file, name).drops):
+            held = tuple(place for place in held if place.kind not in drops)
         if sleep is None and name in self._catalogue.described:
             return
         if len(guards) > _MOST_GUARDS:

@@ -77,8 +77,12 @@ class HeldLocks:
     """The held states of one function."""
 
     def __init__(self, body: ir.Body, file: int, meaning: Meaning, type_of: Callable[[ir.Expr], str] = lambda _: "",
-                 stated: Sequence[Held] = ()) -> None:
-        """Compute the state at the entry of every block; `type_of` gives the types of locks, `stated` is held at entry."""
+                 stated: Sequence[Held] = (), booting: bool = False) -> None:
+        """Compute the state at the entry of every block; `type_of` gives the types of locks, `stated` is held at entry.
+
+        `booting`: what the machine boots with anyway (interrupts off, no preemption) is not told as held.
+        """
+        self._silent = frozenset(kind.name for kind in meaning.catalogue.kinds.values() if kind.boot and booting)
         self._type_of = type_of
         self._stated = tuple(stated)
         self._file = file
@@ -151,8 +155,11 @@ class HeldLocks:
         state = self._entry[number]
         if state is not None:
             for event in self._events[number]:
-                yield event, state
+                yield event, self._told(state) if self._silent and state.held else state
                 state = self.after(state, event)
+
+    def _told(self, state: State) -> State:
+        return replace(state, held=tuple(held for held in state.held if held.kind not in self._silent))
 
     def exits(self) -> list[tuple[ir.Return, State]]:
         """Return the state at each return."""
@@ -298,16 +305,18 @@ def _refined(state: State, edge: ir.Edge) -> State:
     return replace(state, held=held, pending=tuple(pending))
 
 
-def lock_changes(locks: HeldLocks, own: Collection[str]) -> tuple[tuple[LockChange, ...], tuple[LockChange, ...]]:
-    """Return (acquires, releases) of a function from its exits, of the kinds that forbid to sleep.
+def lock_changes(
+    locks: HeldLocks, own: Collection[str],
+) -> tuple[tuple[LockChange, ...], tuple[LockChange, ...], tuple[str, ...]]:
+    """Return (acquires, releases, retakes) of a function from its exits, of the kinds that forbid to sleep.
 
     Acquired is what every return holds, or exactly the zero (or exactly the nonzero) ones; released
-    "always" or only "sometimes". What is dropped and taken again is neither. A lock that a local names
-    has no name for callers.
+    "always" or only "sometimes". What is dropped and taken again is neither: of that the kinds are told.
+    A lock that a local names has no name for callers.
     """
     exits = [(event, _own(state)) for event, state in locks.exits()]
     if not any(state.held or state.released for _, state in exits):
-        return (), ()
+        return (), (), ()
     released = frozenset[LockChange]().union(*(state.released for _, state in exits))
     always = _common([state for _, state in exits])
     # What is released is a set; what nests (BH, preemption) counts once here, too.
@@ -320,8 +329,9 @@ def lock_changes(locks: HeldLocks, own: Collection[str]) -> tuple[tuple[LockChan
     surely = frozenset[LockChange].intersection(*(state.released for _, state in exits))
     releases = [change if change in surely else replace(change, when="sometimes") for change in sorted(released, key=str)]
     again = {(a.kind, a.lock) for a in acquires} & {(r.kind, r.lock) for r in releases}
-    return tuple(tuple(_told(c, own) for c in changes if c.kind in locks.atomic_kinds and (c.kind, c.lock) not in again)
-                 for changes in (acquires, releases))  # type: ignore[return-value]
+    taken, dropped = (tuple(_told(c, own) for c in changes if c.kind in locks.atomic_kinds and (c.kind, c.lock) not in again)
+                      for changes in (acquires, releases))
+    return taken, dropped, tuple(sorted({kind for kind, _ in again if kind in locks.atomic_kinds}))
 
 
 def _own(state: State) -> State:

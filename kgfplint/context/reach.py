@@ -105,6 +105,9 @@ class Reach:
         self._constants = constants_of(program)
         self._members = {number: member.rpartition(".")[2] for (_, member), number in program.keys.items()}
         self._tags = {number: tag for (tag, _), number in program.keys.items()}
+        self._handed: dict[tuple[str, int], list[tuple[int, str, int]]] = {}
+        for function, callee, place, given, line in program.handed:
+            self._handed.setdefault((callee, place), []).append((function, given, line))
         self._runs_argument: dict[tuple[int, int], bool] = {}
         self._away = self.distances.to(self.sleeping, _DEEPEST)
         self._seen: dict[int, set[tuple[object, ...]]] = {}
@@ -161,7 +164,8 @@ class Reach:
             for target in targets:
                 if not callback.unless or not self.mentions(self.program.rows[target].file, callback.unless):
                     title, name = self._title(callback.context), self.program.rows[target].name
-                    yield Reached(target, (), callback.context, (), f"in {title} ({name}())", hop)
+                    holds = self.catalogue.contexts[callback.context].holds
+                    yield Reached(target, holds, "" if holds else callback.context, (), f"in {title} ({name}())", hop)
 
     def _counts(self, context: str) -> bool:
         known = self.catalogue.contexts[context]
@@ -269,6 +273,9 @@ class Reach:
         file = program.rows[state.function].file
         params = {param.name for param in program.rows[state.function].params}
         loose = state.loose + self._assumed(state, site, values)
+        if site.name in params and site.held:
+            yield from self._visited(state._replace(loose=loose), site)
+            return
         if site.member:
             targets: Sequence[int] = self._targets(state.function, site)
             loose += len(targets) > 1 or not all(self._together(state, target) for target in targets)
@@ -335,6 +342,18 @@ class Reach:
                     if self._away[target] < FAR and not takes_mask(self.program.rows[target]):
                         hop = Hop(state.hop, state.function, site.line, f"{site.name}() calls {value.id}()", site.column)
                         yield state._replace(function=target, values=(), hop=hop)
+
+    def _visited(self, state: Reached, site: Site) -> Iterator[Reached]:
+        """Yield the functions that a walker is given, which calls them under a lock of its own."""
+        row = self.program.rows[state.function]
+        place = [param.name for param in row.params].index(site.name)
+        for function, given, line in self._handed.get((row.name, place), ()):
+            file = self.program.rows[function].file
+            if state.function in self._definitions.of(file, row.name).functions:
+                for target in self._definitions.of(file, given).functions:
+                    if self._away[target] < FAR and not takes_mask(self.program.rows[target]):
+                        hop = Hop(None, function, line, f"{row.name}(): {given}() is called {state.why}")
+                        yield state._replace(function=target, values=(), why=f"{state.why} by {row.name}()", hop=hop)
 
     def _runs(self, target: int, place: int) -> bool:
         """Tell whether a function calls its parameter at `place`."""

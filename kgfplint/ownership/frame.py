@@ -124,7 +124,7 @@ class Frame:
     @cached_property
     def locks(self) -> HeldLocks:
         """The held states."""
-        return HeldLocks(self.body, self.file, self.meaning, self._type_of, self.stated)
+        return HeldLocks(self.body, self.file, self.meaning, self._type_of, self.stated, "__init" in self.row.annotations)
 
     def _type_of(self, expr: ir.Expr) -> str:
         return self.typing.of(expr.base if type(expr) is ir.AddressOf else expr)

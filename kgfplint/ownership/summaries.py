@@ -46,12 +46,12 @@ def telling(program: Program, catalogue: Catalogue) -> Iterator[int]:
 
 def summarise(frame: Frame) -> Summary | None:
     """Return the summary of one function under what is known of its callees, None if it does nothing of interest."""
-    acquires, releases = _locks(frame)
+    acquires, releases, retakes = _locks(frame)
     allocates, frees = _ownership(frame)
     assigns = _assigned(frame.body, frame.row) if frame.row.flags & ir.MACRO else ()
     scopes = frame.scopes.changes if frame.touches_scopes else ()
     summary = Summary(
-        allocates, frees, acquires, releases, assigns, _comes_back(frame.body, frame.file, frame.meaning), scopes,
+        allocates, frees, acquires, releases, assigns, _comes_back(frame.body, frame.file, frame.meaning), scopes, retakes,
     )  # fmt: skip
     return None if summary == EMPTY else summary
 
@@ -81,8 +81,8 @@ def _comes_back(body: ir.Body, file: int, meaning: Meaning) -> bool:
     return False
 
 
-def _locks(frame: Frame) -> tuple[tuple[LockChange, ...], tuple[LockChange, ...]]:
-    return lock_changes(frame.locks, frame.locals) if frame.touches_locks else ((), ())
+def _locks(frame: Frame) -> tuple[tuple[LockChange, ...], tuple[LockChange, ...], tuple[str, ...]]:
+    return lock_changes(frame.locks, frame.locals) if frame.touches_locks else ((), (), ())
 
 
 def _events(body: ir.Body) -> Iterator[ir.Event]:

@@ -54,13 +54,28 @@ class Definitions:
         return known
 
     def mask(self, file: int, name: str) -> int | None:
-        """Return `of(file, name).mask`; where no function of that name takes a mask there is nothing to resolve."""
+        """Return `of(file, name).mask`; where no function of that name takes a mask there is nothing to resolve.
+
+        What has no body in the program is known by its prototype.
+        """
+        if name not in self._program.defined:
+            return self.promised(name)
         masked = self._masked.get(name)
         if masked is None:
             rows, numbers = self._program.rows, self._program.defined.get(name, ())
             masked = any(takes_mask(rows[number]) for number in numbers)
             self._masked[name] = masked
         return self.of(file, name).mask if masked else None
+
+    def promised(self, name: str) -> int | None:
+        """Return the place of the mask in the prototype of what allocates with it, by all that one can see.
+
+        What is given nothing but a mask, or returns one or a truth value, looks at it.
+        """
+        returns, params = self._program.masked.get(name, ("", ()))
+        if len(params) < 2 or returns in (*GFP_TYPES, "bool"):
+            return None
+        return next((place for place, param in enumerate(params) if param.ctype in GFP_TYPES), None)
 
     def _define(self, file: int, name: str) -> Definition:
         program = self._program

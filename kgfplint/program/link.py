@@ -47,10 +47,10 @@ class Program:
 
     Function numbers count through the files in order; calls of function f are the slices
     `call_names[call_start[f]:call_start[f + 1]]` (name numbers) and `call_lines` alike. `store_functions` are those that
-    store something into a member of this name. `handed` has (function, callee, place, given, line) of functions and
-    objects handed over by name, `declared` the same of macros at file scope, with the file; `objects` has (file, member,
-    function) of functions stored in globals by their initialisers, by the name of the global. `files` tells where its
-    files are, None for a program of texts.
+    store something into a member of this name. `masked` has result and parameters of prototypes with a gfp_t. `handed` has
+    (function, callee, place, given, line) of functions and objects handed over by name, `declared` the same of macros at
+    file scope, with the file; `objects` has (file, member, function) of functions stored in globals by their initialisers,
+    by the name of the global. `files` tells where its files are, None for a program of texts.
     """
 
     def __init__(self) -> None:
@@ -70,6 +70,7 @@ class Program:
         self.call_names = array("i")
         self.call_lines = array("i")
         self.store_functions: dict[str, array[int]] = {}
+        self.masked: dict[str, tuple[str, tuple[ir.Param, ...]]] = {}
         self.indirect_start = array("q", [0])
         self.indirect_keys = array("i")
         self.indirect_lines = array("i")
@@ -228,8 +229,10 @@ def _add_types(program: Program, file: int, facts: ir.FileFacts) -> None:
         known = types.globals.setdefault(name, [])
         if not known or known[-1][1] != ctype:
             known.append((file, sys.intern(ctype)))
-    for name, returns, _ in facts.prototypes:
+    for name, returns, params in facts.prototypes:
         types.add_result(file, name, sys.intern(returns))
+        if any("gfp_t" in param.ctype for param in params):
+            program.masked[name] = returns, params
     macros = program.macros
     for name, value in facts.macros:
         # Every third macro is a small number, as many others are.

@@ -52,7 +52,7 @@ class Summary(Struct, frozen=True, array_like=True):
     `allocates` it returns fresh memory; `frees` what is freed on every path on which it is not NULL;
     `acquires` held after every return; `releases` dropped on some path without having been taken;
     `assigns` the parameters that a macro assigns to; `returns` False: control does not come back; `scopes` the
-    reclaim scopes that every return has begun or ended.
+    reclaim scopes that every return has begun or ended; `retakes` the kinds of its caller's locks that it drops for a while.
     """
 
     allocates: Alloc | None = None
@@ -62,6 +62,12 @@ class Summary(Struct, frozen=True, array_like=True):
     assigns: tuple[int, ...] = ()
     returns: bool = True
     scopes: tuple[ScopeChange, ...] = ()
+    retakes: tuple[str, ...] = ()
+
+    @property
+    def drops(self) -> frozenset[str]:
+        """The kinds of locks that are not held all the time while the function runs."""
+        return frozenset((*self.retakes, *(change.kind for change in self.releases)))
 
 
 EMPTY = Summary()
@@ -144,7 +150,8 @@ class Meaning:
         releases = tuple(r for r in first.releases if all(r in o.releases for o in found))
         assigns = tuple(sorted({place for o in found for place in o.assigns}))
         scopes = tuple(s for s in first.scopes if all(s in o.scopes for o in found))
-        return Summary(allocates, frees, acquires, releases, assigns, any(o.returns for o in found), scopes)
+        retakes = tuple(kind for kind in first.retakes if all(kind in o.retakes for o in found))
+        return Summary(allocates, frees, acquires, releases, assigns, any(o.returns for o in found), scopes, retakes)
 
     def alloc(self, file: int, name: str) -> Alloc | None:
         """Return how a call of `name` allocates, None if it does not (as far as is known)."""
@@ -198,6 +205,8 @@ class Meaning:
 
     def _looks_allocating(self, name: str) -> bool:
         program, allocs = self.program, self.catalogue.allocs
+        if name not in program.defined:
+            return self._definitions.promised(name) is not None
         for function in program.defined.get(name, ()):
             for callee, _ in program.calls(function):
                 if callee in allocs or callee not in program.defined:
