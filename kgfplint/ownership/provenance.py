@@ -43,29 +43,45 @@ class Provenance:
         """Take the sources of each analysed function, and the members that it stores something else into."""
         self._program = program
         self._analysed = by_function
-        self._made: dict[str, list[Source]] = {}
+        self._made: dict[str, list[tuple[int, Source]]] = {}
         for number in sorted(by_function):
             for key, source in by_function[number][0]:
-                self._made.setdefault(key, []).append(source)
+                self._made.setdefault(key, []).append((program.rows[number].file, source))
 
     def of(self, file: int, keys: Iterable[str]) -> tuple[str, list[Source]]:
         """Return the first of some keys of an expression in `file` that all memory is known for, and where it is allocated."""
         for key in keys:
-            made = self._wholes(key) if key.startswith("struct ") else self._made.get(key, [])
+            made = self._wholes(file, key) if key.startswith("struct ") else self._of_key(file, key)
             if made and self._is_closed(file, key):
                 return key, made
         return "", []
 
-    def _wholes(self, key: str) -> list[Source]:
+    def _of_key(self, file: int, key: str) -> list[Source]:
+        """Return the sources by a key, without those of other structs of the same tag: drivers use each other's names."""
+        found = self._made.get(key, [])
+        tag, _, member = key.removeprefix("struct ").removesuffix("[]").partition(".")
+        own = self._seen_record(file, tag, member) if len(self._program.types.records.get(tag, ())) > 1 else None
+        if own is None:
+            return [source for _, source in found]
+        return [source for place, source in found if self._seen_record(place, tag, member) in (own, None)]
+
+    def _seen_record(self, file: int, tag: str, member: str) -> int | None:
+        """Return the file of the definition of a struct that a file surely means, None if it is not sure."""
+        types = self._program.types
+        record = types.record(file, tag, member)
+        return record.file if record is not None and types.sees(file, record.file) else None
+
+    def _wholes(self, file: int, key: str) -> list[Source]:
         """Return where a struct is allocated, and those that begin with it: what points to it may point to one of them."""
-        found: list[Source] = []
-        seen, waiting = {key}, [key]
+        found = self._of_key(file, key)
+        seen, waiting = {key}, sorted(self._beginning_with.get(key, ()))
         while waiting:
             tag = waiting.pop()
-            found.extend(self._made.get(tag, ()))
-            fresh = self._beginning_with.get(tag, set()) - seen
-            seen |= fresh
-            waiting.extend(sorted(fresh))
+            if tag in seen:
+                continue
+            seen.add(tag)
+            found.extend(source for _, source in self._made.get(tag, ()))
+            waiting.extend(sorted(self._beginning_with.get(tag, set()) - seen))
         return found
 
     def _is_closed(self, file: int, key: str) -> bool:
