@@ -17,8 +17,9 @@ import msgspec
 from kgfplint import fixes, suppressions
 from kgfplint.catalogue import Catalogue, load, rules_directory
 from kgfplint.checks import CheckModule, select
+from kgfplint.checks.job import Job
 from kgfplint.checks.results import State
-from kgfplint.checks.run import Analysis, Job
+from kgfplint.checks.run import Analysis
 from kgfplint.config import Settings
 from kgfplint.facts import ir
 from kgfplint.facts.executors import ExecutorError, connected

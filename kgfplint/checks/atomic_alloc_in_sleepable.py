@@ -1,15 +1,20 @@
 """KGF103: an allocation that does not sleep where the code provably may."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+from msgspec.structs import replace
 
 from kgfplint.checks import Rule
 from kgfplint.checks.held_at import first_atomic
 from kgfplint.checks.unit import Allocation, Unit
+from kgfplint.context.flow import is_plain
 from kgfplint.context.held import Held, State
+from kgfplint.context.reach import Hop
 from kgfplint.context.sleeping import RAW
 from kgfplint.context.slept import slept_before
 from kgfplint.facts import ir
-from kgfplint.findings import Finding, Severity
+from kgfplint.findings import Finding, Severity, Step
+from kgfplint.program.link import Program
 
 RULE = Rule(
     code="KGF103",
@@ -18,6 +23,9 @@ RULE = Rule(
     guide="Get Free Page flags",
     summary="GFP_ATOMIC takes from the reserves that code which cannot wait depends on: code that may sleep uses GFP_KERNEL.",
 )
+
+PROOF = "{proof}"
+"""What stands in the message of a finding that hangs on who reaches the function."""
 
 
 def check(unit: Unit) -> Iterator[Finding]:
@@ -39,10 +47,26 @@ def check(unit: Unit) -> Iterator[Finding]:
         proof = f"{before}() has slept before" if before else ""
         if held is not None:
             proof = f"{held.by if held.by.endswith(')') else held.by + '()'} at line {held.line} is held"
+        place = allocation.call.line, allocation.call.column
+        site = next((site for site in unit.flow.sites if (site.line, site.column) == place), None)
+        plain = site is not None and is_plain(site, unit.meaning.catalogue)
+        if not proof and plain and unit.flow.sleepy:
+            proof = f"the function calls {unit.flow.sleepy}() whatever it is given"
+        message = (f"{allocation.name}() with {unit.meaning.masks.describe(allocation.mask)} takes from the reserves, but "
+                   f"this code may sleep ({proof or PROOF}); use GFP_KERNEL")
+        found = unit.finding(RULE, allocation.call, message)
         if proof:
-            message = (f"{allocation.name}() with {unit.meaning.masks.describe(allocation.mask)} takes from the reserves, but "
-                       f"this code may sleep ({proof}); use GFP_KERNEL")
-            yield unit.finding(RULE, allocation.call, message)
+            yield found
+        elif plain:
+            unit.doubted.append(found)
+
+
+def settled(finding: Finding, hops: Sequence[Hop], program: Program) -> Finding:
+    """Return a doubted finding with the chain that shows that its function runs where sleeping is allowed."""
+    names = dict.fromkeys((*(program.rows[hop.function].name for hop in hops), finding.function))
+    proof = f"all that reaches it may, as {' → '.join(f'{name}()' for name in names)}"
+    steps = tuple(Step(program.file_of(hop.function), hop.line, program.rows[hop.function].name, hop.note) for hop in hops)
+    return replace(finding, message=finding.message.replace(PROOF, proof), trace=(*steps, *finding.trace))
 
 
 def _waited(unit: Unit, held: Held) -> bool:

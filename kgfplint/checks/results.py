@@ -34,7 +34,8 @@ _HEAD, _MARK = b"\0files", b"\0mark"
 class Result(NamedTuple):
     """What came of one function: its summary, what it allocates and stores, and, if it was checked, findings, open
     questions, rules that failed and findings that are `pending`; where what it allocates or frees itself must not stand (see
-    context.sleeping); what it calls `under` locks of its own; what it calls with a mask that was `told` not to sleep."""
+    context.sleeping); what it calls `under` locks of its own; what it calls with a mask that was `told` not to sleep;
+    findings that are `doubted`."""
 
     number: int
     summary: Summary | None
@@ -47,6 +48,7 @@ class Result(NamedTuple):
     under: tuple[Site, ...] = ()
     told: tuple[Site, ...] = ()
     pending: tuple[Pending, ...] = ()
+    doubted: tuple[Finding, ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode

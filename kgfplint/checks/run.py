@@ -1,211 +1,34 @@
-"""Running the analyses over the functions of a program in worker processes, bottom-up: each body is opened once.
-
-The workers are forked from the process that linked the program, so that they share it; each opens the store of facts
-for itself, reads the bodies it needs, and hears of the summaries of callees through a journal.
-"""
+"""Running the analyses over the functions of a program in worker processes, bottom-up: each body is opened once."""
 
 import functools
 import gc
 import itertools
 import logging
-import os
-import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator, Sequence
 
-import msgspec
-
-from kgfplint.catalogue import Catalogue
-from kgfplint.checks import CheckModule
 from kgfplint.checks.chains import across
+from kgfplint.checks.job import FAILURES, Job, analyse, before_fork, begin, fates, flows, keep, recheck
 from kgfplint.checks.pending import Settling
 from kgfplint.checks.results import Result, State
-from kgfplint.checks.unit import Question, Unit
+from kgfplint.checks.unit import Question
 from kgfplint.context.distances import Distances
 from kgfplint.context.flow import Flow
 from kgfplint.context.reach import Reach, Reached
+from kgfplint.context.sleepable import Sleepable
 from kgfplint.context.sleeping import RAW
-from kgfplint.facts import ir
-from kgfplint.facts.bodies import Bodies, FileChanged
-from kgfplint.facts.store import Store
 from kgfplint.facts.workers import Workers
 from kgfplint.findings import Finding
-from kgfplint.gfp import Masks
-from kgfplint.gfp.policy import policy
-from kgfplint.ownership.fates import Fate, Fates
-from kgfplint.ownership.provenance import Provenance, sources
-from kgfplint.ownership.summaries import ROUNDS, summarise, telling
-from kgfplint.program.link import Program
-from kgfplint.program.meaning import Meaning, Summary
+from kgfplint.ownership.fates import Fate
+from kgfplint.ownership.provenance import Provenance
+from kgfplint.ownership.summaries import ROUNDS, telling
+from kgfplint.program.meaning import Summary
 from kgfplint.program.order import BottomUp, Calls, Outcome, Wave
-from kgfplint.source.tree import Files
 
 log = logging.getLogger("kgfplint")
 
 Progress = Callable[[str, int, int], None]
 _MOST, _LEAST = 200, 8
 """Functions that a worker takes at a time."""
-_FAILURES = (RecursionError, LookupError, ValueError, TypeError, AttributeError)
-"""What a mistake in a rule may raise: it is told, and the run goes on."""
-
-
-class Journal:
-    """Summaries on their way from one process to the others: a file that only grows."""
-
-    def __init__(self) -> None:
-        """Begin an empty one; it is gone when its last process ends."""
-        self._file = tempfile.TemporaryFile(prefix="kgfplint-", buffering=0)  # noqa: SIM115 (workers inherit it)
-        self.end = 0
-        self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder(list[tuple[int, Summary | None]]).decode
-
-    def write(self, summaries: Sequence[tuple[int, Summary | None]]) -> None:
-        """Append summaries by function number; OSError when there is no room."""
-        blob = self._encode(summaries)
-        self._file.write(len(blob).to_bytes(8) + blob)
-        self.end += 8 + len(blob)
-
-    def read(self, summaries: dict[int, Summary], end: int) -> None:
-        """Bring what was written up to `end`, and not been read by this process, into `summaries`."""
-        while self.end < end:
-            size = int.from_bytes(os.pread(self._file.fileno(), 8, self.end))
-            blob = os.pread(self._file.fileno(), size, self.end + 8)
-            self.end += 8 + size
-            for number, summary in self._decode(blob):
-                _keep(summaries, number, summary)
-
-
-def _keep(summaries: dict[int, Summary], number: int, summary: Summary | None) -> None:
-    if summary is None:
-        summaries.pop(number, None)
-    else:
-        summaries[number] = summary
-
-
-@dataclass
-class Job:
-    """What workers share: the program, what is known, where the bodies are, and the numbers of the files to check."""
-
-    files: Files
-    program: Program
-    catalogue: Catalogue
-    masks: Masks
-    store: Path
-    keys: Mapping[str, bytes]
-    checks: Sequence[CheckModule] = ()
-    targets: Collection[int] = ()
-    summaries: dict[int, Summary] = field(default_factory=dict)
-    journal: Journal = field(default_factory=Journal)
-    provenance: Provenance | None = None
-
-    def meaning(self) -> Meaning:
-        """Return what calls mean under the present summaries."""
-        return Meaning(self.program, self.catalogue, self.masks, self.summaries)
-
-
-_job: Job | None = None
-"""The job of this process and of the workers forked from it."""
-_reader: Bodies | None = None
-_meaning: tuple[int, Meaning] | None = None
-"""What calls mean since the journal had this length."""
-
-
-def _bodies(path: str, functions: Sequence[int]) -> dict[int, ir.Body]:
-    """Return the bodies of functions of one file by their number; none of a file that is gone or not the same any more."""
-    global _reader
-    assert _job is not None
-    program = _job.program
-    if _reader is None:
-        _reader = Bodies(_job.files, _job.keys, Store.reader(_job.store))
-    first = program.first[program.rows[functions[0]].file]
-    rows = {number - first: program.rows[number] for number in functions}
-    try:
-        found = _reader.of(path, {index: (row.flags, row.end_line) for index, row in rows.items()})
-    except (OSError, FileChanged) as error:
-        log.warning("%s: left out, it changed while it was read (%s)", path, error)
-        return {}
-    return {first + index: body for index, body in found.items()}
-
-
-def _units(functions: Sequence[int], end: int) -> Iterator[Unit]:
-    """Yield the units of functions, given in order of files, with what the journal knows up to `end`."""
-    global _meaning
-    assert _job is not None
-    _job.journal.read(_job.summaries, end)
-    if _meaning is None or _meaning[0] != end:
-        _meaning = end, _job.meaning()
-    rows = _job.program.rows
-    for file, group in itertools.groupby(functions, lambda number: rows[number].file):
-        for number, body in _bodies(_job.program.paths[file], list(group)).items():
-            yield Unit(number, body, _meaning[1], _job.provenance)
-
-
-def _analyse(end: int, functions: Sequence[int]) -> list[Result]:
-    """Summarise functions whose callees are known, and check those of the files asked about."""
-    assert _job is not None
-    return [_checked(unit, _contexts(unit, Result(unit.number, summarise(unit), sources(unit))))
-            for unit in _units(functions, end)]
-
-
-def _contexts(unit: Unit, result: Result) -> Result:
-    """Add what the function means for the contexts of others: see Result."""
-    sleeps = {sleep.where for sleep in unit.sleeps.values()} if _telling(unit) else set()
-    kinds = unit.locks.atomic_kinds if unit.touches_locks else ()
-    holding = any(held.kind in kinds for _, state in unit.states for held in state.held)
-    if not holding and not unit.gives_masks:
-        return result._replace(sleeps=tuple(sorted(sleeps)))
-    under = tuple(site for site in unit.flow.sites if site.held and site.sleep is None)
-    told = tuple(site for site in unit.flow.sites if site.mask and site.sleep is None)
-    return result._replace(sleeps=tuple(sorted(sleeps)), under=under, told=told)
-
-
-def _flows(end: int, functions: Sequence[int]) -> list[tuple[int, Flow]]:
-    """Return the flows of functions by number."""
-    return [(unit.number, unit.flow) for unit in _units(functions, end)]
-
-
-def _check(end: int, functions: Sequence[int]) -> list[Result]:
-    """Check functions once more, now that the whole program is known."""
-    return [_checked(unit, Result(unit.number, None, ((), frozenset()))) for unit in _units(functions, end)]
-
-
-def _fates(functions: Sequence[int]) -> list[tuple[int, dict[int, Fate]]]:
-    """Read off the bodies of functions what they do with the pointers they are given."""
-    assert _job is not None
-    fates = Fates(_job.program, _job.catalogue)
-    rows = _job.program.rows
-    return [(number, fates.of(number, body))
-            for file, group in itertools.groupby(functions, lambda number: rows[number].file)
-            for number, body in _bodies(_job.program.paths[file], list(group)).items()]
-
-
-def _checked(unit: Unit, result: Result) -> Result:
-    """Add what the checks find in a function of a file asked about; where a check fails, the place and the reason."""
-    assert _job is not None
-    if unit.file not in _job.targets:
-        return result
-    if not _telling(unit):
-        return result._replace(checked=True)
-    found: list[Finding] = []
-    failures: list[tuple[str, str]] = []
-    for check in _job.checks:
-        try:
-            found.extend(check.check(unit))
-        except _FAILURES as error:
-            failures.append((check.RULE.code, f"{unit.path}:{unit.row.line}: in {unit.name}: {error!r}"))
-    return result._replace(checked=True, findings=tuple(found), questions=tuple(unit.questions), failures=tuple(failures),
-                           pending=tuple(unit.pending))
-
-
-def _telling(unit: Unit) -> bool:
-    """Tell whether there is anything to check: a call allocates, frees, takes a mask or changes what masks mean, or a
-    mask is handed over to be looked at.
-    """
-    carriers = policy(unit.meaning.catalogue.version).carriers
-    return unit.allocates or unit.frees or unit.touches_scopes or any(
-        unit.meaning.gfp_argument(unit.file, name) is not None for name in unit.callees) or any(
-        param.ctype in carriers for param in unit.row.params)
 
 
 class Analysis:
@@ -213,8 +36,7 @@ class Analysis:
 
     def __init__(self, job: Job, state: State, jobs: int, release: Callable[[], None], progress: Progress) -> None:
         """Use what `state` keeps of a former run, and `jobs` processes; `release` lets go of what forked ones must not share."""
-        global _job, _meaning
-        _job, _meaning = job, None
+        begin(job)
         self._job = job
         self._state = state
         self._jobs = jobs
@@ -225,8 +47,7 @@ class Analysis:
         self.failed = False
 
     def _before_fork(self) -> None:
-        global _reader
-        _reader = None
+        before_fork()
         self._release()
         gc.collect()
         gc.freeze()
@@ -239,18 +60,30 @@ class Analysis:
         self._tell_failures()
         following = self._following()
         found = [(number, result) for number, result in self._results.items() if job.program.rows[number].file in job.targets]
-        return following + [finding for _, result in found for finding in result.findings] + self._settled(found)
+        return [*following, *(finding for _, result in found for finding in result.findings), *self._settled(found),
+                *self._undoubted(found)]
 
     def _settled(self, found: Sequence[tuple[int, Result]]) -> list[Finding]:
         """Return those pending findings that stand."""
         with Workers(self._jobs, self._before_fork) as workers:
 
             def look(functions: Sequence[int]) -> Iterator[tuple[int, dict[int, Fate]]]:
-                for _, fates in workers.map(_fates, self._chunks(functions)):
-                    yield from fates or ()
+                for _, found in workers.map(fates, self._chunks(functions)):
+                    yield from found or ()
 
             settling = Settling(self._job.program, look)
             return [finding for _, finding in settling.findings((n, one) for n, result in found for one in result.pending)]
+
+    def _undoubted(self, found: Sequence[tuple[int, Result]]) -> Iterator[Finding]:
+        """Yield the doubted findings of functions that surely run where sleeping is allowed."""
+        doubted = {number: result.doubted for number, result in found if result.doubted}
+        if not doubted:
+            return
+        program, settle = self._job.program, {c.RULE.code: c.settled for c in self._job.checks if hasattr(c, "settled")}
+        with Workers(self._jobs, self._before_fork) as workers:
+            proofs = Sleepable(program, self._job.catalogue, functools.partial(self._flows, workers), self._text).proofs(doubted)
+        for number, hop in proofs.items():
+            yield from (settle[finding.code](finding, hop.chain(), program) for finding in doubted[number])
 
     def sweep(self) -> None:
         """Analyse all functions, callees first, but for what a former run has left."""
@@ -288,7 +121,7 @@ class Analysis:
         self._tell([(number, None) for number in {*wave.forget, *wave.void} if number in job.summaries])
         outcomes: list[Outcome] = []
         told: list[tuple[int, Summary | None]] = []
-        for chunk, results in workers.map(functools.partial(_analyse, job.journal.end), self._chunks(wave.functions)):
+        for chunk, results in workers.map(functools.partial(analyse, job.journal.end), self._chunks(wave.functions)):
             for result in results or self._lost(chunk):
                 self._results[result.number] = result
                 fresh = result.summary != job.summaries.get(result.number)
@@ -306,7 +139,7 @@ class Analysis:
             summaries.sort(key=lambda pair: pair[0])
             self._job.journal.write(summaries)
             for number, summary in summaries:
-                _keep(self._job.summaries, number, summary)
+                keep(self._job.summaries, number, summary)
 
     def _chunks(self, functions: Sequence[int]) -> list[Sequence[int]]:
         size = min(_MOST, max(_LEAST, len(functions) // (4 * self._jobs)))
@@ -326,11 +159,11 @@ class Analysis:
                        if any(self._answered(number, question) for question in result.questions))
         with Workers(self._jobs, self._before_fork) as workers:
             for done, (chunk, results) in enumerate(
-                    workers.map(functools.partial(_check, job.journal.end), self._chunks(again)), 1):
+                    workers.map(functools.partial(recheck, job.journal.end), self._chunks(again)), 1):
                 self._progress("answers", done, len(again))
                 for result in results or self._lost(chunk):
                     self._results[result.number] = self._results[result.number]._replace(
-                        findings=result.findings, failures=result.failures, pending=result.pending)
+                        findings=result.findings, failures=result.failures, pending=result.pending, doubted=result.doubted)
 
     def _following(self) -> list[Finding]:
         """Return what is found across functions; where that fails it is told, and the rest of the findings stands."""
@@ -338,7 +171,7 @@ class Analysis:
             return []
         try:
             return self._across()
-        except _FAILURES as error:
+        except FAILURES as error:
             log.warning("contexts could not be followed through the program: %r", error)
             self.failed = True
             return []
@@ -368,14 +201,18 @@ class Analysis:
         return found
 
     def _mentions(self, file: int, word: str) -> bool:
-        """Tell whether a word stands in a file; one that cannot be read any more has none."""
+        """Tell whether a word stands in a file."""
+        return word.encode() in self._text(file)
+
+    def _text(self, file: int) -> bytes:
+        """Return the text of a file; one that cannot be read any more has none."""
         try:
-            return word.encode() in self._job.files.place(self._job.program.paths[file]).read_bytes()
+            return self._job.files.place(self._job.program.paths[file]).read_bytes()
         except OSError:
-            return False
+            return b""
 
     def _flows(self, workers: Workers, functions: Sequence[int]) -> dict[int, Flow]:
-        task = functools.partial(_flows, self._job.journal.end)
+        task = functools.partial(flows, self._job.journal.end)
         return {number: flow for _, flows in workers.map(task, self._chunks(functions)) for number, flow in flows or ()}
 
     def _answered(self, number: int, question: Question) -> bool:

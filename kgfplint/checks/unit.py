@@ -52,7 +52,8 @@ class Unit(Frame):
 
     Functions are checked once their callees are known. What depends on more than that is asked for in `questions`,
     and where an answer may make a finding, the function is checked once more with the `provenance` of all memory. Findings
-    that only hang on what callees do with a pointer are left in `pending`.
+    that only hang on what callees do with a pointer are left in `pending`; in `doubted` those that stand if all who reach the
+    function may sleep.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Unit(Frame):
         self.provenance = provenance
         self.questions: list[Question] = []
         self.pending: list[Pending] = []
+        self.doubted: list[Finding] = []
 
     def mask(self, expr: ir.Expr) -> Mask:
         """Return what is known of a mask expression in this function."""

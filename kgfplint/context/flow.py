@@ -46,6 +46,7 @@ class Site(Struct, frozen=True, array_like=True):
     how the call itself sleeps. `held` is what forbids to sleep here by this function's own doing, `dropped` the kinds
     that it may have taken from its caller before, `guards` the conditions on parameters and contexts that hold here.
     `mask`: what it is given as a mask, if that forbids to sleep ("GFP_ATOMIC") or is a parameter of this function ("gfp").
+    `unsure`: something may be held that is not in `held`.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Site(Struct, frozen=True, array_like=True):
     dropped: tuple[str, ...] = ()
     guards: tuple[Guard, ...] = ()
     mask: str = ""
+    unsure: bool = False
 
 
 class Flow(Struct, frozen=True, array_like=True):
@@ -211,7 +213,8 @@ class _Sites:
         if sleep is not None and call.target is not None:
             key = f"{show(call.target)} = {key}"
         yield Site(name, call.line, call.column, call.end_line, key, type(call.callee) is ir.Field,
-                   tuple(self._given(call)), sleep, held, dropped, guards, self._mask(call, name))
+                   tuple(self._given(call)), sleep, held, dropped, guards, self._mask(call, name),
+                   bool(state.perhaps or state.pending))
 
     def _mask(self, call: ir.Call, name: str) -> str:
         place = self._meaning.gfp_argument(self._file, name) if type(call.callee) is ir.Name else None
@@ -249,3 +252,18 @@ def decided(guards: Sequence[Guard], values: Mapping[str, ir.Expr]) -> Iterator[
     """Yield guards with the values of parameters put in."""
     for condition, truth in guards:
         yield atom(substitute(condition, values), truth)
+
+
+def is_plain(site: Site, catalogue: Catalogue) -> bool:
+    """Tell whether a site may sleep wherever its function may: nothing is held there, and nobody asked for the context."""
+    return not (site.held or site.unsure) and not any(_asks(condition, catalogue) for condition, _ in site.guards)
+
+
+def _asks(condition: ir.Expr, catalogue: Catalogue) -> bool:
+    for term in walk(condition):
+        if type(term) is ir.CallResult and type(term.callee) is ir.Name and term.callee.id in catalogue.tests:
+            return True
+        word = term.id if type(term) is ir.Name else term.member if type(term) is ir.Field else ""
+        if word and _telling_names(catalogue).search(word):
+            return True
+    return False
