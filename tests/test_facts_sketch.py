@@ -1,5 +1,6 @@
 """Sketches say what lowering says, and the bodies that they left out can be had later."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -94,14 +95,47 @@ def kept(tmp_path):
 
 def test_a_sketched_body_is_parsed_when_it_is_wanted(kept):
     _, bodies, functions = kept
-    wanted = {index: (function.flags, function.end_line) for index, function in enumerate(functions)}
+    wanted = dict(enumerate(functions))
     assert bodies.of("a.c", wanted) == dict(enumerate(lower(TEXT).bodies))
     assert bodies.of("a.c", {0: wanted[0]}) == {0: lower(TEXT).bodies[0]}
+
+
+ODD = b"""
+static inline int early(struct regs *fx)
+{
+	return user_insn(store %[fx]; fwait,  [fx] "=m" (*fx), "m" (*fx));
+}
+
+static inline int late(struct regs *fx)
+{
+	return use(fx, 4);
+}
+
+static inline int last(struct regs *fx)
+{
+	return use(fx, 5);
+}
+"""
+
+
+def test_a_function_that_the_parser_loses_with_its_body_takes_no_other_body(tmp_path):
+    (tmp_path / "a.h").write_bytes(ODD)
+    with contextlib.closing(Store.temporary()) as store:
+        facts, found = lower(ODD, sketchable)
+        store.put_many([pack(key_of(ODD), facts, found)])
+        assert [function.name for function in facts.functions] == ["early", "late", "last"]
+        wanted = dict(enumerate(facts.functions))
+        bodies = Bodies(Files(tmp_path), {"a.h": key_of(ODD)}, store).of("a.h", wanted)
+    whole = lower(ODD)
+    parsed = {(function.name, function.end_line): body for function, body in zip(whole.facts.functions, whole.bodies, strict=True)}
+    heads = {index: (function.name, function.end_line) for index, function in enumerate(facts.functions)}
+    assert bodies == {index: parsed[head] for index, head in heads.items() if head in parsed}
+    assert len(bodies) < len(heads)
 
 
 def test_a_body_of_a_file_that_changed_is_not_to_be_had(kept):
     path, bodies, functions = kept
     path.write_bytes(TEXT + b"\n")
-    assert bodies.of("a.c", {1: (functions[1].flags, functions[1].end_line)})
+    assert bodies.of("a.c", {1: functions[1]})
     with pytest.raises(FileChanged):
-        bodies.of("a.c", {0: (functions[0].flags, functions[0].end_line)})
+        bodies.of("a.c", {0: functions[0]})

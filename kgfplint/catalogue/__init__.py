@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from kgfplint.catalogue.entries import (
+    CALCULATED,
     Alloc,
     Callback,
     Cleanup,
@@ -32,13 +33,16 @@ from kgfplint.catalogue.entries import (
     Test,
     Verdict,
     Version,
+    View,
 )
 from kgfplint.catalogue.reading import Content, read
 from kgfplint.catalogue.tables import CatalogueError
 
 __all__ = [
+    "CALCULATED",
     "Alloc", "Callback", "Catalogue", "CatalogueError", "Cleanup", "Context", "Family", "Flag", "Free", "Guard",
-    "LockEffect", "LockKind", "Phrase", "Sleeper", "Test", "Verdict", "Version", "load", "rules_directory",
+    "LockEffect", "LockKind", "Phrase", "Sleeper", "Test", "Verdict", "Version", "View", "load",
+    "rules_directory",
 ]  # fmt: skip
 
 
@@ -61,6 +65,7 @@ class Catalogue:
         self.phrases: Mapping[str, Phrase] = content.phrases
         self.guards: Mapping[str, Guard] = content.of(Guard)
         self.cleanups: Mapping[str, Cleanup] = content.of(Cleanup)
+        self.views: Mapping[str, View] = content.of(View)
         self.verdicts: Mapping[str, Verdict] = content.of(Verdict)
         self.callbacks: Mapping[str, tuple[Callback, ...]] = content.callbacks
         self.fields: Mapping[str, Callback] = content.fields

@@ -38,6 +38,10 @@ class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     object: bool = False
 
 
+CALCULATED = -1
+"""An order that nobody can name outside of the function that calculates it."""
+
+
 class Alloc(msgspec.Struct, frozen=True, kw_only=True):
     """An allocator. `out` is the parameter that takes the memory, None when it is returned.
 
@@ -45,7 +49,7 @@ class Alloc(msgspec.Struct, frozen=True, kw_only=True):
     of an optional one). `array` and `zeroing` name the twin for n * size and for zeroed memory.
     `length` counts characters, without the final NUL, or limits them: the size is not told by it alone.
     `ptr` set means that it resizes that memory, as krealloc() does. `fixed_order` is the order of pages that an
-    allocator without `order` implies.
+    allocator without `order` implies, CALCULATED if it makes one from what it is given.
     """
 
     name: str
@@ -247,3 +251,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     action: Literal["test", "pass", "take", "error", "use", "lend", "unlink", "clear", "grace", "wipe"]
     ptr: int
     means: tuple[str, ...] = ()
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """A function whose value is other words for the memory that its argument `ptr` stands for: of `family`, and of the same
+    order (the address of a page).
+    """
+
+    name: str
+    ptr: int
+    family: str

@@ -33,6 +33,7 @@ from kgfplint.catalogue.entries import (
     Test,
     Verdict,
     Version,
+    View,
 )
 from kgfplint.catalogue.prototypes import Prototype
 
@@ -314,8 +315,21 @@ class TestGroup(Group, kw_only=True):
         yield Test(name=prototype.name, sleepable=self.sleepable)
 
 
+class ViewGroup(Group, kw_only=True):
+    """`[[view]]`: functions that say in other words, as memory of a `family`, what their parameter `ptr` is."""
+
+    family: str
+
+    def build(self, prototype: Prototype, scope: Scope) -> Iterator[Any]:
+        """Yield the view."""
+        _known("family", (self.family,), scope.families)
+        if "ptr" not in prototype.params:
+            raise Mistake("prototypes", f"{prototype.name} has no parameter `ptr`")
+        yield View(name=prototype.name, ptr=prototype.params.index("ptr"), family=self.family)
+
+
 GROUPS: dict[str, type[Group]] = {
     "alloc": AllocGroup, "free": FreeGroup, "lock": LockGroup, "sleep": SleepGroup, "guard": GuardGroup,
     "cleanup": CleanupGroup, "callback": CallbackGroup, "result": ResultGroup,
-    "test": TestGroup,
+    "test": TestGroup, "view": ViewGroup,
 }  # fmt: skip

@@ -1,15 +1,19 @@
 """KGF402: pages freed with another order than they were allocated with."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
-from kgfplint.catalogue import Alloc, Free
+from msgspec.structs import replace
+
+from kgfplint.catalogue import CALCULATED, Alloc, Free
 from kgfplint.checks import Rule
 from kgfplint.checks.rewriting import rewritten
-from kgfplint.checks.unit import Allocation, Unit
+from kgfplint.checks.unit import Question, Unit
 from kgfplint.facts import ir
-from kgfplint.facts.terms import bare, show, walk
-from kgfplint.findings import Finding, Rewrite, Severity
+from kgfplint.facts.terms import atom, bare, show, walk
+from kgfplint.findings import Finding, Rewrite, Severity, Step
 from kgfplint.ownership.ops import Release
+from kgfplint.ownership.provenance import keys_of
 from kgfplint.program.constants import constants_of
 
 RULE = Rule(
@@ -21,42 +25,90 @@ RULE = Rule(
 )
 
 
+class Order(NamedTuple):
+    """An order as it is written, and the values that it may have (none: it is calculated)."""
+
+    text: str
+    values: Collection[int]
+
+    def __str__(self) -> str:
+        """Say it as messages do."""
+        known = " or ".join(map(str, sorted(self.values)))
+        return f"{known} ({self.text})" if known and known != self.text else self.text
+
+
 def check(unit: Unit) -> Iterator[Finding]:
     """Report each free of pages whose order is known to differ from that of the allocation."""
     if not unit.touches_memory:
         return
+    paired: set[int] = set()
     told: set[int] = set()
     for release, alloc, call in _pairs(unit):
+        paired.add(release.number)
         event = release.event
-        if release.number in told or not isinstance(event, ir.Call):
+        freed = _order(unit, release.free, event.args) if isinstance(event, ir.Call) else None
+        allocated = _order(unit, alloc, call.args)
+        if release.number in told or freed is None or allocated is None or not _differ(freed, allocated):
             continue
-        allocated, severity = _order(unit, alloc, call.args), RULE.severity
-        freed = _order(unit, release.free, event.args)
-        if allocated is None and release.free.fixed_order == 0:
-            allocated, severity = _variable(unit, alloc, call), Severity.WARNING
-        if allocated is None or freed is None or allocated[0] == freed[0]:
+        if not allocated.values and _may_be_zero(unit, alloc, call):
             continue
         told.add(release.number)
-        message = (f"{show(release.argument)} has order {allocated[1]} from {alloc.name}() at line {call.line}, "
-                   f"but {release.free.name}() frees order {freed[1]}")
-        trace = (unit.step(call.line, f"{alloc.name}() allocates order {allocated[1]}"),
-                 unit.step(event.line, f"{release.free.name}() frees order {freed[1]}"))
-        yield unit.finding(RULE, event, message, trace, severity, _fix(unit, release.free, event, allocated))
+        yield _finding(unit, release, freed, allocated, alloc.name, unit.step(call.line, ""))
+    for release in unit.paths.releases:
+        if release.number not in paired:
+            yield from _by_provenance(unit, release)
 
 
-def _fix(unit: Unit, free: Free, event: ir.Call, allocated: tuple[int, str]) -> Rewrite | None:
+def _differ(freed: Order, allocated: Order) -> bool:
+    """Tell whether no order fits both; one page is not what somebody calculated an order for."""
+    if not allocated.values:
+        return set(freed.values) == {0} and not allocated.text.isupper()
+    return bool(freed.values) and set(freed.values).isdisjoint(allocated.values)
+
+
+def _by_provenance(unit: Unit, release: Release) -> Iterator[Finding]:
+    """Judge pages that no path shows the allocation of by what is asked for wherever such pages are allocated."""
+    event = release.event
+    freed = _order(unit, release.free, event.args) if isinstance(event, ir.Call) else None
+    keys = keys_of(unit.value_of(bare(release.argument)), unit) if freed is not None and freed.values else ()
+    if not keys or freed is None:
+        return
+    if unit.provenance is None:
+        unit.questions.append(Question(keys, ()))
+        return
+    key, made = unit.provenance.of(unit.file, keys)
+    orders = [Order(source.pages, source.orders) for source in made]
+    split = any(unit.program.file_of(f) == source.path for f in unit.program.functions_calling("split_page") for source in made)
+    if made and not split and not key.startswith("struct ") and all(order.text and _differ(freed, order) for order in orders):
+        first = made[0]
+        step = Step(first.path, first.line, first.function, "")
+        yield _finding(unit, release, freed, orders[0], first.alloc, step)
+
+
+def _finding(unit: Unit, release: Release, freed: Order, allocated: Order, alloc: str, step: Step) -> Finding:
+    event = release.event
+    assert isinstance(event, ir.Call)
+    place = f"line {step.line}" if step.path == unit.path else f"{step.path}:{step.line}"
+    message = (f"{show(release.argument)} has order {allocated} from {alloc}() at {place}, "
+               f"but {release.free.name}() frees order {freed}")
+    trace = (replace(step, note=f"{alloc}() allocates order {allocated}"),
+             unit.step(event.line, f"{release.free.name}() frees order {freed}"))
+    severity = None if allocated.values else Severity.WARNING
+    return unit.finding(RULE, event, message, trace, severity, _fix(unit, release.free, event, allocated))
+
+
+def _fix(unit: Unit, free: Free, event: ir.Call, allocated: Order) -> Rewrite | None:
     """Return the call that frees the pages with the constant order they were allocated with; wrappers are left alone."""
-    if allocated[0] < 0 or free.name not in unit.meaning.catalogue.frees:
+    if len(allocated.values) != 1 or free.name not in unit.meaning.catalogue.frees:
         return None
-    order = allocated[1].partition(" (")[2].removesuffix(")") or allocated[1]
     if free.order is not None:
-        return rewritten(event, instead={free.order: order})
+        return rewritten(event, instead={free.order: allocated.text})
     ordered = [other for other in unit.meaning.catalogue.frees.values()
                if other.order is not None and other.accepts == free.accepts and other.params[:-1] == free.params]
     plain = rewritten(event)
     if plain is None or len(ordered) != 1:
         return None
-    return Rewrite(plain.callee, ordered[0].name, (*plain.args, order))
+    return Rewrite(plain.callee, ordered[0].name, (*plain.args, allocated.text))
 
 
 def _pairs(unit: Unit) -> Iterator[tuple[Release, Alloc, ir.Call]]:
@@ -64,33 +116,39 @@ def _pairs(unit: Unit) -> Iterator[tuple[Release, Alloc, ir.Call]]:
     for incident in unit.paths.incidents.values():
         if incident.kind == "free" and incident.free is not None and incident.origin.site is not None:
             yield incident.free, incident.origin.site.alloc, incident.origin.site.call
-    allocations: dict[ir.Expr, Allocation] = {ir.CallResult(a.call.callee, a.call.args): a for a in unit.allocations}
     for release in unit.paths.releases:
-        match unit.value_of(bare(release.argument)):
-            case ir.CallResult(ir.Name("page_address"), (page,)):
-                found = allocations.get(unit.value_of(bare(page)))
-                if found is not None:
-                    yield release, found.alloc, found.call
+        seen = unit.viewed(release.argument)
+        if seen is not None:
+            yield release, *seen
 
 
-def _variable(unit: Unit, alloc: Alloc, call: ir.Call) -> tuple[int, str] | None:
-    """Return an order that is calculated as (-1, how it is written), None where the function knows that it may be 0."""
+def _may_be_zero(unit: Unit, alloc: Alloc, call: ir.Call) -> bool:
+    """Tell whether the function knows that a calculated order may be 0: it asks, sets it so, or gets it from elsewhere."""
     if alloc.order is None or alloc.order >= len(call.args):
-        return None
+        return alloc.fixed_order != CALCULATED
     given = bare(call.args[alloc.order])
     conditions = [edge.condition for block in unit.body.blocks for edge in block.edges if edge.condition is not None]
-    tested = show(given).isupper() or any(given in walk(condition) for condition in conditions)
+    if any(_asks_for_zero(condition, given) for condition in conditions):
+        return True
     values = unit.values.get(given.id, []) if isinstance(given, ir.Name) else []
-    chosen = any(value is None or not isinstance(bare(value), ir.CallResult | ir.Name | ir.Field) for value in values)
-    return None if tested or chosen else (-1, show(given))
+    return any(value is None or ir.Number(0) in walk(value) for value in values)
 
 
-def _order(unit: Unit, how: Alloc | Free, args: tuple[ir.Expr, ...]) -> tuple[int, str] | None:
-    """Return the order and how it is written, None when it is not known."""
+def _asks_for_zero(condition: ir.Expr, order: ir.Expr) -> bool:
+    condition, _ = atom(condition, True)
+    if condition == order:
+        return True
+    if isinstance(condition, ir.Binary) and condition.op in ("&&", "||"):
+        return _asks_for_zero(condition.left, order) or _asks_for_zero(condition.right, order)
+    return isinstance(condition, ir.Binary) and order in (condition.left, condition.right) and (
+        any(side in (ir.Number(0), ir.Number(1)) for side in (condition.left, condition.right)))
+
+
+def _order(unit: Unit, how: Alloc | Free, args: tuple[ir.Expr, ...]) -> Order | None:
+    """Return the order of an allocation or a free, None when it has none."""
+    if how.fixed_order == CALCULATED:
+        return Order("of its own", ())
     if how.order is None or how.order >= len(args):
-        return (how.fixed_order, str(how.fixed_order)) if how.fixed_order is not None else None
+        return Order(str(how.fixed_order), {how.fixed_order}) if how.fixed_order is not None else None
     given = args[how.order]
-    value = constants_of(unit.program).value(unit.file, unit.value_of(given))
-    if value is None:
-        return None
-    return value, show(given) if show(given) == str(value) else f"{value} ({show(given)})"
+    return Order(show(given), constants_of(unit.program).values(unit.file, unit.value_of(given)))

@@ -122,7 +122,7 @@ def _bodies(path: str, functions: Sequence[int]) -> dict[int, ir.Body]:
     first = program.first[program.rows[functions[0]].file]
     rows = {number - first: program.rows[number] for number in functions}
     try:
-        found = _reader.of(path, {index: (row.flags, row.end_line) for index, row in rows.items()})
+        found = _reader.of(path, rows)
     except (OSError, FileChanged) as error:
         log.warning("%s: left out, it changed while it was read (%s)", path, error)
         return {}

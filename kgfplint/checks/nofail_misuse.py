@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
+from kgfplint.catalogue import CALCULATED
 from kgfplint.checks import Rule
 from kgfplint.checks.chosen import Choice, choices, mask_text
 from kgfplint.checks.held_at import atomic_at, held_at
@@ -64,7 +65,7 @@ def _constant(unit: Unit, choice: Choice, role: Literal["order", "size"]) -> int
         return None
     place = choice.alloc.order if role == "order" else choice.alloc.size
     if place is None:
-        return choice.alloc.fixed_order if role == "order" else None
+        return choice.alloc.fixed_order if role == "order" and choice.alloc.fixed_order != CALCULATED else None
     if place >= len(choice.call.args):
         return None
     return constants_of(unit.program).value(unit.file, bare(unit.value_of(choice.call.args[place])))

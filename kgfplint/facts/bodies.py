@@ -1,6 +1,7 @@
 """The bodies of functions, read from the store, and parsed where they had only been sketched."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
 
 from kgfplint.facts import ir
 from kgfplint.facts.lower import lower
@@ -13,6 +14,26 @@ class FileChanged(Exception):
     """A file is not what it was when the run began; str is its path."""
 
 
+class Head(Protocol):
+    """What tells a function of a file from the others, as ir.Function does."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def line(self) -> int:
+        """Its first line."""
+
+    @property
+    def end_line(self) -> int:
+        """Its last line."""
+
+    @property
+    def flags(self) -> int:
+        """Its flags, as in ir."""
+
+
 class Bodies:
     """The bodies of the functions in a tree's files."""
 
@@ -22,21 +43,34 @@ class Bodies:
         self._keys = keys
         self._store = store
 
-    def of(self, path: str, functions: Mapping[int, tuple[int, int]]) -> dict[int, ir.Body]:
-        """Return the bodies of some functions of a file by their index in it; each is given with its flags and last line.
+    def of(self, path: str, functions: Mapping[int, Head]) -> dict[int, ir.Body]:
+        """Return the bodies of some functions of a file by their index in it; one that cannot be had is left out.
 
         Raises StoreError, OSError, and FileChanged when a body must be parsed and the file is another one by now.
         """
         stored = self._store.bodies(self._keys[path])
-        sketched = {index: last for index, (flags, last) in functions.items() if flags & ir.SKETCHED}
+        sketched = {index: head for index, head in functions.items() if head.flags & ir.SKETCHED}
         found = {index: stored.body(index) for index in functions if index not in sketched}
         if sketched:
             data = self._files.place(path).read_bytes()
             if key_of(data) != self._keys[path]:
                 raise FileChanged(path)
-            bodies = lower(data, _all_but(data, set(sketched.values()))).bodies
-            found.update((index, bodies[index]) for index in sketched)
+            found.update(_lowered(data, sketched))
         return found
+
+
+def _lowered(data: bytes, wanted: Mapping[int, Head]) -> Iterator[tuple[int, ir.Body]]:
+    """Yield the bodies of functions of a text.
+
+    The parser may stumble over a body that it was not shown before: then the function, or the one after it, has none.
+    """
+    lowered = lower(data, _all_but(data, {head.end_line for head in wanted.values()}))
+    bodies = {(function.name, function.line, function.end_line): body
+              for function, body in zip(lowered.facts.functions, lowered.bodies, strict=True)}
+    for index, head in wanted.items():
+        body = bodies.get((head.name, head.line, head.end_line))
+        if body is not None:
+            yield index, body
 
 
 def _all_but(data: bytes, wanted: Iterable[int]) -> Callable[[bytes, int], Plain | None]:

@@ -4,6 +4,9 @@ import itertools
 from collections.abc import Iterator
 from functools import cached_property
 
+from msgspec.structs import replace
+
+from kgfplint.catalogue import Alloc
 from kgfplint.context.held import Held, HeldLocks
 from kgfplint.context.stated import held_at_entry
 from kgfplint.facts import ir
@@ -91,6 +94,21 @@ class Frame:
                 return expr
             expr = bare(assigned[0])
         return expr
+
+    def viewed(self, expr: ir.Expr) -> tuple[Alloc, ir.Call] | None:
+        """Return the allocation behind other words for it (page_address(alloc_pages(...))), as one of their family."""
+        value = self.value_of(bare(expr))
+        view = self.meaning.catalogue.views.get(value.callee.id) if (
+            type(value) is ir.CallResult and type(value.callee) is ir.Name) else None
+        if view is None or type(value) is not ir.CallResult or view.ptr >= len(value.args):
+            return None
+        page = self.value_of(bare(value.args[view.ptr]))
+        if type(page) is not ir.CallResult or type(page.callee) is not ir.Name:
+            return None
+        call = next((one for one in self.calls if one.callee == page.callee and one.args == page.args), None)
+        alloc = self.meaning.alloc(self.file, page.callee.id)
+        fits = alloc is not None and (alloc.order is not None or alloc.fixed_order is not None)
+        return (replace(alloc, family=view.family), call) if alloc is not None and call is not None and fits else None
 
     @cached_property
     def called(self) -> tuple[Called, ...]:

@@ -5,28 +5,36 @@ But when every allocation of `struct foo` is by one allocator, that one made thi
 but memory of one allocator is ever stored into a member, what the member points to is of that allocator.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from msgspec import Struct
 
+from kgfplint.catalogue import CALCULATED, Alloc
 from kgfplint.facts import ir
 from kgfplint.facts.outline import written
-from kgfplint.facts.terms import bare, is_zero, member_of
+from kgfplint.facts.terms import bare, is_zero, member_of, show
 from kgfplint.facts.types import pointee, tag_of
 from kgfplint.ownership.frame import Frame
+from kgfplint.program.constants import constants_of
 from kgfplint.program.link import Program
 from kgfplint.program.meaning import Meaning
 
 
 class Source(Struct, frozen=True, array_like=True):
-    """One allocation: the family, by which function, where."""
+    """One allocation: the family, by which function, where.
+
+    For pages the order as it is written (`pages`: "2", "get_order(n)"), and the values that it may have (`orders`; none: not
+    known).
+    """
 
     family: str
     alloc: str
     path: str
     line: int
     function: str
+    pages: str = ""
+    orders: tuple[int, ...] = ()
 
 
 Sources = tuple[tuple[str, Source], ...]
@@ -138,19 +146,29 @@ def sources(frame: Frame) -> tuple[Sources, frozenset[str]]:
     """Return the allocations of one function by what they are for, and the members that it stores something else into."""
     found: list[tuple[str, Source]] = []
     known: set[int] = set()
-    for event, callee, target in _allocations(frame):
-        alloc = frame.meaning.alloc(frame.file, callee)
-        if alloc is None or alloc.ptr is not None:
+    for event, call, alloc, target in _allocations(frame):
+        if alloc.ptr is not None:
             continue
         known.add(id(event))
         returned = frame.program.types.expand(frame.file, frame.row.returns)
-        source = Source(alloc.family, callee, frame.path, event.line, frame.name)
+        source = Source(alloc.family, alloc.name, frame.path, event.line, frame.name, *_order(frame, alloc, call.args))
         keys = keys_of(target, frame) if target is not None else tuple(filter(None, (_struct(returned),)))
         found.extend((key, source) for key in keys)
     if frame.frees:
         found.extend(_secrets(frame))
     others = {member_of(place) for event in frame.events() if id(event) not in known for place in written(event)}
     return tuple(found), frozenset(others - {""})
+
+
+def _order(frame: Frame, alloc: Alloc, args: Sequence[ir.Expr]) -> tuple[str, tuple[int, ...]]:
+    """Return the order that an allocation asks for: how it is written ("" if it asks for none), and its possible values."""
+    if alloc.order is not None and alloc.order < len(args):
+        given = args[alloc.order]
+        values = constants_of(frame.program).values(frame.file, frame.value_of(given))
+        return show(given), tuple(sorted(values))
+    if alloc.fixed_order == CALCULATED:
+        return "of its own", ()
+    return (str(alloc.fixed_order), (alloc.fixed_order,)) if alloc.fixed_order is not None else ("", ())
 
 
 def secret_key(member: ir.Field, frame: Frame) -> str:
@@ -170,8 +188,8 @@ def _secrets(frame: Frame) -> Iterator[tuple[str, Source]]:
                 yield key, Source("secret", free.name, frame.path, call.line, frame.name)
 
 
-def _allocations(frame: Frame) -> Iterator[tuple[ir.Call | ir.Assign | ir.Return, str, ir.Expr | None]]:
-    """Yield event, callee and target of each call whose memory is stored or (target None) returned.
+def _allocations(frame: Frame) -> Iterator[tuple[ir.Event, ir.Call | ir.CallResult, Alloc, ir.Expr | None]]:
+    """Yield event, call, allocator and target of each call whose memory is stored or (target None) returned.
 
     A local that holds nothing but memory of one call may stand between.
     """
@@ -180,13 +198,20 @@ def _allocations(frame: Frame) -> Iterator[tuple[ir.Call | ir.Assign | ir.Return
             alloc = frame.meaning.alloc(frame.file, event.callee.id)
             if alloc is not None and alloc.out is not None and alloc.out < len(event.args):
                 given = bare(event.args[alloc.out])
-                yield event, event.callee.id, given.base if isinstance(given, ir.AddressOf) else ir.Deref(given)
-            elif event.target is not None:
-                yield event, event.callee.id, event.target
+                yield event, event, alloc, given.base if isinstance(given, ir.AddressOf) else ir.Deref(given)
+            elif event.target is not None and alloc is not None:
+                yield event, event, alloc, event.target
+            elif event.target is not None and (seen := frame.viewed(ir.CallResult(event.callee, event.args))) is not None:
+                yield event, seen[1], seen[0], event.target
         elif isinstance(event, ir.Return | ir.Assign) and event.value is not None:
             value = frame.value_of(bare(event.value))
+            target = event.target if isinstance(event, ir.Assign) else None
             if isinstance(value, ir.CallResult) and isinstance(value.callee, ir.Name):
-                yield event, value.callee.id, event.target if isinstance(event, ir.Assign) else None
+                alloc = frame.meaning.alloc(frame.file, value.callee.id)
+                if alloc is not None:
+                    yield event, value, alloc, target
+                elif (seen := frame.viewed(value)) is not None:
+                    yield event, seen[1], seen[0], target
 
 
 def of_local(values: Iterable[ir.Expr | None], meaning: Meaning, file: int) -> set[str] | None:

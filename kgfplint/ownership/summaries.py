@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from kgfplint.catalogue import Alloc, Catalogue, Free
+from kgfplint.catalogue import CALCULATED, Alloc, Catalogue, Free
 from kgfplint.context.held import lock_changes
 from kgfplint.facts import ir
 from kgfplint.facts.terms import NULL as NULL_POINTER
@@ -120,21 +120,23 @@ def _hands_out(row: Row, paths: Paths) -> Alloc | None:
 def _allocates(frame: Frame) -> Alloc | None:
     """A function all of whose non-failing returns are fresh memory of one family allocates it."""
     row, paths, meaning = frame.row, frame.paths, frame.meaning
-    made: list[Exit] = []
+    sites: list[Site] = []
     fails: set[str] = set()
     for leave in paths.exits:
-        if (leave.origin is not None and leave.origin.site is not None and leave.state in (MAYBE, VALID)) or (
-                leave.origin is not None and leave.origin.site is not None and leave.origin.site.alloc.fails == "never"):
-            made.append(leave)
-            if leave.state == MAYBE and leave.origin is not None and leave.origin.site is not None:
-                fails.add(leave.origin.site.alloc.fails)
+        site = leave.origin.site if leave.origin is not None else None
+        if site is not None and (leave.state in (MAYBE, VALID) or site.alloc.fails == "never"):
+            sites.append(site)
+            if leave.state == MAYBE:
+                fails.add(site.alloc.fails)
         elif leave.state == NULL or leave.event.value == NULL_POINTER:
             fails.add("null")
         elif leave.state == ERROR or _is_error(leave):
             fails.add("err_ptr")
         elif leave.event.value is not None:
-            return None
-    sites = [leave.origin.site for leave in made if leave.origin is not None and leave.origin.site is not None]
+            seen = frame.viewed(leave.event.value)
+            if seen is None:
+                return None
+            sites.append(Site(-1, *seen))
     if not sites or len({site.alloc.family for site in sites}) != 1:
         return None
     first = sites[0]
@@ -172,7 +174,7 @@ def _roles(sites: Sequence[Site], row: Row, meaning: Meaning) -> dict[str, int |
             place, value = _role(given.pop(), row, meaning)
             roles[role] = place
             if role == "order":
-                roles["fixed_order"] = value
+                roles["fixed_order"] = value if value is not None or place is not None else CALCULATED
     fixed = {site.alloc.fixed_order for site in sites}
     if len(fixed) == 1 and "order" not in roles:
         roles["fixed_order"] = fixed.pop()

@@ -33,6 +33,18 @@ class Constants:
             return None
         return self._fold(file, show(expr), _DEPTH)
 
+    def values(self, file: int, expr: ir.Expr) -> frozenset[int]:
+        """Return the values that an expression may have: several for a macro that configurations define differently.
+
+        Empty if it is not constant, or one of them is not known.
+        """
+        value = self.value(file, expr)
+        if value is not None:
+            return frozenset({value})
+        texts = self._definitions(file, expr.id) if type(expr) is ir.Name else set()
+        found = {self._fold(file, text, _DEPTH - 1) for text in texts}
+        return frozenset(value for value in found if value is not None) if None not in found else frozenset()
+
     def named(self, file: int, name: str, depth: int = _DEPTH) -> int | None:
         """Return the value of a macro or enumerator as `file` sees it, None if it is none or its definitions differ."""
         if name in _PAGES:
@@ -52,16 +64,17 @@ class Constants:
 
     def _definition(self, file: int, name: str) -> str:
         """Return the text of a macro or enumerator, "" when it has none or several that `file` may mean."""
-        program = self._program
-        macros = program.macros.get(name)
-        if not macros:
-            return program.enumerators.get(name, "")
+        found = self._definitions(file, name)
+        return found.pop() if len(found) == 1 else self._program.enumerators.get(name, "") if not found else ""
+
+    def _definitions(self, file: int, name: str) -> set[str]:
+        """Return the texts of a macro that `file` may mean: its own, those of headers it includes, or all."""
+        macros = self._program.macros.get(name, ())
         own = {text for where, text in macros if where == file}
-        includes = program.types.includes
+        includes = self._program.types.includes
         if not own and len(macros) > 1 and includes is not None:
             own = {text for where, text in macros if includes.sees(file, where)}
-        own = own or {text for _, text in macros}
-        return own.pop() if len(own) == 1 else ""
+        return own or {text for _, text in macros}
 
 
 @functools.lru_cache(maxsize=1)
