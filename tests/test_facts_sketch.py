@@ -127,7 +127,8 @@ def test_a_function_that_the_parser_loses_with_its_body_takes_no_other_body(tmp_
         wanted = dict(enumerate(facts.functions))
         bodies = Bodies(Files(tmp_path), {"a.h": key_of(ODD)}, store).of("a.h", wanted)
     whole = lower(ODD)
-    parsed = {(function.name, function.end_line): body for function, body in zip(whole.facts.functions, whole.bodies, strict=True)}
+    pairs = zip(whole.facts.functions, whole.bodies, strict=True)
+    parsed = {(function.name, function.end_line): body for function, body in pairs}
     heads = {index: (function.name, function.end_line) for index, function in enumerate(facts.functions)}
     assert bodies == {index: parsed[head] for index, head in heads.items() if head in parsed}
     assert len(bodies) < len(heads)
