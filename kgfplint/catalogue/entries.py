@@ -14,7 +14,7 @@ Version = tuple[int, int]
 Fails = Literal["null", "err_ptr", "zero", "errno", "never", "null-if-atomic"]
 """What an allocator returns on failure; "null-if-atomic": NULL, but never fails when its mask may sleep (mempools)."""
 
-Sleeps = Literal["gfp", "always", "never", "unless-interrupt", "maybe-vmalloc", "irqs-on"]
+Sleeps = Literal["gfp", "always", "never", "unless-interrupt", "maybe-vmalloc", "irqs-on", "mostly"]
 """When a function may sleep: as its mask says, always, never, except in interrupt context (vfree), likewise but only
 for vmalloc memory (kvfree), or never, but it must not run with interrupts off (dma_free_coherent)."""
 

@@ -50,10 +50,9 @@ def check(unit: Unit) -> Iterator[Finding]:
         place = allocation.call.line, allocation.call.column
         site = next((site for site in unit.flow.sites if (site.line, site.column) == place), None)
         plain = site is not None and is_plain(site, unit.meaning.catalogue)
-        if not proof and plain and unit.flow.sleepy:
-            proof = f"the function calls {unit.flow.sleepy}() whatever it is given"
+        waits = f"the function calls {unit.flow.sleepy}() whatever it is given" if unit.flow.sleepy else ""
         message = (f"{allocation.name}() with {unit.meaning.masks.describe(allocation.mask)} takes from the reserves, but "
-                   f"this code may sleep ({proof or PROOF}); use GFP_KERNEL")
+                   f"this code may sleep ({proof or waits or PROOF}); use GFP_KERNEL")
         found = unit.finding(RULE, allocation.call, message)
         if proof:
             yield found
@@ -61,8 +60,13 @@ def check(unit: Unit) -> Iterator[Finding]:
             unit.doubted.append(found)
 
 
-def settled(finding: Finding, hops: Sequence[Hop], program: Program) -> Finding:
-    """Return a doubted finding with the chain that shows that its function runs where sleeping is allowed."""
+def settled(finding: Finding, hops: Sequence[Hop], program: Program) -> Finding | None:
+    """Return a doubted finding with the chain that shows that its function runs where sleeping is allowed.
+
+    Without a chain it stands if the function itself proves it.
+    """
+    if PROOF not in finding.message or not hops:
+        return finding if PROOF not in finding.message else None
     names = dict.fromkeys((*(program.rows[hop.function].name for hop in hops), finding.function))
     proof = f"all that reaches it may, as {' → '.join(f'{name}()' for name in names)}"
     steps = tuple(Step(program.file_of(hop.function), hop.line, program.rows[hop.function].name, hop.note) for hop in hops)

@@ -1,5 +1,6 @@
 """KGF402: pages freed with another order than they were allocated with."""
 
+import re
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from kgfplint.checks import Rule
 from kgfplint.checks.rewriting import rewritten
 from kgfplint.checks.unit import Question, Unit
 from kgfplint.facts import ir
-from kgfplint.facts.terms import atom, bare, show, walk
+from kgfplint.facts.terms import atom, bare, names, root, show, walk
 from kgfplint.findings import Finding, Rewrite, Severity, Step
 from kgfplint.ownership.ops import Release
 from kgfplint.ownership.provenance import keys_of
@@ -23,6 +24,9 @@ RULE = Rule(
     guide="Selecting memory allocator",
     summary="Pages are freed with the order that they were allocated with.",
 )
+
+_SIZE = re.compile(r"(?:^|_)(?:size|sz|len|length|bytes|order)$")
+_NUMBERS = frozenset({"size_t", "unsigned long", "unsigned int", "int", "unsigned", "long", "u32", "u64"})
 
 
 class Order(NamedTuple):
@@ -39,7 +43,7 @@ class Order(NamedTuple):
 
 def check(unit: Unit) -> Iterator[Finding]:
     """Report each free of pages whose order is known to differ from that of the allocation."""
-    if not unit.touches_memory:
+    if not unit.touches_memory or "split_page" in unit.callees:
         return
     paired: set[int] = set()
     told: set[int] = set()
@@ -56,7 +60,8 @@ def check(unit: Unit) -> Iterator[Finding]:
         yield _finding(unit, release, freed, allocated, alloc.name, unit.step(call.line, ""))
     for release in unit.paths.releases:
         if release.number not in paired:
-            yield from _by_provenance(unit, release)
+            found = list(_by_provenance(unit, release)) or list(_by_size(unit, release))
+            yield from found
 
 
 def _differ(freed: Order, allocated: Order) -> bool:
@@ -83,6 +88,52 @@ def _by_provenance(unit: Unit, release: Release) -> Iterator[Finding]:
         first = made[0]
         step = Step(first.path, first.line, first.function, "")
         yield _finding(unit, release, freed, orders[0], first.alloc, step)
+
+
+def _by_size(unit: Unit, release: Release) -> Iterator[Finding]:
+    """Report one page freed by a function that is told a size, or calculates an order, and does not look at it."""
+    event = release.event
+    freed = _order(unit, release.free, event.args) if isinstance(event, ir.Call) else None
+    if freed is None or set(freed.values) != {0} or release.free.name not in unit.meaning.catalogue.frees:
+        return
+    if not isinstance(event, ir.Call) or "page-address" not in release.free.accepts:
+        return  # pages of an array, or split ones, go back one by one
+    told = [param.name for param in unit.row.params if param.ctype in _NUMBERS and _SIZE.search(param.name)]
+    given = root(unit.value_of(bare(release.argument))) in {param.name for param in unit.row.params}
+    idle = next((name for name in told if not (_asked(unit, name) if given else _used(unit, name))), "")
+    if not idle:
+        orders = {name for name, values in unit.values.items() if values and all(map(_is_order, values))}
+        idle = next((name for name in sorted(orders) if not _used(unit, name)), "")
+    if idle:
+        message = f"{release.free.name}() frees one page of {show(release.argument)}, whatever {idle} says that there is"
+        yield unit.finding(RULE, event, message, (), Severity.WARNING)
+
+
+def _is_order(value: ir.Expr | None) -> bool:
+    value = bare(value) if value is not None else None
+    return isinstance(value, ir.CallResult) and value.callee == ir.Name("get_order")
+
+
+def _asked(unit: Unit, name: str) -> bool:
+    """Tell whether any condition is about a variable."""
+    return any(edge.condition is not None and name in names(edge.condition) for block in unit.body.blocks for edge in block.edges)
+
+
+def _used(unit: Unit, name: str) -> bool:
+    """Tell whether a variable is read: by a condition, or by an event that does not only assign to it."""
+    return _asked(unit, name) or any(name in names(expr) for event in unit.events() for expr in _read(event))
+
+
+def _read(event: ir.Event) -> tuple[ir.Expr, ...]:
+    """Return the expressions that an event reads."""
+    match event:
+        case ir.Call(callee, args, target):
+            return (callee, *args) if target is None or isinstance(target, ir.Name) else (callee, *args, target)
+        case ir.Assign(target, value):
+            return (value,) if isinstance(target, ir.Name) else (value, target)
+        case ir.Return(value) | ir.Evaluate(value):
+            return (value,) if value is not None else ()
+    return ()
 
 
 def _finding(unit: Unit, release: Release, freed: Order, allocated: Order, alloc: str, step: Step) -> Finding:
@@ -147,7 +198,9 @@ def _asks_for_zero(condition: ir.Expr, order: ir.Expr) -> bool:
 def _order(unit: Unit, how: Alloc | Free, args: tuple[ir.Expr, ...]) -> Order | None:
     """Return the order of an allocation or a free, None when it has none."""
     if how.fixed_order == CALCULATED:
-        return Order("of its own", ())
+        constants = constants_of(unit.program)
+        plain = (arg for place, arg in enumerate(args) if not isinstance(how, Alloc) or place != how.gfp)
+        return None if any(constants.value(unit.file, arg) is not None for arg in plain) else Order("of its own", ())
     if how.order is None or how.order >= len(args):
         return Order(str(how.fixed_order), {how.fixed_order}) if how.fixed_order is not None else None
     given = args[how.order]

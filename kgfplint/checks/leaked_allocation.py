@@ -9,6 +9,7 @@ from kgfplint.facts import ir
 from kgfplint.facts.terms import show
 from kgfplint.facts.types import pointee, tag_of
 from kgfplint.findings import Finding, Severity
+from kgfplint.ownership.failing import failed, has_failed
 from kgfplint.ownership.fates import MADE
 from kgfplint.ownership.handing import NEARBY
 from kgfplint.ownership.ops import Handed, Site
@@ -48,18 +49,28 @@ def _case(unit: Unit, number: int, line: int, whom: frozenset[int], failing: boo
     # What is freed when a call fails, and not when it does not, has been taken over by that call.
     taken = leaks.freed.get(number, set()) if line in leaks.well else set()
     spared = leaks.spared.get(number, set()) if failing else set()
-    asked = [_asked(leaks.handed[one], one not in taken) for one in sorted(whom - spared - {NEARBY})]
+    # What frees memory after a call that did not fail knows better than its result whether it was kept.
+    freed = leaks.freed.get(number, set())
+    believed = _fails(unit) or line not in leaks.well
+    gone = {one for one in whom if has_failed(one) and believed and failed(one) not in freed}
+    others = {failed(one) if has_failed(one) else one for one in whom - gone}
+    asked = [_asked(leaks.handed[one], one not in taken) for one in sorted(others - spared - {NEARBY})]
     if NEARBY in whom:
         asked.append(Asked("", 0, "lent", _is_buffer(unit, site.call)))
     if site.alloc.name not in unit.meaning.catalogue.allocs:
         asked.append(Asked(site.alloc.name, MADE, "lent"))
-    sure = not whom & spared and not any(one.assumed for one in asked)
+    sure = not whom & spared and not gone and not any(one.assumed for one in asked)
     keeps = "nothing frees or keeps it" if sure else "nothing frees it, and nobody seems to keep it"
     fitting = unit.meaning.catalogue.frees_of.get(site.alloc.family, ())
     advice = f"free it with {fitting[0]}() there" if fitting else "free it there"
     what = _what(site)
     message = f"{what} from {site.alloc.name}() is lost on a path that ends at line {line}: {keeps}; {advice}"
     return Case(tuple(dict.fromkeys(asked)), message, unit.step(line, f"{what} is lost here"), sure and not asked)
+
+
+def _fails(unit: Unit) -> bool:
+    """Tell whether the function says that it failed by something else than a number, or says nothing."""
+    return unit.row.returns == "void" or unit.row.returns.endswith("*")
 
 
 def _pending(unit: Unit, site: Site, cases: list[Case]) -> Pending:

@@ -81,9 +81,12 @@ class Analysis:
             return
         program, settle = self._job.program, {c.RULE.code: c.settled for c in self._job.checks if hasattr(c, "settled")}
         with Workers(self._jobs, self._before_fork) as workers:
-            proofs = Sleepable(program, self._job.catalogue, functools.partial(self._flows, workers), self._text).proofs(doubted)
-        for number, hop in proofs.items():
-            yield from (settle[finding.code](finding, hop.chain(), program) for finding in doubted[number])
+            sleepable = Sleepable(program, self._job.catalogue, functools.partial(self._flows, workers), self._text)
+            proofs = sleepable.proofs(doubted)
+        for number, findings in doubted.items():
+            chain = proofs[number].chain() if number in proofs else []
+            settled = (settle[finding.code](finding, chain, program) for finding in findings if not sleepable.is_denied(number))
+            yield from (finding for finding in settled if finding is not None)
 
     def sweep(self) -> None:
         """Analyse all functions, callees first, but for what a former run has left."""

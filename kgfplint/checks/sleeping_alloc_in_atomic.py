@@ -6,7 +6,7 @@ from kgfplint.checks import Rule
 from kgfplint.checks.chains import Chain
 from kgfplint.checks.held_at import wrong_sleeps
 from kgfplint.checks.unit import Unit
-from kgfplint.context.sleeping import MASKED, RAW
+from kgfplint.context.sleeping import MASKED, RAW, severity
 from kgfplint.findings import Finding, Severity
 
 RULE = Rule(
@@ -27,11 +27,11 @@ def check(unit: Unit) -> Iterator[Finding]:
         told.add((held.kind, held.line))
         message = f"{sleep.what} may sleep, but this runs under {held.since}; use GFP_ATOMIC or allocate before it"
         yield unit.finding(RULE, call, message, (unit.step(held.line, f"{held.place}: no sleeping from here"),
-                                                 unit.step(call.line, f"{sleep.what} may sleep")))
+                                                 unit.step(call.line, f"{sleep.what} may sleep")), severity(sleep))
 
 
 def reached(chain: Chain) -> Iterator[Finding]:
     """Report a sleeping allocation that is called where sleeping is wrong."""
     if not chain.sleep.frees and chain.sleep.where != RAW and chain.state.context != MASKED:
         message = f"{chain.sleep.what} may sleep, but this runs {chain.why}; use GFP_ATOMIC there or allocate before it"
-        yield chain.finding(RULE, message, None if chain.certain else Severity.WARNING)
+        yield chain.finding(RULE, message, severity(chain.sleep) if chain.certain else Severity.WARNING)

@@ -6,7 +6,7 @@ from kgfplint.checks import Rule
 from kgfplint.checks.chains import Chain
 from kgfplint.checks.held_at import wrong_sleeps
 from kgfplint.checks.unit import Unit
-from kgfplint.context.sleeping import MASKED, Sleep
+from kgfplint.context.sleeping import MASKED, severity
 from kgfplint.findings import Finding, Severity
 
 RULE = Rule(
@@ -24,16 +24,11 @@ def check(unit: Unit) -> Iterator[Finding]:
         if sleep.frees:
             message = f"{sleep.what} may sleep, but this runs under {held.since}; free it after the lock is dropped"
             steps = unit.step(held.line, f"{held.place}: no sleeping from here"), unit.step(call.line, f"{sleep.what} may sleep")
-            yield unit.finding(RULE, call, message, steps, _severity(sleep))
+            yield unit.finding(RULE, call, message, steps, severity(sleep))
 
 
 def reached(chain: Chain) -> Iterator[Finding]:
     """Report a sleeping free that is called where sleeping is wrong."""
     if chain.sleep.frees and chain.state.context != MASKED:
         message = f"{chain.sleep.what} may sleep, but this runs {chain.why}; free it where sleeping is allowed"
-        yield chain.finding(RULE, message, _severity(chain.sleep) if chain.certain else Severity.WARNING)
-
-
-def _severity(sleep: Sleep) -> Severity:
-    """What sleeps only for some of the memory needs the assumption that this is such memory."""
-    return Severity.WARNING if sleep.perhaps else Severity.ERROR
+        yield chain.finding(RULE, message, severity(chain.sleep) if chain.certain else Severity.WARNING)

@@ -165,6 +165,8 @@ class _Sites:
         # A parameter that is assigned to is not what the caller gave.
         self._params = {param.name for param in row.params if not values.get(param.name)}
         self.sleepy = ""
+        self._taken = {(event.callee.id, event.args[:1]) for block in body.blocks for event in block.events
+                       if type(event) is ir.Call and type(event.callee) is ir.Name and "get" in event.callee.id}
 
     def all(self) -> Iterator[Site]:
         conditions: _Conditions | None = None
@@ -199,6 +201,8 @@ class _Sites:
                      for h in state.held if kinds[h.kind].atomic)
         dropped = tuple(sorted({change.kind for change in state.released}))
         name = call.callee.id if type(call.callee) is ir.Name else getattr(call.callee, "member", "")
+        if "put" in name and (name.replace("put", "get"), call.args[:1]) in self._taken:
+            return  # it gives back what this function took: never the last reference
         sleeper = self._catalogue.sleepers.get(name) if type(call.callee) is ir.Name else None
         if sleeper is not None and not (sleeper.unless or sleeper.cond is not None or held or dropped or guards):
             self.sleepy = self.sleepy or name

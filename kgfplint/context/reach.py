@@ -21,10 +21,12 @@ from kgfplint.program.constants import constants_of
 from kgfplint.program.definitions import GFP_TYPES, definitions_of, takes_mask
 from kgfplint.program.link import Program
 
-_DEEPEST, _PLAIN = 8, 6
+_DEEPEST, _PLAIN = 8, 4
 """Calls between the root and what sleeps: a longer chain convinces nobody; one of so many is plain."""
 _MOST_STATES = 4
 """A function is looked at in so many states (locks, values of parameters), the shortest chains first."""
+_NO_KERNEL = ("tools", "scripts", "Documentation")
+"""Code there has locks of its own kind: programs for user space, and for BPF."""
 _WORDS: Mapping[str, ir.Expr] = {"NULL": ir.Number(0), "false": ir.Number(0), "true": ir.Number(1)}
 
 Values = Mapping[str, ir.Expr]
@@ -173,7 +175,8 @@ class Reach:
 
     def under(self, function: int, sites: Iterable[Site]) -> Iterator[Reached]:
         """Yield what a function calls while it holds something itself."""
-        for site in sites:
+        foreign = home_of(self.program.file_of(function)) in _NO_KERNEL
+        for site in () if foreign else sites:
             if site.held and not self._impossible(self.program.rows[function].file, site.guards, {}):
                 last = next((held for held in site.held if held.lock), site.held[0])
                 place = f"{last.by}({last.lock})"

@@ -41,6 +41,12 @@ class Sleepable:
         found = ((function, self._proof(function, _DEEPEST)) for function in sorted(functions))
         return {function: hop for function, hop in found if hop is not None}
 
+    def is_denied(self, function: int) -> bool:
+        """Tell whether a function is registered to run where sleeping is wrong, whatever it does."""
+        row = self.program.rows[function]
+        uses = (*self._handed.get((row.file, row.name), ()), *self._bound.get(function, ()))
+        return any(self.catalogue.contexts[callback.context].atomic for _, known, _ in uses for callback in known)
+
     def _gather(self, functions: Collection[int]) -> None:
         """Open the callers of functions, and theirs, as far as all of them are known."""
         front = set(functions)

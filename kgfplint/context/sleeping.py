@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from kgfplint.catalogue import Catalogue, Free
 from kgfplint.facts import ir
+from kgfplint.findings import Severity
 from kgfplint.program.meaning import Meaning, Values
 
 ANYWHERE, PROCESS, IRQS_OFF, RAW = "anywhere", "process", "irqs-off", "raw"
@@ -19,7 +20,8 @@ _WHERE = {"unless-interrupt": PROCESS, "maybe-vmalloc": PROCESS, "irqs-on": IRQS
 class Sleep(Struct, frozen=True, array_like=True):
     """A call that may sleep: `what` names it in messages, `where` says in which states it must not run.
 
-    `frees`: it frees memory; `perhaps`: it sleeps for some memory only (kvfree() of what vmalloc() gave).
+    `frees`: it frees memory; `perhaps`: it sleeps for some memory only (kvfree() of what vmalloc() gave), or not on machines
+    that map it already (ioremap()).
     """
 
     what: str
@@ -45,7 +47,7 @@ def sleep_of(meaning: Meaning, file: int, call: ir.Call, values: Values) -> Slee
     alloc = known.allocs.get(name)
     if alloc is not None and alloc.sleeps != "gfp":
         where = _WHERE.get(alloc.sleeps, ANYWHERE)
-        return Sleep(f"{name}()", where) if alloc.sleeps != "never" else None
+        return Sleep(f"{name}()", where, perhaps=alloc.sleeps == "mostly") if alloc.sleeps != "never" else None
     if alloc is not None:
         mask = meaning.mask_of(file, alloc, call, values)
     else:
@@ -64,7 +66,7 @@ def _freeing(free: Free, call: ir.Call) -> Sleep | None:
         return Sleep(f"{free.name}() without a head", ANYWHERE, True)
     if free.sleeps in ("never", "gfp"):
         return None
-    return Sleep(f"{free.name}()", _WHERE.get(free.sleeps, ANYWHERE), True, free.sleeps == "maybe-vmalloc")
+    return Sleep(f"{free.name}()", _WHERE.get(free.sleeps, ANYWHERE), True, free.sleeps in ("maybe-vmalloc", "mostly"))
 
 
 def forbidden(sleep: Sleep, kinds: Iterable[str], context: str, catalogue: Catalogue) -> bool:
@@ -82,3 +84,8 @@ def forbidden(sleep: Sleep, kinds: Iterable[str], context: str, catalogue: Catal
     if sleep.where == IRQS_OFF:
         return any(kind.name == "irq" for kind in held) or (root is not None and root.irqs_off)
     return True
+
+
+def severity(sleep: Sleep) -> Severity:
+    """What sleeps only for some of the memory needs the assumption that this is such memory."""
+    return Severity.WARNING if sleep.perhaps else Severity.ERROR

@@ -139,7 +139,7 @@ class _File:
         base = self.specifier(node, condition)
         params, variadic = parameters(function, self.data)
         flags = _linkage(node, self.data) | (ir.VARIADIC if variadic else 0) | (ir.DAMAGED if node.has_error else 0)
-        notes = self.marks.attributes(node, body) + self.contexts.before(node.start_byte)
+        notes = self.marks.attributes(node, body, self.data) + self.contexts.before(node.start_byte)
         line, last = target.start_point[0] + 1, body.end_point[0] + 1
         returns = f"{base} {stars}" if stars else base
         spared = self.spared.get(body.start_byte)

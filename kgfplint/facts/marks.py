@@ -57,16 +57,18 @@ class Marks:
         first, last = node.start_byte, body.start_byte
         return next((n.text for n in self._functions if first <= n.start < last), None)
 
-    def attributes(self, node: Node, body: Node) -> tuple[str, ...]:
-        """Return the attribute words of a function definition's head."""
+    def attributes(self, node: Node, body: Node, data: bytes) -> tuple[str, ...]:
+        """Return the attribute words of a function definition's head; `data` is the text that they were taken out of."""
         if not self.annotations:
             return ()
         first, last = node.start_byte, body.start_byte
-        at = bisect_left(self.annotations, first - 80, key=lambda note: note.start)
+        at = bisect_left(self.annotations, first, key=lambda note: note.start)
+        while at and not data[self.annotations[at - 1].start : first].strip():
+            at -= 1  # they may stand before all of it
+            first = self.annotations[at].start
         found = []
         for note in self.annotations[at:]:
             if note.start >= last:
                 break
-            if note.start >= first:
-                found.append(note.text)
+            found.append(note.text)
         return tuple(found)

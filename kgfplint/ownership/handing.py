@@ -22,6 +22,7 @@ class Handing:
         """`made` are the numbers of those lvalues that may point to memory allocated in this function."""
         self.lvalues = frozenset(made)
         self.handed: list[Handed] = []
+        self.of_event: dict[int, list[int]] = {}
         self._numbers = {lvalue: number for lvalue, number in lvalues.items() if number in made}
         self._addresses = addresses
         self._meaning = meaning
@@ -60,6 +61,7 @@ class Handing:
     def _hand(self, name: str, place: int, event: ir.Call, arg: ir.Expr, void: bool) -> int:
         sized = place + 1 < len(event.args) and type(bare(event.args[place + 1])) is ir.SizeOf
         result = event.target is not None and self._returns(event.callee) and self._addresses.is_pointer(event.target)
+        self.of_event.setdefault(id(event), []).append(len(self.handed))
         self.handed.append(Handed(name, place, event.line, result, sized or self._addresses.is_buffer(arg), void))
         return len(self.handed) - 1
 

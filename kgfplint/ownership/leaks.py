@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare
 from kgfplint.ownership.conditions import ZERO, constant
+from kgfplint.ownership.failing import standing
 from kgfplint.ownership.handing import AWAY, NEARBY
 from kgfplint.ownership.ops import Leave, Reduced, Release
 from kgfplint.ownership.states import MAYBE, VALID, Origin, State
@@ -111,7 +112,7 @@ class Leaks:
 
     def free(self, state: State, number: int) -> None:
         """Note that this function frees memory itself: no call before kept it, but perhaps the last one, if it could fail."""
-        whom = sorted(state.given.get(number, _NOBODY) - {AWAY, NEARBY})
+        whom = sorted(standing(state.given.get(number, _NOBODY)) - {AWAY, NEARBY})
         self.freed.setdefault(number, set()).update(whom)
         if whom and not self.handed[whom[-1]].void:
             whom.pop()
@@ -176,4 +177,4 @@ class Leaks:
 
 
 def _order(whom: Whom) -> tuple[bool, int, list[int]]:
-    return AWAY in whom, len(whom), sorted(whom)
+    return AWAY in whom, len(standing(whom)), sorted(whom)

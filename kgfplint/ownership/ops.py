@@ -145,7 +145,7 @@ class Branch(NamedTuple):
 
     verdict: "null" (truth of the pointer), "err_ptr", "either" (IS_ERR_OR_NULL), "mention" (in a comparison), "asked"
     (a function is asked about it, perhaps where it comes from), "address" (equal to the address of something),
-    "same" (equal to lvalue `other`) or "".
+    "same" (equal to lvalue `other`) or "". `failed` are calls (see Handed) that failed where it holds.
     """
 
     lvalue: int
@@ -155,6 +155,7 @@ class Branch(NamedTuple):
     test: Test | None
     uses: tuple[int, ...]
     other: int = -1
+    failed: tuple[int, ...] = ()
 
 
 Edge = tuple[tuple[int, ...], Branch | None]

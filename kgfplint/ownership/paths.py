@@ -335,6 +335,7 @@ class Paths:
 
     def _refined(self, state: State, branch: ops.Branch, line: int) -> State | None:
         """Return the state on an edge, None when it cannot be taken."""
+        state = state.after_failure(branch.failed) if branch.failed else state
         if branch.fact >= 0 and branch.test is not None:
             known = after(state.facts.get(branch.fact, ANY), branch.test)
             if known is None:

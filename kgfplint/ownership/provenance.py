@@ -166,8 +166,10 @@ def _order(frame: Frame, alloc: Alloc, args: Sequence[ir.Expr]) -> tuple[str, tu
         given = args[alloc.order]
         values = constants_of(frame.program).values(frame.file, frame.value_of(given))
         return show(given), tuple(sorted(values))
-    if alloc.fixed_order == CALCULATED:
-        return "of its own", ()
+    if alloc.fixed_order == CALCULATED:  # it may be calculated from a constant that is given
+        plain = (arg for place, arg in enumerate(args) if place != alloc.gfp)
+        fixed = any(constants_of(frame.program).value(frame.file, arg) is not None for arg in plain)
+        return "" if fixed else "of its own", ()
     return (str(alloc.fixed_order), (alloc.fixed_order,)) if alloc.fixed_order is not None else ("", ())
 
 

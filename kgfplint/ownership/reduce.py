@@ -17,6 +17,7 @@ from kgfplint.ownership.addresses import ERROR_POINTERS, Addresses
 from kgfplint.ownership.branches import LVALUES, Branches, facts_of, tests_of
 from kgfplint.ownership.conditions import NONZERO, ZERO, constant
 from kgfplint.ownership.effects import Effects
+from kgfplint.ownership.failing import Failing
 from kgfplint.ownership.handing import AWAY, NEARBY, Handing
 from kgfplint.ownership.ops import (
     Adopt,
@@ -88,9 +89,11 @@ class Reducer:
             lvalue = self._names.get(cursor.id, -1)
             if lvalue in self._live_lvalues:
                 blocks[number] += (Use((lvalue,), head, head.line),)
-        edges = [
-            [(edge.to, branch) for edge, branch in zip(block.edges, self._branches.of_block(tests), strict=True)]
-            for block, tests in zip(self.body.blocks, self._tests, strict=True)]
+        failing = Failing(self._handing.of_event, self.file, self.meaning)
+        branches = [failing.of_block(block.events, tests, self._branches.of_block(tests))
+                    for block, tests in zip(self.body.blocks, self._tests, strict=True)]
+        edges = [[(edge.to, branch) for edge, branch in zip(block.edges, found, strict=True)]
+                 for block, found in zip(self.body.blocks, branches, strict=True)]
         lines = tuple(block.line for block in self.body.blocks)
         return Reduced(tuple(blocks), shortened(blocks, edges), lines, tuple(self.lvalues), tuple(self.sites),
                        self._handing.lvalues, frozenset(n for name, n in self._names.items() if name in self._own),

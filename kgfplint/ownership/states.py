@@ -1,11 +1,12 @@
 """What the simulation of paths is about: objects and their states, where they come from, what happens to them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from kgfplint.facts import ir
 from kgfplint.ownership import ops
 from kgfplint.ownership.conditions import Known
+from kgfplint.ownership.failing import failed
 
 MAYBE, VALID, NULL, ERROR, UNKNOWN = range(5)
 """What is known of a pointer: untested result of an allocator, tested, NULL, error pointer, anything."""
@@ -97,6 +98,11 @@ class State:
         known = self.given.get(number, _NONE)
         if to not in known:
             self.given = {**self.given, number: known | {to}}
+
+    def after_failure(self, calls: Collection[int]) -> "State":
+        """Return the state once calls that objects were handed to have failed."""
+        given = {number: frozenset(failed(one) if one in calls else one for one in whom) for number, whom in self.given.items()}
+        return State(self.values, self.objects, self.facts, given, self._key, self.loose)
 
     def changed(self) -> None:
         """Note that values or objects are others now than when the key was asked for."""

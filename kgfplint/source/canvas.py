@@ -3,6 +3,7 @@
 import re
 import string
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 _LITERAL = re.compile(
@@ -14,6 +15,7 @@ _OTHER = rb"#[ \t]*+(?!if|el|endif)" + _REST
 _DIRECTIVES = re.compile(
     rb"#(?:[ \t]*+((?:if|el|endif)\w*+)" + _REST + rb"|(?<![^\n]#)" + _REST + rb"(?:\n" + _OTHER + rb")*|" + _REST + rb")"
 )
+_DEFINED = re.compile(rb"^[ \t]*+#[ \t]*+(?:define|undef)[ \t]++(\w++)[ \t]*+(\w*+[^\s/]*+)", re.MULTILINE)
 _DIRECTIVE = re.compile(rb"#" + _REST)
 _BLANK = bytes(c if c in b"\n\r" else 0x20 for c in range(256))
 _UNSPLICED = re.compile(rb"[^\\\r\n]|\\(?!\r?\n)")
@@ -73,6 +75,14 @@ class Canvas:
         self.literals = self._mask_literals()
         self.directives = self._mask_directives()
         self._dropped: set[int] = set()
+
+    @cached_property
+    def zeros(self) -> frozenset[bytes]:
+        """The names that the file defines as 0 and as nothing else: switches that somebody turned off for good."""
+        values: dict[bytes, set[bytes]] = {}
+        for match in _DEFINED.finditer(self.data):
+            values.setdefault(match[1], set()).add(match[2])
+        return frozenset(name for name, found in values.items() if found == {b"0"})
 
     def _mask_literals(self) -> list[tuple[int, int]]:
         """Write `text`, with comments and the insides of literals blank; return the spans of the literals."""

@@ -19,6 +19,7 @@ _NEVER = re.compile(
     rb"if\s+0\b|if\s+(?:!\s*1\b|false\b)|(?:ifdef|if\s+defined\W*)\s*(?:__ASSEMBL\w*|__cplusplus|LINKER_SCRIPT)\b"
 )
 _ALWAYS = re.compile(rb"ifndef\s+(?:__ASSEMBL\w*|LINKER_SCRIPT|__cplusplus)|if\s+!\s*defined\W*(?:__ASSEMBL\w*|LINKER_SCRIPT)")
+_SWITCH = re.compile(rb"if\s+([A-Za-z_]\w*)\s*\Z")
 _CONTINUES = re.compile(rb"\s{0,400}+(?:else\b|[?:=.,)\]+*/%|&^<>-]|\{)")
 _RECORD = re.compile(rb"\b(enum|struct|union|extern)\b[^;{}()=]*$")
 _GOES_ON = re.compile(rb"\s{0,400}+(?:else\b|\{|=)")
@@ -101,8 +102,16 @@ def _groups(canvas: Canvas) -> dict[int, _Group]:
 
 
 def _judge_dead(canvas: Canvas, group: _Group) -> None:
-    if _NEVER.match(_condition(canvas, group)):
+    if _is_dead(canvas, _condition(canvas, group)):
         group.kept = 1
+
+
+def _is_dead(canvas: Canvas, condition: bytes) -> bool:
+    """Tell whether a condition never holds: `#if 0`, or a name that this file itself defines as 0."""
+    if _NEVER.match(condition):
+        return True
+    switch = _SWITCH.match(condition)
+    return switch is not None and switch[1] in canvas.zeros
 
 
 def _condition(canvas: Canvas, group: _Group) -> bytes:
@@ -280,7 +289,7 @@ def settle_conditionals(canvas: Canvas) -> None:
         if kind in ("expression", "init") or group.uneven or _splits(canvas, group, kind, place.last):
             keep_all = kind == "init" and not group.uneven and group.kept == 0 and _listed(canvas, group)
             _choose(canvas, group, True, keep_all)
-        elif _NEVER.match(condition):
+        elif _is_dead(canvas, condition):
             group.kept = 1
             _drop_arm(canvas, group, 0)
         elif _ALWAYS.match(condition) and len(group.lines) == 3:

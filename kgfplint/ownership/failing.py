@@ -1,0 +1,92 @@
+"""Where a call has failed that was handed memory: what fails keeps nothing."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from kgfplint.facts import ir
+from kgfplint.facts.terms import bare
+from kgfplint.ownership.conditions import ANY, Test, after
+from kgfplint.ownership.ops import Branch
+from kgfplint.program.meaning import Meaning
+
+_FAILED = -1000
+_NO_MATTER = Branch(-1, "", True, -1, None, ())
+
+
+def failed(number: int) -> int:
+    """Return the number that stands for a call (see Handed) that failed; of that one, the call's."""
+    return _FAILED - number
+
+
+def has_failed(number: int) -> bool:
+    """Tell whether a number stands for a call that failed."""
+    return number <= _FAILED
+
+
+def standing(whom: Iterable[int]) -> frozenset[int]:
+    """Return those who may know of memory, without the calls that failed."""
+    return frozenset(number for number in whom if not has_failed(number))
+
+
+class Failing:
+    """Reads which calls of one function have failed where a condition holds."""
+
+    def __init__(self, of_event: Mapping[int, Sequence[int]], file: int, meaning: Meaning) -> None:
+        """`of_event` holds the numbers of what calls are handed, by the identity of their events."""
+        self._of_event = of_event
+        self._file = file
+        self._meaning = meaning
+
+    def of_block(
+        self, events: Sequence[ir.Event], tests: Sequence[Test | None], branches: Sequence[Branch | None],
+    ) -> list[Branch | None]:
+        """Return the branches on the edges of a block with the calls of the block that have failed where they are taken."""
+        if not self._of_event:
+            return list(branches)
+        found: list[Branch | None] = []
+        for test, branch in zip(tests, branches, strict=True):
+            call = self._tested(events, test) if test is not None else None
+            failing = call is not None and test is not None and self._fails(call, test)
+            calls = tuple(self._of_event.get(id(call), ())) if failing else ()
+            found.append((branch or _NO_MATTER)._replace(failed=calls) if calls else branch)
+        return found
+
+    def _tested(self, events: Sequence[ir.Event], test: Test) -> ir.Call | None:
+        """Return the call of the block whose result a test is about."""
+        subject = self._of_error_pointer(test)
+        subject = test.subject if subject is None else subject
+        for event in reversed(events):
+            target = event.target if type(event) is ir.Call or type(event) is ir.Assign else None
+            if target is not None and bare(target) == subject:
+                return event if type(event) is ir.Call else None
+            if type(event) is ir.Call and target is None and ir.CallResult(event.callee, event.args) == subject:
+                return event
+        return None
+
+    def _of_error_pointer(self, test: Test) -> ir.Expr | None:
+        """Return what a test asks whether it is an error pointer."""
+        subject = test.subject
+        if type(subject) is ir.CallResult and type(subject.callee) is ir.Name:
+            verdict = self._meaning.catalogue.verdicts.get(subject.callee.id)
+            if verdict is not None and verdict.action == "test" and verdict.ptr < len(subject.args):
+                return bare(subject.args[verdict.ptr])
+        return None
+
+    def _fails(self, call: ir.Call, test: Test) -> bool:
+        """Tell whether a test finds the failure of a call: an error number, an error pointer, NULL or false."""
+        if self._of_error_pointer(test) is not None:
+            return test.truth
+        known = after(ANY, test)
+        if known is None:
+            return False
+        if self._is_truth(call):
+            return known.lo == known.hi == 0
+        return known.hi < 0 or 0 in known.excluded
+
+    def _is_truth(self, call: ir.Call) -> bool:
+        """Tell whether a call returns a truth value or a pointer: 0 is its failure."""
+        name = call.callee.id if type(call.callee) is ir.Name else ""
+        results = self._returns(self._meaning.definition(self._file, name).functions) if name else set()
+        return any(result == "bool" or result.endswith("*") for result in results)
+
+    def _returns(self, functions: Collection[int]) -> set[str]:
+        return {self._meaning.program.rows[function].returns for function in functions}
