@@ -244,11 +244,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     the argument itself; "take" also empties the argument; "error": its value is the error that ptr holds;
     "use": it accesses the memory that ptr points to without looking at ptr; "lend": it needs that memory for the call only;
     "unlink": it takes the node ptr out of a structure that RCU readers may still be on; "clear": it does so for the pointer
-    that ptr is; "grace": it waits for those readers; "wipe": it overwrites the secret that ptr points to.
+    that ptr is; "grace": it waits for those readers; "wipe": it overwrites the secret that ptr points to;
+    "attach": it hangs ptr on a device, which is nothing once the caller, that device's probe, fails.
     """
 
     name: str
-    action: Literal["test", "pass", "take", "error", "use", "lend", "unlink", "clear", "grace", "wipe"]
+    action: Literal["test", "pass", "take", "error", "use", "lend", "unlink", "clear", "grace", "wipe", "attach"]
     ptr: int
     means: tuple[str, ...] = ()
 

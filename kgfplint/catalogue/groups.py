@@ -294,7 +294,7 @@ class ResultGroup(Group, kw_only=True):
     Those that wait for a grace period need none.
     """
 
-    action: Literal["test", "pass", "take", "error", "use", "lend", "unlink", "clear", "grace", "wipe"]
+    action: Literal["test", "pass", "take", "error", "use", "lend", "unlink", "clear", "grace", "wipe", "attach"]
     means: tuple[Literal["null", "err_ptr"], ...] = ()
 
     def build(self, prototype: Prototype, scope: Scope) -> Iterator[Any]:

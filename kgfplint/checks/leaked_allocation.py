@@ -28,10 +28,12 @@ def check(unit: Unit) -> Iterator[Finding]:
     if unit.allocates and unit.touches_memory and unit.paths.complete:
         leaks = unit.paths.leaks
         cases: dict[int, list[Case]] = {}
+        attached = _attached(unit)
         for failing in (False, True):
             for number, line, whom in leaks.lost(failing):
-                if _concerns(unit, leaks.sites[number]) and not (failing and not whom & leaks.spared.get(number, set())):
-                    cases.setdefault(number, []).append(_case(unit, number, line, whom, failing))
+                spared = leaks.spared.get(number, set()) | attached if failing else set()
+                if _concerns(unit, leaks.sites[number]) and not (failing and not whom & spared):
+                    cases.setdefault(number, []).append(_case(unit, number, line, whom, spared))
         unit.pending.extend(_pending(unit, leaks.sites[number], found) for number, found in cases.items())
     yield from ()
 
@@ -42,13 +44,19 @@ def _concerns(unit: Unit, site: Site) -> bool:
     return family is not None and not family.object and not family.managed
 
 
-def _case(unit: Unit, number: int, line: int, whom: frozenset[int], failing: bool) -> Case:
-    """Return one loss; where an error is returned, a call before which this function frees the memory elsewhere keeps nothing."""
+def _attached(unit: Unit) -> set[int]:
+    """Return the calls that hang memory on a device: it is gone from there when the function, its probe, fails."""
+    verdicts = unit.meaning.catalogue.verdicts
+    return {number for number, handed in enumerate(unit.paths.leaks.handed)
+            if handed.callee in verdicts and verdicts[handed.callee].action == "attach"}
+
+
+def _case(unit: Unit, number: int, line: int, whom: frozenset[int], spared: set[int]) -> Case:
+    """Return one loss; calls that are `spared` keep nothing where an error is returned, as others have shown to."""
     leaks = unit.paths.leaks
     site = leaks.sites[number]
     # What is freed when a call fails, and not when it does not, has been taken over by that call.
     taken = leaks.freed.get(number, set()) if line in leaks.well else set()
-    spared = leaks.spared.get(number, set()) if failing else set()
     # What frees memory after a call that did not fail knows better than its result whether it was kept.
     freed = leaks.freed.get(number, set())
     believed = _fails(unit) or line not in leaks.well

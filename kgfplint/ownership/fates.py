@@ -68,6 +68,8 @@ def known_fate(catalogue: Catalogue, name: str, place: int) -> Fate | None:
             return LENT
         return KEPT if place == alloc.ptr else None
     verdict = catalogue.verdicts.get(name)
+    if verdict is not None and verdict.action == "attach":
+        return None
     if verdict is not None and verdict.action in ("lend", "unlink", "clear", "wipe"):
         return LENT if place == verdict.ptr else KEPT if verdict.action == "clear" else None
     if verdict is not None:

@@ -20,8 +20,8 @@ _MOST_STATES = 40
 _MOST_STEPS = 6000
 _NULL_OBJECT, _ERROR_OBJECT, _HELD_OBJECT = -1, -2, -3
 _ADDRESS, _TESTED, _WITHIN, _FREED = -100_000, -200_000, -300_000, -400_000
-"""Objects with these numbers and below: addresses that lvalues were set to, pointers of no known origin that are tested,
-pointers into objects, and what is freed without a known origin."""
+"""Objects from there down: addresses given to lvalues, tested pointers of no known origin, pointers into objects, what is
+freed without a known origin."""
 Effect = Callable[[State, Any], bool | None]
 
 
@@ -138,7 +138,7 @@ class Paths:
         live = set(state.values.values())
         if len(objects) > len(live) or not objects.keys() <= live:
             live.update(base for number in tuple(live) if (base := self._origins[number].within) is not None)
-            for number in [n for n in objects if n not in live and not _is_param(n)]:
+            for number in [n for n in objects if n not in live and not _ADDRESS < n <= PARAM]:
                 if number >= 0 and self._program.made:
                     self.leaks.drop(state, number, self.leaks.last_line(block))
                 del objects[number]
@@ -253,6 +253,8 @@ class Paths:
         for lvalue in self.leaks.in_use(state, op):
             self._report("in-use", state, lvalue, op.event, line, op)
         number = state.values.get(subject)
+        if number is not None and not self._origins[number].what and self._origins[number].within in state.objects:
+            number = self._origins[number].within  # the first member stands for the whole
         if number is None:
             if subject >= 0 and op.free.flavour not in ("put", "deferred"):
                 number = self._gone.setdefault((subject, op.number), _FREED - len(self._gone))
@@ -307,7 +309,7 @@ class Paths:
             elif thing.state == MAYBE:
                 self._report("unchecked", state, target, event, line)
                 state.objects[number] = Object(VALID)
-            elif (base := self._origins[number].within) is not None:
+            elif (base := self._origins[number].within) is not None and self._origins[number].what:
                 alive = self._used(state, tuple(lv for lv, n in state.values.items() if n == base)[:1], event, line) and alive
         return alive
 
@@ -394,7 +396,3 @@ class Paths:
         if thing.state in fits or (thing.state == MAYBE and not wrong):
             self.apt.add((line, branch.verdict))
         return thing if wrong and branch.truth else outcome(thing, branch)
-
-
-def _is_param(number: int) -> bool:
-    return _ADDRESS < number <= PARAM

@@ -374,7 +374,7 @@ class Reducer:
         base = self._number(moved) if moved is not None else -1
         pointer = self.lvalues.get(self._addresses.pointer(value) or NULL)
         kind = self._addresses.kind(value) if not event.op else ""
-        inside = pointer is not None and kind == "interior"
+        inside = pointer is not None and kind in ("interior", "")
         if self._handing and not inside and base < 0:
             self._out += self._handing.of_value(target if event.op else value)
         if base >= 0 and event.op in ("", "+", "-"):
