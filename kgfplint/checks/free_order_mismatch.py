@@ -25,7 +25,7 @@ RULE = Rule(
     summary="Pages are freed with the order that they were allocated with.",
 )
 
-_SIZE = re.compile(r"(?:^|_)(?:size|sz|len|length|bytes|order)$")
+_SIZE = re.compile(r"^(?:size|sz|len|length|bytes|order)$")
 _NUMBERS = frozenset({"size_t", "unsigned long", "unsigned int", "int", "unsigned", "long", "u32", "u64"})
 
 

@@ -165,8 +165,9 @@ class _Sites:
         # A parameter that is assigned to is not what the caller gave.
         self._params = {param.name for param in row.params if not values.get(param.name)}
         self.sleepy = ""
-        self._taken = {(event.callee.id, event.args[:1]) for block in body.blocks for event in block.events
-                       if type(event) is ir.Call and type(event.callee) is ir.Name and "get" in event.callee.id}
+        self._taken = {(event.callee.id, taken) for block in body.blocks for event in block.events
+                       if type(event) is ir.Call and type(event.callee) is ir.Name and "get" in event.callee.id
+                       for taken in (event.args[:1], (event.target,))}
 
     def all(self) -> Iterator[Site]:
         conditions: _Conditions | None = None

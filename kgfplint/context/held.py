@@ -14,6 +14,8 @@ from kgfplint.facts import ir
 from kgfplint.facts.terms import atom, root, show, substitute
 from kgfplint.program.meaning import LockChange, Meaning
 
+_LOCKLESS = frozenset({"irq", "bh", "preempt", "rcu", "rcu_bh", "rcu_sched", "pagefault"})
+"""Kinds of held state that no lock stands for."""
 _ROUNDS = 12
 
 
@@ -231,7 +233,8 @@ class HeldLocks:
         # callers' locks it drops at most where it names one of them.
         named = any(change.lock is not None for change in summary.releases)
         for change in summary.releases:
-            own = change.when != "always" or (change.lock is None and not named)
+            nameless = change.lock is None and not named and change.kind not in _LOCKLESS
+            own = change.when != "always" or nameless
             state = _release(state, change.kind, given(change), own=own)
         for when in dict.fromkeys(change.when for change in summary.acquires):
             held = tuple(Held(c.kind, given(c), name, event.line) for c in summary.acquires if c.when == when)
@@ -241,7 +244,7 @@ class HeldLocks:
 
 def _lock(kind: str, lock: ir.Expr | None) -> ir.Expr | None:
     """The lock that an entry of this kind is told apart by; disabled contexts have none."""
-    return None if kind in ("irq", "bh", "preempt", "rcu", "rcu_bh", "rcu_sched", "pagefault") else lock
+    return None if kind in _LOCKLESS else lock
 
 
 def _acquired(state: State, held: tuple[Held, ...]) -> State:
