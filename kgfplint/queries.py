@@ -10,8 +10,8 @@ from kgfplint.checks import find
 from kgfplint.checks.run import Analysis
 from kgfplint.config import Settings
 from kgfplint.context.flow import Flow
-from kgfplint.context.reach import Reached
 from kgfplint.context.sleeping import RAW
+from kgfplint.context.steps import Reached
 from kgfplint.facts.index import Progress
 from kgfplint.findings import Finding
 from kgfplint.gfp import Masks

@@ -9,9 +9,9 @@ from kgfplint.checks.held_at import first_atomic
 from kgfplint.checks.unit import Allocation, Unit
 from kgfplint.context.flow import is_plain
 from kgfplint.context.held import Held, State
-from kgfplint.context.reach import Hop
 from kgfplint.context.sleeping import RAW
 from kgfplint.context.slept import slept_before
+from kgfplint.context.steps import Hop
 from kgfplint.facts import ir
 from kgfplint.findings import Finding, Severity, Step
 from kgfplint.program.link import Program

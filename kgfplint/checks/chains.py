@@ -5,8 +5,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from kgfplint.checks import CheckModule, Rule
 from kgfplint.context.flow import Site
-from kgfplint.context.reach import Hit, Reach
+from kgfplint.context.reach import Reach
 from kgfplint.context.sleeping import RAW
+from kgfplint.context.steps import Hit
 from kgfplint.facts import ir
 from kgfplint.findings import Finding, Severity, Step
 from kgfplint.program.link import Program

@@ -13,9 +13,10 @@ from kgfplint.checks.results import Result, State
 from kgfplint.checks.unit import Question
 from kgfplint.context.distances import Distances
 from kgfplint.context.flow import Flow
-from kgfplint.context.reach import Reach, Reached
+from kgfplint.context.reach import Reach
 from kgfplint.context.sleepable import Sleepable
 from kgfplint.context.sleeping import RAW
+from kgfplint.context.steps import Reached
 from kgfplint.facts.workers import Workers
 from kgfplint.findings import Finding
 from kgfplint.ownership.fates import Fate

@@ -7,13 +7,13 @@ along calls whose conditions the constants that were handed down do not rule out
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from kgfplint.catalogue import Callback, Catalogue
 from kgfplint.context.distances import FAR, MOST_TARGETS, Distances, home_of
 from kgfplint.context.flow import Flow, Guard, Site, decided
 from kgfplint.context.sleeping import MASKED, forbidden
 from kgfplint.context.stated import told_context
+from kgfplint.context.steps import Hit, Hop, Reached
 from kgfplint.facts import ir
 from kgfplint.facts.terms import names as names_in
 from kgfplint.facts.terms import show, substitute, walk
@@ -33,52 +33,6 @@ Values = Mapping[str, ir.Expr]
 Possible = tuple[Site, Values, tuple[str, ...]]
 """A site that may be reached, the values of the function's parameters, and the kinds of locks that are still held there."""
 _UNREAD = Flow(())
-
-
-class Hop(NamedTuple):
-    """One step of a chain, in `function` at `line`: `note` says what happens there, `above` is the step before it."""
-
-    above: "Hop | None"
-    function: int
-    line: int
-    note: str
-    column: int = 1
-
-    def chain(self) -> list["Hop"]:
-        """Return the steps from the root to this one."""
-        found: list[Hop] = []
-        hop: Hop | None = self
-        while hop is not None:
-            found.append(hop)
-            hop = hop.above
-        return found[::-1]
-
-
-class Reached(NamedTuple):
-    """A function in a state: `kinds` of held locks, a `context` ("" for none), constant values of its parameters.
-
-    `why` is the reason in words, `hop` the last step to it, `loose` the number of steps that need an assumption: one of
-    several targets of an indirect call, or a condition on a parameter of unknown value.
-    """
-
-    function: int
-    kinds: tuple[str, ...]
-    context: str
-    values: tuple[tuple[str, ir.Expr], ...]
-    why: str
-    hop: Hop
-    loose: int = 0
-
-
-class Hit(NamedTuple):
-    """Something that sleeps where it must not: the site in `state.function`.
-
-    `certain`: no step needs an assumption, and they are few enough to be believed.
-    """
-
-    state: Reached
-    site: Site
-    certain: bool
 
 
 @dataclass

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from kgfplint.catalogue import Callback, Catalogue
 from kgfplint.context.flow import Flow, is_plain
-from kgfplint.context.reach import Hop
+from kgfplint.context.steps import Hop
 from kgfplint.facts import ir
 from kgfplint.program.link import Program
 

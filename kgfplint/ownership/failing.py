@@ -1,6 +1,6 @@
 """Where a call has failed that was handed memory: what fails keeps nothing."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare
@@ -37,18 +37,14 @@ class Failing:
         self._meaning = meaning
 
     def of_block(
-        self, events: Sequence[ir.Event], tests: Sequence[Test | None], branches: Sequence[Branch | None],
-    ) -> list[Branch | None]:
-        """Return the branches on the edges of a block with the calls of the block that have failed where they are taken."""
-        if not self._of_event:
-            return list(branches)
-        found: list[Branch | None] = []
-        for test, branch in zip(tests, branches, strict=True):
-            call = self._tested(events, test) if test is not None else None
+        self, block: ir.Block, tests: Iterable[Test | None], branches: Iterable[Branch | None],
+    ) -> Iterator[tuple[int, Branch | None]]:
+        """Yield where the edges of a block lead, with their branches and the calls of the block that have failed there."""
+        for edge, test, branch in zip(block.edges, tests, branches, strict=True):
+            call = self._tested(block.events, test) if test is not None and self._of_event else None
             failing = call is not None and test is not None and self._fails(call, test)
             calls = tuple(self._of_event.get(id(call), ())) if failing else ()
-            found.append((branch or _NO_MATTER)._replace(failed=calls) if calls else branch)
-        return found
+            yield edge.to, (branch or _NO_MATTER)._replace(failed=calls) if calls else branch
 
     def _tested(self, events: Sequence[ir.Event], test: Test) -> ir.Call | None:
         """Return the call of the block whose result a test is about."""

@@ -90,10 +90,8 @@ class Reducer:
             if lvalue in self._live_lvalues:
                 blocks[number] += (Use((lvalue,), head, head.line),)
         failing = Failing(self._handing.of_event, self.file, self.meaning)
-        branches = [failing.of_block(block.events, tests, self._branches.of_block(tests))
-                    for block, tests in zip(self.body.blocks, self._tests, strict=True)]
-        edges = [[(edge.to, branch) for edge, branch in zip(block.edges, found, strict=True)]
-                 for block, found in zip(self.body.blocks, branches, strict=True)]
+        edges = [list(failing.of_block(block, tests, self._branches.of_block(tests)))
+                 for block, tests in zip(self.body.blocks, self._tests, strict=True)]
         lines = tuple(block.line for block in self.body.blocks)
         return Reduced(tuple(blocks), shortened(blocks, edges), lines, tuple(self.lvalues), tuple(self.sites),
                        self._handing.lvalues, frozenset(n for name, n in self._names.items() if name in self._own),

@@ -1,0 +1,52 @@
+"""The steps of a chain of calls, and the states that functions are reached in."""
+
+from typing import NamedTuple
+
+from kgfplint.context.flow import Site
+from kgfplint.facts import ir
+
+
+class Hop(NamedTuple):
+    """One step of a chain, in `function` at `line`: `note` says what happens there, `above` is the step before it."""
+
+    above: "Hop | None"
+    function: int
+    line: int
+    note: str
+    column: int = 1
+
+    def chain(self) -> list["Hop"]:
+        """Return the steps from the root to this one."""
+        found: list[Hop] = []
+        hop: Hop | None = self
+        while hop is not None:
+            found.append(hop)
+            hop = hop.above
+        return found[::-1]
+
+
+class Reached(NamedTuple):
+    """A function in a state: `kinds` of held locks, a `context` ("" for none), constant values of its parameters.
+
+    `why` is the reason in words, `hop` the last step to it, `loose` the number of steps that need an assumption: one of
+    several targets of an indirect call, or a condition on a parameter of unknown value.
+    """
+
+    function: int
+    kinds: tuple[str, ...]
+    context: str
+    values: tuple[tuple[str, ir.Expr], ...]
+    why: str
+    hop: Hop
+    loose: int = 0
+
+
+class Hit(NamedTuple):
+    """Something that sleeps where it must not: the site in `state.function`.
+
+    `certain`: no step needs an assumption, and they are few enough to be believed.
+    """
+
+    state: Reached
+    site: Site
+    certain: bool
