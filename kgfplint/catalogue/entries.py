@@ -245,12 +245,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     "use": it accesses the memory that ptr points to without looking at ptr; "lend": it needs that memory for the call only;
     "unlink": it takes the node ptr out of a structure that RCU readers may still be on; "clear": it does so for the pointer
     that ptr is; "grace": it waits for those readers; "wipe": it overwrites the secret that ptr points to;
-    "attach": it hangs ptr on a device, which is nothing once the caller, that device's probe, fails.
+    "attach": it hangs ptr on a device, which is nothing once the caller, that device's probe, fails. `pointer`: what it returns
+    leads to that memory.
     """
 
     name: str
     action: Literal["test", "pass", "take", "error", "use", "lend", "unlink", "clear", "grace", "wipe", "attach"]
     ptr: int
+    pointer: bool = False
     means: tuple[str, ...] = ()
 
 

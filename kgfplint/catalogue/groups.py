@@ -291,18 +291,19 @@ class CallbackGroup(Group, kw_only=True):
 class ResultGroup(Group, kw_only=True):
     """`[[result]]`: functions that judge or hand on the result of an allocation, their parameter `ptr`.
 
-    Those that wait for a grace period need none.
+    Those that wait for a grace period need none. `pointer`: what they return leads to that memory.
     """
 
     action: Literal["test", "pass", "take", "error", "use", "lend", "unlink", "clear", "grace", "wipe", "attach"]
     means: tuple[Literal["null", "err_ptr"], ...] = ()
+    pointer: bool = False
 
     def build(self, prototype: Prototype, scope: Scope) -> Iterator[Any]:
         """Yield the verdict."""
         if "ptr" not in prototype.params and self.action != "grace":
             raise Mistake("prototypes", f"{prototype.name} has no parameter `ptr`")
         ptr = prototype.params.index("ptr") if "ptr" in prototype.params else 0
-        yield Verdict(name=prototype.name, action=self.action, means=self.means, ptr=ptr)
+        yield Verdict(name=prototype.name, action=self.action, means=self.means, ptr=ptr, pointer=self.pointer)
 
 
 class TestGroup(Group, kw_only=True):

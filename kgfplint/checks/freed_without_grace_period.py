@@ -12,7 +12,7 @@ from kgfplint.findings import Finding, Severity
 RULE = Rule(
     code="KGF410",
     name="freed-without-grace-period",
-    severity=Severity.WARNING,
+    severity=Severity.NOTE,
     guide="Selecting memory allocator",
     summary="What RCU readers may still look at is freed after a grace period: by kfree_rcu(), or behind synchronize_rcu().",
 )

@@ -13,7 +13,7 @@ from kgfplint.ownership.provenance import secret_key
 RULE = Rule(
     code="KGF413",
     name="secret-not-cleared",
-    severity=Severity.WARNING,
+    severity=Severity.NOTE,
     guide="Selecting memory allocator",
     summary="Keys and other secrets are overwritten before their memory is freed: kfree_sensitive(), or memzero_explicit().",
 )

@@ -1,5 +1,6 @@
 """Lowering statements: a function body to basic blocks with conditions on the edges."""
 
+import itertools
 import sys
 from collections.abc import Callable, Iterable
 
@@ -87,8 +88,10 @@ class Statements(Phrases):
             return
         base = base_type(node.child_by_field_name("type"), self.data)
         storage = next((self.text(c) for c in node.children if c.type == "storage_class_specifier"), "")
-        for declarator in node.children_by_field_name("declarator"):
+        declarators = node.children_by_field_name("declarator")
+        for declarator, after in itertools.zip_longest(declarators, declarators[1:]):
             value = None
+            own = declarator.start_byte, node.end_byte if after is None else after.start_byte
             if declarator.type == "init_declarator":
                 parts = declarator.children
                 declarator, value = parts[0], parts[-1]
@@ -97,7 +100,7 @@ class Statements(Phrases):
                 continue
             name = sys.intern(self.text(name_node))
             line, column = self.place(name_node)
-            cleanup = self._cleanup_class(node, name_node)
+            cleanup = self._cleanup_class(node, declarators[0].start_byte, *own)
             self.locals[name] = ir.Local(name, ctype, line, storage, cleanup)
             if value is None or storage == "static":
                 self.flow.emit(ir.Declare(name, line))
@@ -106,11 +109,11 @@ class Statements(Phrases):
             if cleanup:
                 self.flow.at_exit(ir.Cleanup(name, cleanup, line))
 
-    def _cleanup_class(self, declaration: Node, name: Node) -> str:
+    def _cleanup_class(self, declaration: Node, first: int, start: int, end: int) -> str:
+        """Return the class of the cleanup of a declarator, "" for none; one that stands before the first is that of all."""
         if not self.cleanups:
             return ""
-        return next((cls for at, cls in self.cleanups.items() if declaration.start_byte <= at < declaration.end_byte
-                     and at <= name.start_byte + 200), "")
+        return next((cls for at, cls in self.cleanups.items() if start <= at < end or declaration.start_byte <= at < first), "")
 
     def _if(self, node: Node) -> None:
         parts = node.children

@@ -43,6 +43,8 @@ class Failing:
         for edge, test, branch in zip(block.edges, tests, branches, strict=True):
             call = self._tested(block.events, test) if test is not None and self._of_event else None
             failing = call is not None and test is not None and self._fails(call, test)
+            # One that is given a function may have called it: destructors are handed over so.
+            failing = failing and call is not None and not any(map(self._is_function, call.args))
             calls = tuple(self._of_event.get(id(call), ())) if failing else ()
             yield edge.to, (branch or _NO_MATTER)._replace(failed=calls) if calls else branch
 
@@ -77,6 +79,10 @@ class Failing:
         if self._is_truth(call):
             return known.lo == known.hi == 0
         return known.hi < 0 or 0 in known.excluded
+
+    def _is_function(self, arg: ir.Expr) -> bool:
+        arg = bare(arg.base) if type(arg) is ir.AddressOf else bare(arg)
+        return type(arg) is ir.Name and bool(self._meaning.definition(self._file, arg.id).functions)
 
     def _is_truth(self, call: ir.Call) -> bool:
         """Tell whether a call returns a truth value or a pointer: 0 is its failure."""

@@ -95,7 +95,7 @@ class Fates:
             return False
         verdict = self._catalogue.verdicts.get(name)
         if verdict is not None:
-            return verdict.action in ("pass", "take")
+            return verdict.action in ("pass", "take") or verdict.pointer
         rows = [self._program.rows[number] for number in self._program.defined.get(name, ())]
         return not rows or any(row.flags & ir.EXPRESSION or row.returns not in _NUMBERS for row in rows)
 

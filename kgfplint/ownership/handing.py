@@ -62,7 +62,8 @@ class Handing:
         sized = place + 1 < len(event.args) and type(bare(event.args[place + 1])) is ir.SizeOf
         result = event.target is not None and self._returns(event.callee) and self._addresses.is_pointer(event.target)
         self.of_event.setdefault(id(event), []).append(len(self.handed))
-        self.handed.append(Handed(name, place, event.line, result, sized or self._addresses.is_buffer(arg), void))
+        plain = type(arg) is not ir.AddressOf and (sized or self._addresses.is_buffer(arg))
+        self.handed.append(Handed(name, place, event.line, result, plain, void))
         return len(self.handed) - 1
 
     def of_value(self, expr: ir.Expr, to: int = AWAY) -> Iterator[Give]:

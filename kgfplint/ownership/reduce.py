@@ -245,7 +245,7 @@ class Reducer:
         if event.value is not None:
             self._uses(event, (event.value,))
             value = bare(event.value)
-            if self._handing and type(value) not in LVALUES:
+            if self._handing and (type(value) not in LVALUES or self._addresses.is_array(value)):
                 self._out += self._handing.of_value(value)
             if type(value) is ir.CallResult and type(value.callee) is ir.Name:
                 alloc = self.meaning.alloc(self.file, value.callee.id)

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from kgfplint.catalogue import Alloc, Catalogue, Free
 from kgfplint.facts import ir
-from kgfplint.facts.terms import substitute
+from kgfplint.facts.terms import is_zero, substitute
 from kgfplint.gfp import Mask, Masks
 from kgfplint.program.definitions import Definition, definitions_of, takes_mask
 from kgfplint.program.link import Program
@@ -167,7 +167,8 @@ class Meaning:
             return []
         known = self.catalogue.frees.get(call.callee.id)
         if known is not None:
-            return [(known, call.args[known.ptr])] if known.ptr < len(call.args) else []
+            nowhere = known.cache is not None and known.cache < len(call.args) and is_zero(call.args[known.cache])
+            return [(known, call.args[known.ptr])] if known.ptr < len(call.args) and not nowhere else []
         frees = self.summary(file, call.callee.id).frees
         if not frees:
             return []
