@@ -166,9 +166,9 @@ def flows(end: int, functions: Sequence[int]) -> list[tuple[int, Flow]]:
     return [(unit.number, unit.flow) for unit in _units(functions, end)]
 
 
-def recheck(end: int, functions: Sequence[int]) -> list[Result]:
-    """Check functions once more, now that the whole program is known."""
-    return [_checked(unit, Result(unit.number, None, ((), frozenset()))) for unit in _units(functions, end)]
+def recheck(end: int, codes: Collection[str], functions: Sequence[int]) -> list[Result]:
+    """Check functions once more by the rules with some codes, now that the whole program is known."""
+    return [_checked(unit, Result(unit.number, None, ((), frozenset())), codes) for unit in _units(functions, end)]
 
 
 def fates(functions: Sequence[int]) -> list[tuple[int, dict[int, Fate]]]:
@@ -181,8 +181,10 @@ def fates(functions: Sequence[int]) -> list[tuple[int, dict[int, Fate]]]:
             for number, body in _bodies(_job.program.paths[file], list(group)).items()]
 
 
-def _checked(unit: Unit, result: Result) -> Result:
-    """Add what the checks find in a function of a file asked about; where a check fails, the place and the reason."""
+def _checked(unit: Unit, result: Result, codes: Collection[str] = ()) -> Result:
+    """Add what the checks (those with one of some codes, if any) find in a function of a file asked about; where a check
+    fails, the place and the reason.
+    """
     assert _job is not None
     if unit.file not in _job.targets:
         return result
@@ -191,8 +193,12 @@ def _checked(unit: Unit, result: Result) -> Result:
     found: list[Finding] = []
     failures: list[tuple[str, str]] = []
     for check in _job.checks:
+        if codes and check.RULE.code not in codes:
+            continue
+        asked = len(unit.questions)
         try:
             found.extend(check.check(unit))
+            unit.questions[asked:] = [question._replace(code=check.RULE.code) for question in unit.questions[asked:]]
         except FAILURES as error:
             failures.append((check.RULE.code, f"{unit.path}:{unit.row.line}: in {unit.name}: {error!r}"))
     return result._replace(checked=True, findings=tuple(found), questions=tuple(unit.questions), failures=tuple(failures),

@@ -65,8 +65,9 @@ def _questions(unit: Unit) -> Iterator[Question]:
         yield Question((), ())
     for release, _ in _unseen(unit):
         subject = bare(release.argument)
-        if _local_families(unit, subject):
-            yield Question((), ())
+        if families := _local_families(unit, subject):
+            if families.isdisjoint(release.free.accepts):
+                yield Question((), ())
         elif keys := keys_of(subject, unit):
             yield Question(keys, release.free.accepts)
 

@@ -159,15 +159,19 @@ class Analysis:
         job = self._job
         # What was kept for the next run is what came before these answers: they are asked for in each.
         job.provenance = Provenance(job.program, {number: result.sources for number, result in self._results.items()})
-        again = sorted(number for number, result in self._results.items()
-                       if any(self._answered(number, question) for question in result.questions))
+        asked = {number: asking for number, result in self._results.items()
+                 if (asking := {question.code for question in result.questions if self._answered(number, question)})}
+        again = sorted(asked)
+        codes = frozenset(code for asking in asked.values() for code in asking)
         with Workers(self._jobs, self._before_fork) as workers:
             for done, (chunk, results) in enumerate(
-                    workers.map(functools.partial(recheck, job.journal.end), self._chunks(again)), 1):
+                    workers.map(functools.partial(recheck, job.journal.end, codes), self._chunks(again)), 1):
                 self._progress("answers", done, len(again))
                 for result in results or self._lost(chunk):
-                    self._results[result.number] = self._results[result.number]._replace(
-                        findings=result.findings, failures=result.failures, pending=result.pending, doubted=result.doubted)
+                    before = self._results[result.number]
+                    kept = tuple(finding for finding in before.findings if finding.code not in codes)
+                    self._results[result.number] = before._replace(
+                        findings=kept + result.findings, failures=tuple(dict.fromkeys(before.failures + result.failures)))
 
     def _following(self) -> list[Finding]:
         """Return what is found across functions; where that fails it is told, and the rest of the findings stands."""

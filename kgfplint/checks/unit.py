@@ -41,10 +41,12 @@ class Question(NamedTuple):
     """What only the whole program can answer: whether all memory of a kind is of a family that a free does not accept.
 
     `keys` are those of the provenance, most exact first; none: a finding that depends on what some function turns out to do.
+    `code` is that of the rule which asks.
     """
 
     keys: tuple[str, ...]
     accepts: tuple[str, ...]
+    code: str = ""
 
 
 class Unit(Frame):
