@@ -209,8 +209,14 @@ class Analysis:
         return found
 
     def _mentions(self, file: int, word: str) -> bool:
-        """Tell whether a word stands in a file."""
-        return word.encode() in self._text(file)
+        """Tell whether a word stands in a file, or in another of its folder: a driver says it in one of them."""
+        path = self._job.program.paths[file]
+        return self._said(path.rpartition("/")[0], word)
+
+    @functools.cache  # noqa: B019 (one analysis lives as long as the run)
+    def _said(self, folder: str, word: str) -> bool:
+        files = self._job.program.paths
+        return any(word.encode() in self._text(file) for file, path in enumerate(files) if path.rpartition("/")[0] == folder)
 
     def _text(self, file: int) -> bytes:
         """Return the text of a file; one that cannot be read any more has none."""

@@ -101,6 +101,9 @@ class Statements(Phrases):
             name = sys.intern(self.text(name_node))
             line, column = self.place(name_node)
             cleanup = self._cleanup_class(node, declarators[0].start_byte, *own)
+            known = self.locals.get(name)
+            if known is not None and known.ctype != ctype:
+                ctype = ""  # another variable of another block: which of them is meant where is not told apart
             self.locals[name] = ir.Local(name, ctype, line, storage, cleanup)
             if value is None or storage == "static":
                 self.flow.emit(ir.Declare(name, line))
