@@ -28,6 +28,11 @@ _NO_TYPE = frozenset({
 })
 
 
+def one_type(known: ir.Local | None, ctype: str) -> str:
+    """Return the type of a local, "" where another block has one of its name: which is meant where is not told apart."""
+    return "" if known is not None and known.ctype != ctype else ctype
+
+
 class Phrases(Expressions):
     """Lowers calls, assignments and declarations whose parts are all plain expressions."""
 
@@ -68,7 +73,7 @@ class Phrases(Expressions):
             stars = len(declarator) - len(word)
             name = sys.intern(word.decode())
             ctype = base.decode() + " " + "*" * stars if stars else base.decode()
-            found[name] = ir.Local(name, ctype, line)
+            found[name] = ir.Local(name, one_type(found.get(name), ctype), line)
             if value is not None:
                 self.flow.current.events.append(ir.Assign(ir.Name(name), value, "", line, at + stars))
             elif not callee:

@@ -10,7 +10,7 @@ from kgfplint.facts import ir
 from kgfplint.facts.cfg import OpenBlock
 from kgfplint.facts.expressions import Expressions
 from kgfplint.facts.marks import Marks
-from kgfplint.facts.phrases import Phrases
+from kgfplint.facts.phrases import Phrases, one_type
 from kgfplint.facts.types import base_type, declared
 
 __all__ = ["Marks", "Shallow", "Statements"]
@@ -101,10 +101,7 @@ class Statements(Phrases):
             name = sys.intern(self.text(name_node))
             line, column = self.place(name_node)
             cleanup = self._cleanup_class(node, declarators[0].start_byte, *own)
-            known = self.locals.get(name)
-            if known is not None and known.ctype != ctype:
-                ctype = ""  # another variable of another block: which of them is meant where is not told apart
-            self.locals[name] = ir.Local(name, ctype, line, storage, cleanup)
+            self.locals[name] = ir.Local(name, one_type(self.locals.get(name), ctype), line, storage, cleanup)
             if value is None or storage == "static":
                 self.flow.emit(ir.Declare(name, line))
             else:
