@@ -17,7 +17,7 @@ import msgspec
 from kgfplint.findings import Severity
 
 Word = Literal["error", "warning", "note"]
-Format = Literal["text", "terse", "json", "jsonl", "sarif", "github", "gitlab", "rdjson", "checkstyle", "junit"]
+Format = Literal["text", "terse", "json", "jsonl", "sarif", "github", "gitlab", "rdjson", "checkstyle", "junit", "html"]
 
 
 class ConfigError(Exception):

@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from kgfplint.findings import Finding, with_fingerprints
 from kgfplint.gfp import Masks
 from kgfplint.lastreport import LastReport
 from kgfplint.program import Program, fields, link
-from kgfplint.report import Report, Stats
+from kgfplint.report import Report, Stats, lines_around, shows_source
 from kgfplint.source.tree import Files, find_root, is_kernel_tree, kernel_version
 
 log = logging.getLogger("kgfplint")
@@ -121,13 +121,14 @@ def _run(paths: Sequence[Path], settings: Settings, checks: Sequence[CheckModule
     version = ".".join(map(str, found.version)) if found.version else ""
     # Workers answer in any order; of findings that differ only in their trace the same one must stay.
     ordered = with_fingerprints(sorted(findings, key=repr))
-    reported = _with_edits((finding for finding in ordered if finding.severity >= settings.reported), files)
-    return Report(str(found.root), version, tuple(reported), found.stats)
-
-
-def _with_edits(findings: Iterable[Finding], files: Files) -> Iterator[Finding]:
-    """Yield findings, those that can be mended with how to do it in the text of their file."""
     read = functools.lru_cache(8)(lambda path: files.place(path).read_bytes())
+    reported = tuple(_with_edits((finding for finding in ordered if finding.severity >= settings.reported), read))
+    sources = lines_around(reported, read) if shows_source(settings.format) else {}
+    return Report(str(found.root), version, reported, found.stats, sources)
+
+
+def _with_edits(findings: Iterable[Finding], read: Callable[[str], bytes]) -> Iterator[Finding]:
+    """Yield findings, those that can be mended with how to do it in the text of their file, which `read` returns."""
     for finding in findings:
         if finding.fix is None:
             yield finding

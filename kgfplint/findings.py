@@ -4,6 +4,7 @@ import enum
 import hashlib
 import re
 from collections.abc import Iterable
+from typing import Literal
 
 import msgspec
 
@@ -26,6 +27,11 @@ class Severity(enum.IntEnum):
         return cls[word.upper()]
 
 
+Mark = Literal["", "root", "lock", "call", "alloc", "free"]
+"""What a step is, for formats that draw it: what makes code atomic (a handler that is registered, or a lock), a call, what
+allocates, what frees; "" is anything else."""
+
+
 class Step(msgspec.Struct, frozen=True):
     """One hop of a trace: where (tree-relative path, 1-based line, function) and why it matters."""
 
@@ -33,6 +39,7 @@ class Step(msgspec.Struct, frozen=True):
     line: int
     function: str
     note: str
+    mark: Mark = ""
 
 
 class Rewrite(msgspec.Struct, frozen=True):

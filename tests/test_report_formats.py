@@ -12,12 +12,12 @@ import pytest
 from kgfplint.config import Settings
 from kgfplint.engine import run
 from kgfplint.findings import Finding, Severity, Step, with_fingerprints
-from kgfplint.report import FORMATS, Report, Stats, render, sarif
+from kgfplint.report import FORMATS, Report, Stats, html, render, sarif
 from kgfplint.report.github import append_summary, summary
 
 SNAPSHOTS, SCHEMAS = (Path(__file__).parent / name for name in ("snapshots", "schemas"))
 SUFFIX = {"text": "txt", "terse": "txt", "json": "json", "jsonl": "jsonl", "sarif": "sarif", "github": "txt", "gitlab": "json",
-          "rdjson": "json", "checkstyle": "xml", "junit": "xml"}
+          "rdjson": "json", "checkstyle": "xml", "junit": "xml", "html": "html"}
 FINDINGS = [
     Finding("KGF301", "unchecked-allocation", Severity.NOTE, "a.c", 1, 1, 1, "g", "not checked"),
     Finding("KGF401", "mismatched-free", Severity.ERROR, "net/x/y.c", 12, 2, 13, "y_free",
@@ -30,7 +30,8 @@ FINDINGS = [
 
 def report(findings=FINDINGS) -> Report:
     stats = Stats(files=2, functions=3, functions_with_errors=1, lines=40, skipped={"no code": 1}, seconds={"facts": 0.12345})
-    return Report("/src/linux", "6.1", tuple(with_fingerprints(findings)), stats)
+    sources = {"net/x/y.c": {12: "\tkfree(p); /* </script> \u202e */", 13: "}\x0c"}}
+    return Report("/src/linux", "6.1", tuple(with_fingerprints(findings)), stats, sources)
 
 
 def text(name, findings=FINDINGS) -> str:
@@ -46,9 +47,11 @@ def many(count, severity=Severity.WARNING, start=1, note="") -> list[Finding]:
 def test_bytes(name, monkeypatch):
     """What a format writes; a change here is one that its readers must know of."""
     monkeypatch.setattr("kgfplint.report.json.__version__", "0")
-    monkeypatch.setattr(sarif, "__version__", "0")
-    monkeypatch.setattr(sarif, "rules_directory", lambda: SNAPSHOTS)
-    monkeypatch.setattr(sarif, "all_checks", dict)
+    for module in (sarif, html):
+        monkeypatch.setattr(module, "__version__", "0")
+        monkeypatch.setattr(module, "rules_directory", lambda: SNAPSHOTS)
+        monkeypatch.setattr(module, "all_checks", dict)
+    monkeypatch.setattr(html, "PAGE", SNAPSHOTS / "page")
     path = SNAPSHOTS / f"{name}.{SUFFIX[name]}"
     assert text(name).encode("utf-8", "surrogateescape") == path.read_bytes()
 
@@ -60,6 +63,8 @@ def test_nothing_found_is_a_good_report(name):
         assert ElementTree.fromstring(said).find(".//failure") is None
     elif SUFFIX[name] in ("json", "sarif"):
         json.loads(said)
+    elif SUFFIX[name] == "html":
+        assert '"findings":[]' in said
     else:
         assert said == ""
 

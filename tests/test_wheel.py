@@ -33,11 +33,12 @@ def pip(*args) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_wheel_carries_every_rule_file(wheel):
+def test_the_wheel_carries_every_file_of_data(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    data = [path for path in (CHECKOUT / "rules").rglob("*") if path.is_file()]
+    data = [path for folder in ("rules", "kgfplint/report/page") for path in (CHECKOUT / folder).rglob("*") if path.is_file()]
     assert data
-    assert not {f"kgfplint/{path.relative_to(CHECKOUT).as_posix()}" for path in data} - names
+    there = {path.relative_to(CHECKOUT).as_posix() for path in data}
+    assert not {f"kgfplint/{path.removeprefix('kgfplint/')}" for path in there} - names
     assert not [name for name in names if name.startswith("tests/")]
 
 

@@ -26,8 +26,8 @@ def check(unit: Unit) -> Iterator[Finding]:
             continue
         told.add(held.line)
         message = f"{sleep.what} takes locks that sleep on PREEMPT_RT, but this runs under {held.since}; allocate before it"
-        yield unit.finding(RULE, call, message, (unit.step(held.line, f"{held.place}: a raw spinlock"),
-                                                 unit.step(call.line, sleep.what)))
+        yield unit.finding(RULE, call, message, (unit.step(held.line, f"{held.place}: a raw spinlock", "lock"),
+                                                 unit.step(call.line, sleep.what, "alloc")))
 
 
 def reached(chain: Chain) -> Iterator[Finding]:

@@ -69,7 +69,8 @@ def settled(finding: Finding, hops: Sequence[Hop], program: Program) -> Finding 
         return finding if PROOF not in finding.message else None
     names = dict.fromkeys((*(program.rows[hop.function].name for hop in hops), finding.function))
     proof = f"all that reaches it may, as {' → '.join(f'{name}()' for name in names)}"
-    steps = tuple(Step(program.file_of(hop.function), hop.line, program.rows[hop.function].name, hop.note) for hop in hops)
+    steps = tuple(Step(program.file_of(hop.function), hop.line, program.rows[hop.function].name, hop.note, hop.mark)
+                  for hop in hops)
     return replace(finding, message=finding.message.replace(PROOF, proof), trace=(*steps, *finding.trace))
 
 

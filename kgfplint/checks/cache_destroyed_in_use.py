@@ -26,7 +26,7 @@ def check(unit: Unit) -> Iterator[Finding]:
         if incident.kind == "in-use" and site is not None and release is not None:
             message = (f"{release.free.name}() destroys what {incident.lvalue} was allocated from at line {site.call.line}; "
                        f"free {incident.lvalue} first")
-            trace = (unit.step(site.call.line, f"{site.alloc.name}() allocates {incident.lvalue}"),
-                     unit.step(incident.line, f"{release.free.name}() destroys its cache"))
+            trace = (unit.step(site.call.line, f"{site.alloc.name}() allocates {incident.lvalue}", "alloc"),
+                     unit.step(incident.line, f"{release.free.name}() destroys its cache", "free"))
             yield finding_of(unit, RULE, incident, message, trace)
     yield from uses_of(unit, RULE, True)

@@ -9,7 +9,7 @@ from kgfplint.context.reach import Reach
 from kgfplint.context.sleeping import RAW
 from kgfplint.context.steps import Hit
 from kgfplint.facts import ir
-from kgfplint.findings import Finding, Severity, Step
+from kgfplint.findings import Finding, Mark, Severity, Step
 from kgfplint.program.link import Program
 
 
@@ -49,12 +49,12 @@ class Chain:
 
     def steps(self) -> Sequence[Step]:
         """Return the steps from the root to what sleeps."""
-        steps = [self._step(hop.function, hop.line, hop.note) for hop in self._hops]
+        steps = [self._step(hop.function, hop.line, hop.note, hop.mark) for hop in self._hops]
         what = self.sleep.what if self.sleep.where == RAW else f"{self.sleep.what} may sleep"
-        return [*steps, self._step(self.state.function, self._site.line, what)]
+        return [*steps, self._step(self.state.function, self._site.line, what, "free" if self.sleep.frees else "alloc")]
 
-    def _step(self, function: int, line: int, note: str) -> Step:
-        return Step(self._program.file_of(function), line, self._program.rows[function].name, note)
+    def _step(self, function: int, line: int, note: str, mark: Mark) -> Step:
+        return Step(self._program.file_of(function), line, self._program.rows[function].name, note, mark)
 
     def finding(self, rule: Rule, message: str, severity: Severity | None = None) -> Finding:
         """Return the finding of a rule."""

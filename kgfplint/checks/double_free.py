@@ -25,5 +25,6 @@ def check(unit: Unit) -> Iterator[Finding]:
             continue
         free = incident.free.free.name
         message = f"{incident.lvalue} was freed at line {incident.earlier} already; {free}() frees it again"
-        trace = (unit.step(incident.earlier, f"{incident.lvalue} is freed"), unit.step(incident.line, f"{free}() frees it again"))
+        trace = (unit.step(incident.earlier, f"{incident.lvalue} is freed", "free"),
+                 unit.step(incident.line, f"{free}() frees it again", "free"))
         yield finding_of(unit, RULE, incident, message, trace)

@@ -57,7 +57,7 @@ def check(unit: Unit) -> Iterator[Finding]:
         if not allocated.values and _may_be_zero(unit, alloc, call):
             continue
         told.add(release.number)
-        yield _finding(unit, release, freed, allocated, alloc.name, unit.step(call.line, ""))
+        yield _finding(unit, release, freed, allocated, alloc.name, unit.step(call.line, "", "alloc"))
     for release in unit.paths.releases:
         if release.number not in paired:
             found = list(_by_provenance(unit, release)) or list(_by_size(unit, release))
@@ -86,7 +86,7 @@ def _by_provenance(unit: Unit, release: Release) -> Iterator[Finding]:
     split = any(unit.program.file_of(f) == source.path for f in unit.program.functions_calling("split_page") for source in made)
     if made and not split and not key.startswith("struct ") and all(order.text and _differ(freed, order) for order in orders):
         first = made[0]
-        step = Step(first.path, first.line, first.function, "")
+        step = Step(first.path, first.line, first.function, "", "alloc")
         yield _finding(unit, release, freed, orders[0], first.alloc, step)
 
 
@@ -143,7 +143,7 @@ def _finding(unit: Unit, release: Release, freed: Order, allocated: Order, alloc
     message = (f"{show(release.argument)} has order {allocated} from {alloc}() at {place}, "
                f"but {release.free.name}() frees order {freed}")
     trace = (replace(step, note=f"{alloc}() allocates order {allocated}"),
-             unit.step(event.line, f"{release.free.name}() frees order {freed}"))
+             unit.step(event.line, f"{release.free.name}() frees order {freed}", "free"))
     severity = None if allocated.values else Severity.WARNING
     return unit.finding(RULE, event, message, trace, severity, _fix(unit, release.free, event, allocated))
 

@@ -31,8 +31,8 @@ def check(unit: Unit) -> Iterator[Finding]:
         free = release.free.name
         message = (f"{incident.lvalue} comes from {site.alloc.name}() at line {site.call.line} and is freed with its device; "
                    f"{free}() frees it as well: leave it to the device{_own(unit, site.alloc.family)}")
-        trace = (unit.step(site.call.line, f"{site.alloc.name}() allocates {incident.lvalue}"),
-                 unit.step(incident.line, f"{free}() frees it"))
+        trace = (unit.step(site.call.line, f"{site.alloc.name}() allocates {incident.lvalue}", "alloc"),
+                 unit.step(incident.line, f"{free}() frees it", "free"))
         yield finding_of(unit, RULE, incident, message, trace)
 
 

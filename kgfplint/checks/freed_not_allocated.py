@@ -71,7 +71,7 @@ def _direct(unit: Unit, release: Release, what: str) -> Finding:
 def _on_path(unit: Unit, incident: Incident, what: str, free: str, severity: Severity | None) -> Finding:
     site = incident.origin.site
     message = f"{incident.lvalue} {_WHAT[what]} on a path that reaches {free}()"
-    trace = [unit.step(incident.line, f"{free}() frees it")]
+    trace = [unit.step(incident.line, f"{free}() frees it", "free")]
     if site is not None:
-        trace.insert(0, unit.step(site.call.line, f"{site.alloc.name}() returns an error pointer when it fails"))
+        trace.insert(0, unit.step(site.call.line, f"{site.alloc.name}() returns an error pointer when it fails", "alloc"))
     return finding_of(unit, RULE, incident, message, trace, severity)

@@ -50,7 +50,7 @@ def _after_removal(unit: Unit) -> Iterator[Finding]:
                     message = (f"{show(event.callee)}() at line {event.line} takes {show(removed)} away from RCU readers, but "
                                f"{free.name}() frees it at once; use kfree_rcu(), or call synchronize_rcu() in between")
                     trace = (unit.step(event.line, f"{show(removed)} is taken away from readers"),
-                             unit.step(call.line, "it is freed while they may still be on it"))
+                             unit.step(call.line, "it is freed while they may still be on it", "free"))
                     yield unit.finding(RULE, call, message, trace, severity)
 
 
@@ -139,6 +139,6 @@ def _parts(unit: Unit) -> Iterator[Finding]:
             if whole is not None and bare(subject) != whole and free.flavour != "rcu" and call.line < later[whole].line:
                 message = (f"{free.name}() frees {show(subject)} at once, but readers of {root(subject)}, which is freed after a "
                            f"grace period at line {later[whole].line}, may still follow it; free both in one RCU callback")
-                trace = (unit.step(call.line, f"{show(subject)} is freed at once"),
-                         unit.step(later[whole].line, f"{show(whole)} is freed after a grace period"))
+                trace = (unit.step(call.line, f"{show(subject)} is freed at once", "free"),
+                         unit.step(later[whole].line, f"{show(whole)} is freed after a grace period", "free"))
                 yield unit.finding(RULE, call, message, trace, Severity.NOTE)

@@ -82,7 +82,7 @@ def _fails(unit: Unit) -> bool:
 
 
 def _pending(unit: Unit, site: Site, cases: list[Case]) -> Pending:
-    trace = (unit.step(site.call.line, f"{site.alloc.name}() allocates {_what(site)}"),)
+    trace = (unit.step(site.call.line, f"{site.alloc.name}() allocates {_what(site)}", "alloc"),)
     return Pending(unit.finding(RULE, site.call, "", trace, Severity.WARNING), tuple(cases))
 
 

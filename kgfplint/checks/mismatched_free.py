@@ -92,13 +92,14 @@ def _by_provenance(unit: Unit, release: Release, event: ir.Call) -> Iterator[Fin
     family = min(families, key=lambda name: (name not in _general(unit, families), name))
     title = catalogue.families[family].title if family in catalogue.families else family
     fitting = catalogue.frees_of.get(family, ())
-    trace = [Step(source.path, source.line, source.function, f"{source.alloc}() allocates {what_of(key)}") for source in made[:1]]
+    trace = [Step(source.path, source.line, source.function, f"{source.alloc}() allocates {what_of(key)}", "alloc")
+             for source in made[:1]]
     near = local is None and any(source.path == unit.path for source in made) and ":" not in key
     kind = f"every {what_of(key)}" if key.startswith("struct ") else f"all of {what_of(key)}"
     what = kind if local is None else show(subject)
     message = (f"{what} in this program is {title}, but {free.name}() frees {show(subject)}"
                f"{f'; use {fitting[0]}()' if fitting else ''}")
-    yield unit.finding(RULE, event, message, (*trace, unit.step(event.line, f"{free.name}() frees it")),
+    yield unit.finding(RULE, event, message, (*trace, unit.step(event.line, f"{free.name}() frees it", "free")),
                        None if near else Severity.WARNING, _fix(unit, event, free, families, sure=near))
 
 
@@ -189,8 +190,8 @@ def _finding(unit: Unit, incident: Incident, site: Site, free: Free) -> Finding:
     works = _works(unit, site, free)
     message = (f"{incident.lvalue} is {known.title if known else family} from {site.alloc.name}() at line {site.call.line}, "
                f"but {free.name}() frees it{' (it works in this version only)' if works else ''}{advice}")
-    trace = (unit.step(site.call.line, f"{site.alloc.name}() allocates {incident.lvalue}"),
-             unit.step(incident.line, f"{free.name}() frees it"))
+    trace = (unit.step(site.call.line, f"{site.alloc.name}() allocates {incident.lvalue}", "alloc"),
+             unit.step(incident.line, f"{free.name}() frees it", "free"))
     severity = Severity.NOTE if works else None
     found = finding_of(unit, RULE, incident, message, trace, severity)
     # Other paths may bring memory from elsewhere to the same call.

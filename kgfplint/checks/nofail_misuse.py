@@ -56,7 +56,8 @@ def check(unit: Unit) -> Iterator[Finding]:
 
 
 def _trace(unit: Unit, choice: Choice, held: Held, why: str) -> tuple[Step, Step]:
-    return unit.step(held.line, f"{held.place}: {why}"), unit.step(choice.call.line, f"{choice.name}() never gives up")
+    return (unit.step(held.line, f"{held.place}: {why}", "lock"),
+            unit.step(choice.call.line, f"{choice.name}() never gives up", "alloc"))
 
 
 def _constant(unit: Unit, choice: Choice, role: Literal["order", "size"]) -> int | None:

@@ -43,7 +43,8 @@ def check(unit: Unit) -> Iterator[Finding]:
 
 def _finding(unit: Unit, choice: Choice, failing: Failing) -> Iterator[Finding]:
     asked = f"{choice.name}() is given {mask_text(unit, choice)}, which is likely to fail under memory pressure"
-    trace = (unit.step(choice.call.line, f"{choice.name}() may not reclaim"), unit.step(failing.line, _STEPS[failing.how]))
+    trace = (unit.step(choice.call.line, f"{choice.name}() may not reclaim", "alloc"),
+             unit.step(failing.line, _STEPS[failing.how]))
     if failing.how == "fatal":
         message = f"{asked}, and the kernel stops at line {failing.line} when it does: allocate where it may sleep, or beforehand"
         yield unit.finding(RULE, choice.call, message, trace, Severity.WARNING)

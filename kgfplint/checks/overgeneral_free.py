@@ -37,7 +37,7 @@ def check(unit: Unit) -> Iterator[Finding]:
             if site is not None and made[incident.free.number] == {_KMALLOC} and incident.free in general:
                 general.remove(incident.free)
                 message = f"{incident.lvalue} can only be kmalloc() memory, from {site.alloc.name}(); kfree() is enough"
-                trace = (unit.step(site.call.line, f"{site.alloc.name}() allocates it"),)
+                trace = (unit.step(site.call.line, f"{site.alloc.name}() allocates it", "alloc"),)
                 yield finding_of(unit, RULE, incident, message, trace)
     for release in general:
         if release.number not in made:

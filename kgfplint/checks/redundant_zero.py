@@ -78,7 +78,7 @@ def _finding(unit: Unit, allocation: Allocation, wiped: ir.Call, zeroed: bool) -
         fix = rewritten(allocation.call, twin or "", drop=wiped) if same else None
         advice = f"use {twin}() instead of {name}()" if twin else f"give {name}() __GFP_ZERO"
         message = f"{what} is zeroed by hand at line {line}: {advice}"
-    return unit.finding(RULE, allocation.call, message, (unit.step(allocation.call.line, f"{name}() allocates {what}"),
+    return unit.finding(RULE, allocation.call, message, (unit.step(allocation.call.line, f"{name}() allocates {what}", "alloc"),
                                                          unit.step(line, f"memset() zeroes {what}")), fix=fix)
 
 

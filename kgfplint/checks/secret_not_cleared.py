@@ -54,4 +54,4 @@ def _elsewhere(unit: Unit, release: Release, event: ir.Call, key: str) -> Iterat
 def _finding(unit: Unit, release: Release, event: ir.Call, step: Step) -> Finding:
     message = (f"{show(release.argument)} is a secret, wiped in {step.function}() at line {step.line}, but {release.free.name}() "
                f"frees it here as it is; use kfree_sensitive()")
-    return unit.finding(RULE, event, message, (step, unit.step(event.line, "it is freed with the secret in it")))
+    return unit.finding(RULE, event, message, (step, unit.step(event.line, "it is freed with the secret in it", "free")))

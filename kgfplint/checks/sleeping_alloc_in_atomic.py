@@ -26,8 +26,8 @@ def check(unit: Unit) -> Iterator[Finding]:
             continue
         told.add((held.kind, held.line))
         message = f"{sleep.what} may sleep, but this runs under {held.since}; use GFP_ATOMIC or allocate before it"
-        yield unit.finding(RULE, call, message, (unit.step(held.line, f"{held.place}: no sleeping from here"),
-                                                 unit.step(call.line, f"{sleep.what} may sleep")), severity(sleep))
+        yield unit.finding(RULE, call, message, (unit.step(held.line, f"{held.place}: no sleeping from here", "lock"),
+                                                 unit.step(call.line, f"{sleep.what} may sleep", "alloc")), severity(sleep))
 
 
 def reached(chain: Chain) -> Iterator[Finding]:

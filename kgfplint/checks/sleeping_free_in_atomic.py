@@ -23,7 +23,8 @@ def check(unit: Unit) -> Iterator[Finding]:
     for call, sleep, held in wrong_sleeps(unit):
         if sleep.frees:
             message = f"{sleep.what} may sleep, but this runs under {held.since}; free it after the lock is dropped"
-            steps = unit.step(held.line, f"{held.place}: no sleeping from here"), unit.step(call.line, f"{sleep.what} may sleep")
+            steps = (unit.step(held.line, f"{held.place}: no sleeping from here", "lock"),
+                     unit.step(call.line, f"{sleep.what} may sleep", "free"))
             yield unit.finding(RULE, call, message, steps, severity(sleep))
 
 

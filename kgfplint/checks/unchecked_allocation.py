@@ -39,7 +39,7 @@ def check(unit: Unit) -> Iterator[Finding]:
         failure = "an error pointer" if site.alloc.fails == "err_ptr" else "NULL"
         message = (f"{site.alloc.name}() may fail and return {failure}, "
                    f"but line {incident.line} uses {incident.lvalue} without a test")
-        trace = (unit.step(site.call.line, f"{site.alloc.name}() may fail"),
+        trace = (unit.step(site.call.line, f"{site.alloc.name}() may fail", "alloc"),
                  unit.step(incident.line, f"{incident.lvalue} is used without a test"))
         # Who tests it elsewhere may know why this path needs no test; early boot cannot go on without the memory.
         assumed = site.number in tested or "__init" in unit.row.annotations

@@ -12,7 +12,7 @@ from kgfplint.context.held import State
 from kgfplint.context.sleeping import Sleep, sleep_of
 from kgfplint.facts import ir
 from kgfplint.facts.terms import show
-from kgfplint.findings import Finding, Rewrite, Severity, Step
+from kgfplint.findings import Finding, Mark, Rewrite, Severity, Step
 from kgfplint.gfp import Mask
 from kgfplint.ownership.frame import Frame
 from kgfplint.ownership.provenance import Provenance
@@ -120,9 +120,9 @@ class Unit(Frame):
             return False
         return self.allocates or self.frees or any(isinstance(event, ir.Cleanup) for event in self.events())
 
-    def step(self, line: int, note: str) -> Step:
+    def step(self, line: int, note: str, mark: Mark = "") -> Step:
         """Return a trace step in this function."""
-        return Step(self.path, line, self.name, note)
+        return Step(self.path, line, self.name, note, mark)
 
     def finding(
         self, rule: Rule, event: ir.Call | ir.Assign | ir.Return | ir.Evaluate, message: str,

@@ -45,7 +45,7 @@ def uses_of(unit: Unit, rule: Rule, caches: bool) -> Iterator[Finding]:
             told.add((incident.lvalue, incident.earlier))
             message = (f"{incident.lvalue} is used here, but {free.name}() freed it at line {incident.earlier}; "
                        "free it after its last use")
-            trace = (unit.step(incident.earlier, f"{free.name}() frees {incident.lvalue}"),
+            trace = (unit.step(incident.earlier, f"{free.name}() frees {incident.lvalue}", "free"),
                      unit.step(incident.line, "it is used after that"))
             families = unit.meaning.catalogue.families
             counted = all(family in families and families[family].object for family in free.accepts)

@@ -30,8 +30,8 @@ def check(unit: Unit) -> Iterator[Finding]:
             assert site is not None and free is not None
             message = (f"{incident.lvalue} was allocated from {show(pools[0])} at line {site.call.line}, but {free.free.name}() "
                        f"gives it to {show(pools[1])}; give it back to {show(pools[0])}")
-            trace = (unit.step(site.call.line, f"{site.alloc.name}() takes {incident.lvalue} from {show(pools[0])}"),
-                     unit.step(incident.line, f"{free.free.name}() gives it to {show(pools[1])}"))
+            trace = (unit.step(site.call.line, f"{site.alloc.name}() takes {incident.lvalue} from {show(pools[0])}", "alloc"),
+                     unit.step(incident.line, f"{free.free.name}() gives it to {show(pools[1])}", "free"))
             yield finding_of(unit, RULE, incident, message, trace)
 
 

@@ -32,7 +32,8 @@ def check(unit: Unit) -> Iterator[Finding]:
             message = f"{name}() returns an error pointer when it fails, never NULL: test {incident.lvalue} with IS_ERR()"
         else:
             message = f"{name}() returns NULL when it fails, no error pointer: test !{incident.lvalue}"
-        trace = (unit.step(site.call.line, f"{name}() allocates {incident.lvalue}"), unit.step(incident.line, "the test"))
+        trace = (unit.step(site.call.line, f"{name}() allocates {incident.lvalue}", "alloc"),
+                 unit.step(incident.line, "the test"))
         yield finding_of(unit, RULE, incident, message, trace)
 
 

@@ -81,19 +81,19 @@ class Reach:
                     file = program.rows[function].file
                     note = f"{callee}(): {given}() runs in {self._title(callback.context)}"
                     targets = self._given(file, given, callback.member)
-                    yield from self._roots(targets, callback, Hop(None, function, line, note))
+                    yield from self._roots(targets, callback, Hop(None, function, line, note, mark="root"))
         for file, macro, place, given, line in program.declared:
             for callback in self.catalogue.callbacks.get(macro, ()):
                 if callback.argument == place:
                     note = f"{macro}(): {given}() runs in {self._title(callback.context)}"
                     for target in self._given(file, given, callback.member):
-                        yield from self._roots((target,), callback, Hop(None, target, line, note))
+                        yield from self._roots((target,), callback, Hop(None, target, line, note, mark="root"))
         for (tag, member), key in program.keys.items():
             stored = self.catalogue.fields.get(f"{tag}.{member}")
             for target, line in program.bound.get(key, {}).items() if stored is not None else ():
                 assert stored is not None
                 note = f"{tag}.{member}: {program.rows[target].name}() runs in {self._title(stored.context)}"
-                yield from self._roots((target,), stored, Hop(None, target, line, note))
+                yield from self._roots((target,), stored, Hop(None, target, line, note, mark="root"))
         yield from self._documented()
 
     def _documented(self) -> Iterator[Reached]:
@@ -102,7 +102,7 @@ class Reach:
             context = told_context(row, self.catalogue) if row.annotations else ""
             if context and self._counts(context):
                 title = self._title(context)
-                hop = Hop(None, number, row.line, f"the comment of {row.name}() says that it runs in {title}")
+                hop = Hop(None, number, row.line, f"the comment of {row.name}() says that it runs in {title}", mark="root")
                 yield Reached(number, (), context, (), f"in {title}, as the comment of {row.name}() says", hop, 1)
 
     def _title(self, context: str) -> str:
@@ -135,7 +135,7 @@ class Reach:
                 last = next((held for held in site.held if held.lock), site.held[0])
                 place = f"{last.by}({last.lock})"
                 path = self.program.file_of(function)
-                hop = Hop(None, function, last.line, f"{place}: no sleeping from here")
+                hop = Hop(None, function, last.line, f"{place}: no sleeping from here", mark="lock")
                 kinds = tuple(dict.fromkeys(held.kind for held in site.held))
                 if self.raw and not any(self.catalogue.kinds[kind].raw for kind in kinds):
                     continue
@@ -152,7 +152,7 @@ class Reach:
                 continue
             for target in self._definitions.of(self.program.rows[function].file, site.name).functions:
                 row = self.program.rows[target]
-                hop = Hop(None, function, site.line, f"calls {row.name}() with {site.mask}")
+                hop = Hop(None, function, site.line, f"calls {row.name}() with {site.mask}", mark="root")
                 why = f"in {row.name}(), which is given {site.mask} at {path}:{site.line}"
                 given = tuple((row.params[place].name, value) for place, value in site.given if place < len(row.params))
                 yield Reached(target, (), MASKED, given, why, hop)

@@ -75,7 +75,7 @@ class Sleepable:
         callers = self._callers(function)
         if registered is None or not depth or len(callers) > _MOST_CALLERS:
             return None
-        hops = [Hop(None, function, line, note) for note, line in registered]
+        hops = [Hop(None, function, line, note, mark="") for note, line in registered]
         for caller in callers:
             hop = self._calling(caller, function, depth)
             if hop is None:

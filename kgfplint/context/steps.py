@@ -4,16 +4,18 @@ from typing import NamedTuple
 
 from kgfplint.context.flow import Site
 from kgfplint.facts import ir
+from kgfplint.findings import Mark
 
 
 class Hop(NamedTuple):
-    """One step of a chain, in `function` at `line`: `note` says what happens there, `above` is the step before it."""
+    """One step of a chain, in `function` at `line`: `note` and `mark` say what happens there, `above` is the step before it."""
 
     above: "Hop | None"
     function: int
     line: int
     note: str
     column: int = 1
+    mark: Mark = "call"
 
     def chain(self) -> list["Hop"]:
         """Return the steps from the root to this one."""

@@ -1,13 +1,14 @@
 """Reports: what a run found, and one module per output format that renders it.
 
-A format is a module of this package with `render(report, colour)`, which yields pieces of text.
+A format is a module of this package with `render(report, colour)`, which yields pieces of text; one that shows source
+says so with `SHOWS_SOURCE = True`.
 """
 
 import importlib
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar, get_args
 
@@ -20,6 +21,9 @@ Placed = TypeVar("Placed", Finding, Step, Edit)
 
 FORMATS = get_args(Format)
 """The names of the formats, each that of a module."""
+
+AROUND = 4
+"""Lines of source that are shown before and after each place."""
 
 HOME = "https://docs.kernel.org/core-api/memory-allocation.html"
 """Where formats that want an address for more information point: the guide."""
@@ -45,12 +49,16 @@ class Stats:
 
 @dataclass(frozen=True)
 class Report:
-    """The result of a run: the tree (its root, its kernel version or ""), findings in order, and counts."""
+    """The result of a run: the tree (its root, its kernel version or ""), findings in order, and counts.
+
+    `sources` holds lines of source by path and 1-based number, for formats that show them.
+    """
 
     root: str
     version: str
     findings: tuple[Finding, ...]
     stats: Stats
+    sources: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
     def worst(self) -> Severity | None:
         """Return the highest severity among the findings, None without any."""
@@ -66,14 +74,38 @@ def seen_from(report: Report, folder: str) -> Report:
     def moved(thing: Placed) -> Placed:
         return msgspec.structs.replace(thing, path=posixpath.normpath(f"{top}/{thing.path}"))
 
-    return replace(report, findings=tuple(
-        msgspec.structs.replace(moved(one), trace=tuple(map(moved, one.trace)), edits=tuple(map(moved, one.edits)))
-        for one in report.findings))
+    findings = tuple(msgspec.structs.replace(moved(one), trace=tuple(map(moved, one.trace)), edits=tuple(map(moved, one.edits)))
+                     for one in report.findings)
+    sources = {posixpath.normpath(f"{top}/{path}"): lines for path, lines in report.sources.items()}
+    return replace(report, findings=findings, sources=sources)
 
 
 def printable(text: str) -> str:
     """Return text for formats that must be UTF-8 and XML: other bytes of a path, and control characters, become `?`."""
     return re.sub(r"[\ud800-\udfff\ufffe\uffff\x00-\x08\x0b\x0c\x0e-\x1f]", "?", text)
+
+
+def shows_source(name: str) -> bool:
+    """Tell whether the format of that name shows source."""
+    return getattr(importlib.import_module(f"{__name__}.{name}"), "SHOWS_SOURCE", False)
+
+
+def lines_around(findings: Iterable[Finding], read: Callable[[str], bytes]) -> dict[str, dict[int, str]]:
+    """Return the lines around all that findings name, by path and number; `read` returns the text of a file, or OSError."""
+    wanted: dict[str, set[int]] = {}
+    for finding in findings:
+        spans = [(finding.path, finding.line, finding.end_line), *((step.path, step.line, step.line) for step in finding.trace),
+                 *((edit.path, edit.line, edit.end_line) for edit in finding.edits)]
+        for path, first, last in spans:
+            wanted.setdefault(path, set()).update(range(max(first - AROUND, 1), last + AROUND + 1))
+    found: dict[str, dict[int, str]] = {}
+    for path, numbers in sorted(wanted.items()):
+        try:
+            lines = read(path).split(b"\n")
+        except OSError:
+            continue
+        found[path] = {number: lines[number - 1].decode("utf-8", "replace") for number in sorted(numbers) if number <= len(lines)}
+    return found
 
 
 def render(name: str, report: Report, colour: bool = False) -> Iterator[str]:
