@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from kgfplint import __version__, engine, fixes, queries, runs
+from kgfplint import __version__, engine, fixes, queries, runs, sending
 from kgfplint import baseline as baselines
 from kgfplint.baseline import BaselineError
 from kgfplint.cache import cache
@@ -271,6 +271,22 @@ def why(place: str, **options: Any) -> None:
     with showing() as progress:
         lines = list(queries.why(place, settings, progress))
     write(lines)
+
+
+@kgfplint.command()
+@click.argument("fingerprint")
+@click.argument("paths", nargs=-1, metavar="[PATH...]")
+@click.option("--output", "-o", metavar="FILE", help="Write the mail to FILE, not to standard output.")
+@reading
+def patch(fingerprint: str, paths: Sequence[str], output: str | None, **options: Any) -> None:
+    """Print a mail with the patch that mends the finding with FINGERPRINT, for `git am` and `git send-email`.
+
+    The PATHs (default: the whole tree that the current folder lies in) are those that were linted: the same run is made again.
+    """
+    paths = paths or [str(find_root(Path.cwd()))]
+    with showing() as progress:
+        mail = sending.run_patch(fingerprint, [Path(path) for path in paths], _settings(paths, options), progress)
+    write([mail], output)
 
 
 kgfplint.add_command(cache)

@@ -102,7 +102,9 @@ def _rewritten(data: bytes, call: _Call, fix: Rewrite) -> bytes:
     given = (arg.encode("utf-8", "surrogateescape") for arg in fix.args)
     wanted = [re.sub(rb"\$(\d)", lambda number: texts[int(number[1])], arg) for arg in given]
     name = fix.name.encode()
-    if len(wanted) != len(texts):
+    # An argument that no longer spans lines leaves nothing that the others could stay aligned with.
+    shorter = any(b"\n" in old and b"\n" not in new for old, new in zip(texts[:-1], wanted, strict=False))
+    if len(wanted) != len(texts) or (shorter and not any(b"\n" in new for new in wanted)):
         return _filled(data, call, name, wanted)
     pieces, at = [name], call.name
     for (first, last), text in zip(call.args, wanted, strict=True):
@@ -110,7 +112,8 @@ def _rewritten(data: bytes, call: _Call, fix: Rewrite) -> bytes:
         at = last
     text = b"".join([*pieces, data[at : call.end]])
     if b"\n" not in text:
-        return text if _width(data, call) + len(text) <= COLUMNS else _filled(data, call, name, wanted)
+        fits = len(text) <= call.end - call.start or _width(data, call) + len(text) <= COLUMNS
+        return text if fits else _filled(data, call, name, wanted)
     return _aligned(data, call, name, text)
 
 

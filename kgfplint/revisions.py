@@ -9,7 +9,6 @@ import io
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 from unidiff.patch import PatchSet
 
+from kgfplint.git import GitError, ask, line, prefix
 from kgfplint.patches import Change, touched_lines
 from kgfplint.source.tree import Files
 
@@ -47,10 +47,6 @@ class Request(NamedTuple):
         return "--staged" if self.staged else f"--diff {self.commit}"
 
 
-class _Failed(Exception):
-    """A git command failed; str is what it said."""
-
-
 @contextlib.contextmanager
 def between(root: Path, request: Request) -> Iterator[Change]:
     """Lay out the files of the tree at `root` that a change is about, before and after it, while the context lasts.
@@ -65,46 +61,23 @@ def between(root: Path, request: Request) -> Iterator[Change]:
             if request.patch is not None:
                 below, covered = _patched(root, place, request.patch[1])
             else:
-                below, covered = _below(root), _committed(root, place, request)
+                below, covered = prefix(root), _committed(root, place, request)
             yield _change(root, place, below, covered)
-        except _Failed as error:
+        except GitError as error:
             raise ChangeError(f"{request}: {error}") from None
-
-
-def _git(folder: Path, *args: str, data: bytes = b"", variables: Mapping[str, str] = MappingProxyType({})) -> bytes:
-    """Return what a git command prints; _Failed with the first line that it complains in."""
-    command = ["git", "-c", "core.quotePath=false", *args]
-    try:
-        done = subprocess.run(command, cwd=folder, input=data, capture_output=True, check=False,
-                              env={**os.environ, "LC_ALL": "C", **variables})
-    except FileNotFoundError:
-        raise _Failed("git is not installed") from None
-    if done.returncode and not (args[0] == "diff" and done.returncode == 1):
-        lines = os.fsdecode(done.stderr).strip().splitlines() or [f"git {args[0]} failed"]
-        raise _Failed(re.sub(r"^(?:error|fatal): (?:patch failed: )?", "", lines[0]))
-    return done.stdout
-
-
-def _line(folder: Path, *args: str) -> str:
-    return os.fsdecode(_git(folder, *args)).removesuffix("\n")
 
 
 def _words(output: bytes) -> list[str]:
     return os.fsdecode(output).split("\0")[:-1]
 
 
-def _below(root: Path) -> str:
-    """Return the path of the tree below the top of its git work tree, "" or with a slash at its end."""
-    return _line(root, "rev-parse", "--show-prefix")
-
-
 def _committed(root: Path, place: Path, request: Request) -> list[str]:
     """Lay out what differs from a commit; return the paths, relative to the tree."""
     commit = _commit(root, request)
     index = {"GIT_INDEX_FILE": str(place / "index")}
-    _git(root, "read-tree", commit, variables=index)
-    for path in _words(_git(root, "diff", "--name-only", "-z", "--diff-filter=U", "--relative")):
-        raise _Failed(f"{path}: there is an unsolved conflict")
+    ask(root, "read-tree", commit, variables=index)
+    for path in _words(ask(root, "diff", "--name-only", "-z", "--diff-filter=U", "--relative")):
+        raise GitError(f"{path}: there is an unsolved conflict")
     status = _statuses(root, *(["--cached"] if request.staged else []), commit)
     _check_out(root, place / "base", (path for path, letter in status.items() if letter != "A"), index)
     present = [path for path, letter in status.items() if letter != "D"]
@@ -114,33 +87,33 @@ def _committed(root: Path, place: Path, request: Request) -> list[str]:
         for name in ("base", "head"):
             _check_out(root, place / name, unstaged)
         return [*status, *unstaged]
-    _copy(root, present, place / "head" / _below(root))
+    _copy(root, present, place / "head" / prefix(root))
     return list(status)
 
 
 def _commit(root: Path, request: Request) -> str:
     if not request.staged:
         try:
-            return _line(root, "rev-parse", "--verify", "--end-of-options", f"{request.commit}^{{commit}}")
-        except _Failed as error:
-            raise _Failed("no such commit" if "single revision" in str(error) else str(error)) from None
+            return line(root, "rev-parse", "--verify", "--end-of-options", f"{request.commit}^{{commit}}")
+        except GitError as error:
+            raise GitError("no such commit" if "single revision" in str(error) else str(error)) from None
     try:
-        return _line(root, "rev-parse", "--verify", "HEAD")
-    except _Failed as error:
+        return line(root, "rev-parse", "--verify", "HEAD")
+    except GitError as error:
         if "single revision" not in str(error):
             raise
         # Before the first commit everything is new.
-        return _line(root, "hash-object", "-t", "tree", os.devnull)
+        return line(root, "hash-object", "-t", "tree", os.devnull)
 
 
 def _statuses(root: Path, *args: str) -> dict[str, str]:
     """Return the C files that `git diff` tells of, relative to the tree, with the letter of what became of each."""
-    words = _words(_git(root, "diff", "--name-status", "-z", "--no-renames", "--no-ext-diff", "--relative", *args))
+    words = _words(ask(root, "diff", "--name-status", "-z", "--no-renames", "--no-ext-diff", "--relative", *args))
     return {path: letter for letter, path in zip(words[::2], words[1::2], strict=True) if path.endswith((".c", ".h"))}
 
 
 def _check_out(root: Path, folder: Path, paths: Iterable[str], index: Mapping[str, str] = MappingProxyType({})) -> None:
-    _git(root, "checkout-index", "-f", "-q", "-z", "--stdin", f"--prefix={folder}/",
+    ask(root, "checkout-index", "-f", "-q", "-z", "--stdin", f"--prefix={folder}/",
          data=b"".join(os.fsencode(path) + b"\0" for path in paths), variables=index)
 
 
@@ -158,15 +131,15 @@ def _patched(root: Path, place: Path, data: bytes) -> tuple[str, list[str]]:
     names = {name for patch in patches for name in _NAMES.findall(os.fsdecode(patch)) if _is_inside(name)}
     top, below = root, ""
     if not any((root / name).is_file() for name in names):
-        with contextlib.suppress(_Failed):  # a module below the top of its repository
-            top, below = Path(_line(root, "rev-parse", "--show-toplevel")), _below(root)
+        with contextlib.suppress(GitError):  # a module below the top of its repository
+            top, below = Path(line(root, "rev-parse", "--show-toplevel")), prefix(root)
     for name in ("base", "head"):
         _copy(top, names, place / name)
     # Above the temporary folder there may be a repository, which is none of ours.
     for patch in filter(is_patch, patches):
-        _git(place / "head", "apply", "--whitespace=nowarn", "-", data=patch, variables={"GIT_CEILING_DIRECTORIES": str(place)})
+        ask(place / "head", "apply", "--whitespace=nowarn", "-", data=patch, variables={"GIT_CEILING_DIRECTORIES": str(place)})
     if not any(map(is_patch, patches)):
-        raise _Failed("there is no patch in it")
+        raise GitError("there is no patch in it")
     covered = {file.relative_to(place / name).as_posix() for name in ("base", "head")
                for file in (place / name).rglob("*") if file.is_file()}
     return below, [name.removeprefix(below) for name in covered if name.startswith(below)]
@@ -185,10 +158,10 @@ def is_patch(data: bytes) -> bool:
 def _mails(place: Path, data: bytes) -> list[bytes]:
     """Return the patches of a mailbox, decoded, in the order that their subjects give, if they do."""
     (place / "mails").mkdir()
-    _git(place, "mailsplit", "-b", "-omails", data=data)
+    ask(place, "mailsplit", "-b", "-omails", data=data)
     found = []
     for number, mail in enumerate(sorted((place / "mails").iterdir())):
-        said = os.fsdecode(_git(place, "mailinfo", "-k", "message", "patch", data=mail.read_bytes()))
+        said = os.fsdecode(ask(place, "mailinfo", "-k", "message", "patch", data=mail.read_bytes()))
         numbered = _PLACE.search(said.partition("Subject:")[2])
         found.append((int(numbered[1]) if numbered else 0, number, (place / "patch").read_bytes()))
     return [patch for _, _, patch in sorted(found)]
@@ -196,7 +169,7 @@ def _mails(place: Path, data: bytes) -> list[bytes]:
 
 def _change(root: Path, place: Path, below: str, covered: Iterable[str]) -> Change:
     """Return the change between what is laid out in `base` and in `head`; the tree is `below` in both."""
-    said = _git(place, *_DIFF).decode("utf-8", "surrogateescape")
+    said = ask(place, *_DIFF).decode("utf-8", "surrogateescape")
     renamed: dict[str, str] = {}
     touched: dict[str, list[range]] = {}
     for patch in PatchSet(io.StringIO(said, newline="\n")):

@@ -22,8 +22,8 @@ from kgfplint.source.tree import Files, find_root
 
 log = logging.getLogger("kgfplint")
 
-ROUNDS = 5
-"""How often to look again after mending: what overlaps another edit is done the next time."""
+ROUNDS = 20
+"""How often to look again after mending: what overlaps another edit, or hid behind it, is done the next time."""
 STANDARD_INPUT = "stdin.c"
 """The name that C code on standard input goes by."""
 

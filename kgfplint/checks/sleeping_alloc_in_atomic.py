@@ -5,9 +5,13 @@ from collections.abc import Iterator
 from kgfplint.checks import Rule
 from kgfplint.checks.chains import Chain
 from kgfplint.checks.held_at import wrong_sleeps
+from kgfplint.checks.rewriting import rewritten
 from kgfplint.checks.unit import Unit
+from kgfplint.context.held import Held
 from kgfplint.context.sleeping import MASKED, RAW, severity
-from kgfplint.findings import Finding, Severity
+from kgfplint.facts import ir
+from kgfplint.findings import Finding, Rewrite, Severity
+from kgfplint.gfp.policy import policy
 
 RULE = Rule(
     code="KGF101",
@@ -26,8 +30,20 @@ def check(unit: Unit) -> Iterator[Finding]:
             continue
         told.add((held.kind, held.line))
         message = f"{sleep.what} may sleep, but this runs under {held.since}; use GFP_ATOMIC or allocate before it"
-        yield unit.finding(RULE, call, message, (unit.step(held.line, f"{held.place}: no sleeping from here", "lock"),
-                                                 unit.step(call.line, f"{sleep.what} may sleep", "alloc")), severity(sleep))
+        steps = (unit.step(held.line, f"{held.place}: no sleeping from here", "lock"),
+                 unit.step(call.line, f"{sleep.what} may sleep", "alloc"))
+        yield unit.finding(RULE, call, message, steps, severity(sleep), _fix(unit, call, held))
+
+
+def _fix(unit: Unit, call: ir.Call, held: Held) -> Rewrite | None:
+    """Return the call with GFP_ATOMIC for a plain GFP_KERNEL, where the lock and the allocator take that."""
+    known = unit.meaning.catalogue
+    alloc = known.allocs.get(call.callee.id) if isinstance(call.callee, ir.Name) else None
+    if alloc is None or alloc.gfp is None or held.stated or known.kinds[held.kind].raw:
+        return None
+    limited = any(alloc.family in entry.families for entry in policy(known.version).unsupported)
+    plain = alloc.gfp < len(call.args) and call.args[alloc.gfp] == ir.Name("GFP_KERNEL")
+    return rewritten(call, instead={alloc.gfp: "GFP_ATOMIC"}) if plain and not limited else None
 
 
 def reached(chain: Chain) -> Iterator[Finding]:

@@ -55,7 +55,7 @@ function drawStep(step, x, y, width) {
 
 /** Draw where it is atomic: beside all from the lock or the root down to what must not be there. */
 function drawBand(from, to) {
-  const x = 16, middle = (from + to) / 2;
+  const x = 16, middle = Math.min((from + to) / 2, from + 70);
   const label = to - from > 110 ? "must not sleep" : to - from > 46 ? "atomic" : "";
   return [svg("rect", { class: "band", x, y: from, width: 5, height: to - from, rx: 2.5 }),
     svg("text", { class: "banded", x: 0, y: 0, "text-anchor": "middle", transform: `translate(${x - 5} ${middle}) rotate(-90)` }, label)];
