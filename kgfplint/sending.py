@@ -83,10 +83,9 @@ def _former(root: Path, path: str) -> list[str]:
 
 
 class _Commit(NamedTuple):
-    """A commit that wrote a line: when, its subject, and whether nothing is known of what was before."""
+    """A commit that wrote a line: its subject, and whether nothing is known of what was before."""
 
     name: str
-    when: int
     subject: str
     first: bool
 
@@ -94,24 +93,27 @@ class _Commit(NamedTuple):
 def _culprit(finding: Finding, root: Path, settings: Settings, progress: Progress) -> str:
     """Return the commit that a finding came with, as `Fixes:` names it; "" when that is not certain.
 
-    It is the last one that wrote any of the lines which show the finding, if the finding is not there before it.
+    It is the one of those that wrote the lines which show the finding which all others came before, if the finding was not
+    there before it.
     """
     places = {(finding.path, line) for line in range(finding.line, finding.end_line + 1)}
     places |= {(step.path, step.line) for step in finding.trace}
-    commits = [commit for path in sorted({path for path, _ in places})
-               for commit in _blamed(root, path, sorted(line for file, line in places if file == path))]
-    last = max(commits, key=lambda commit: commit.when)
-    if last.first or set(last.name) == {"0"}:  # the first commit, or none yet
-        return ""
     paths = {path for path, _ in places}
+    commits = {commit.name: commit for path in paths
+               for commit in _blamed(root, path, sorted(line for file, line in places if file == path))}
+    if any(set(name) == {"0"} for name in commits):  # not committed yet
+        return ""
+    last, *others = git.line(root, "merge-base", "--independent", *sorted(commits)).split()
+    if others or commits[last].first:
+        return ""
     with tempfile.TemporaryDirectory(prefix="kgfplint-") as folder:
         for path in paths:
             (Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(git.GitError):  # a file that came with the commit was not there before
-                (Path(folder) / path).write_bytes(git.ask(root, "show", f"{last.name}^:./{path}"))
+                (Path(folder) / path).write_bytes(git.ask(root, "show", f"{last}^:./{path}"))
         before = run([root / finding.path], settings, progress, files=Files(root, Path(folder), frozenset(paths)))
     there = any(one.fingerprint == finding.fingerprint for one in before.findings)
-    return "" if there else f"{last.name[:12]} (\"{last.subject}\")"
+    return "" if there else f"{last[:12]} (\"{commits[last].subject}\")"
 
 
 def _blamed(root: Path, path: str, lines: Sequence[int]) -> Iterator[_Commit]:
@@ -121,4 +123,4 @@ def _blamed(root: Path, path: str, lines: Sequence[int]) -> Iterator[_Commit]:
     for entry in re.split(r"^\t.*\n", said, flags=re.M):
         if found := _BLAMED.match(entry):
             fields = dict(line.partition(" ")[::2] for line in entry.splitlines()[1:])
-            yield _Commit(found[1], int(fields["committer-time"]), fields["summary"], "boundary" in fields)
+            yield _Commit(found[1], fields["summary"], "boundary" in fields)
