@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -122,6 +122,8 @@ def check(ctx: click.Context, /, paths: Sequence[str], stats: bool, output: str 
     settings = _settings(paths, options)
     if update_baseline and (request or fix or not settings.baseline):
         raise click.UsageError("--update-baseline needs --baseline, and no --diff, --staged, --patch or --fix")
+    if not reason.strip():
+        raise click.UsageError("--reason: what stays in a baseline needs a reason")
     if (dry_run and not fix) or (fix and (request or source is not None)):
         raise click.UsageError("--dry-run needs --fix, and --fix a tree: no --diff, --staged or --patch")
     known = baselines.read(Path(settings.baseline)) if settings.baseline and not update_baseline else {}
@@ -134,6 +136,8 @@ def check(ctx: click.Context, /, paths: Sequence[str], stats: bool, output: str 
             report = _with_new_baseline(paths, settings, reason, progress)
         elif source is not None:
             report = runs.run_text(source, settings, progress)
+        elif known:
+            report = _telling_fixed(paths, settings, known, progress, stats)
         else:
             report = engine.run([Path(path) for path in paths], settings, progress, measure=stats)
     if fix and dry_run:
@@ -175,11 +179,21 @@ def _request(diff: str | None, staged: bool, patch: str | None, source: bytes | 
     return found[0] if found else None
 
 
-def _scoped(paths: Sequence[str], settings: Settings, progress: Progress) -> tuple[Report, baselines.Scope]:
+def _scoped(paths: Sequence[str], settings: Settings, progress: Progress,
+            measure: bool = False) -> tuple[Report, baselines.Scope]:
     """Lint for findings of any severity, and tell what was looked at, as a baseline needs to know it."""
-    report = engine.run([Path(path) for path in paths], msgspec.structs.replace(settings, severity="note"), progress)
+    report = engine.run([Path(path) for path in paths], msgspec.structs.replace(settings, severity="note"), progress, measure)
     targets = [os.path.relpath(os.path.realpath(path), report.root) for path in paths]
     return report, baselines.Scope(targets, {check.RULE.name for check in select(settings.select, settings.ignore)})
+
+
+def _telling_fixed(paths: Sequence[str], settings: Settings, known: Mapping[str, baselines.Entry], progress: Progress,
+                   measure: bool) -> Report:
+    """Lint, and tell on standard error how much of the baseline is fixed."""
+    report, scope = _scoped(paths, settings, progress, measure)
+    if done := baselines.fixed(report.findings, known, scope):
+        print(f"kgfplint: {settings.baseline}: {len(done)} fixed since; --update-baseline drops what is fixed", file=sys.stderr)
+    return replace(report, findings=tuple(finding for finding in report.findings if finding.severity >= settings.reported))
 
 
 def _with_new_baseline(paths: Sequence[str], settings: Settings, reason: str, progress: Progress) -> Report:

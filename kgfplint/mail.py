@@ -110,11 +110,14 @@ def _header(text: str) -> str:
 
 def _subject(finding: Finding, subsystem: str) -> str:
     """Return what a patch does, with the function if there is room."""
-    new = finding.fix.name if finding.fix else ""
-    old = finding.fix.callee if finding.fix else ""
-    said = f"{subsystem}: {wording(finding.rule).subject.format(old=old, new=new)}"
+    said = f"{subsystem}: {_worded(finding, wording(finding.rule).subject)}"
     full = f"{said} in {finding.function}()"
     return full if len(full) <= SUBJECT else said
+
+
+def _worded(finding: Finding, text: str) -> str:
+    fix = finding.fix
+    return text.format(old=fix.callee, new=fix.name) if fix is not None else text
 
 
 def _filled(text: str, first: str = "", other: str = "") -> str:
@@ -135,7 +138,7 @@ def _message(finding: Finding, author: Author, fixes: str) -> Iterator[str]:
         yield "\n"
     section, says = _guide(finding, rule)
     yield _filled(f"The Memory Allocation Guide, section \"{section}\": {says}")
-    yield "\n" + _filled(wording(finding.rule).change) + "\n"
+    yield "\n" + _filled(_worded(finding, wording(finding.rule).change)) + "\n"
     yield f"Fixes: {fixes}\n" if fixes else ""
     yield f"Signed-off-by: {author.name} <{author.address}>\n"
 

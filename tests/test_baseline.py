@@ -83,6 +83,30 @@ def test_what_is_fixed_since_is_shown(module, file, capsys):
     assert last == "2 known, 1 of them fixed"
 
 
+def test_what_is_fixed_is_told_by_any_run_that_looked_for_it(module, file, capsys):
+    (module / "Kconfig").write_text("")  # so that its folders have no roots of their own
+    (module / "Makefile").write_text("VERSION = 6\nPATCHLEVEL = 6\n")
+    (module / "a" / "n.c").write_text("int *n(size_t n)\n{\n\treturn kmalloc(n, __GFP_RECLAIM | __GFP_IO | __GFP_FS);\n}\n")
+    main([str(module), "--baseline", str(file), "--update-baseline", "--severity", "note"])
+    assert len(json.loads(file.read_text())["findings"]) == 3
+    capsys.readouterr()
+    assert main([str(module), "--baseline", str(file)]) == 0  # the note is not reported, but it is there
+    assert capsys.readouterr().err == ""
+    (module / "b/x.c").write_text(BAD.format("b").replace("kfree", "vfree"))
+    assert main([str(module), "--baseline", str(file)]) == 0
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", f"kgfplint: {file}: 1 fixed since; --update-baseline drops what is fixed\n")
+    assert main([str(module / "a"), "--baseline", str(file)]) == 0
+    assert main([str(module), "--baseline", str(file), "--select", "KGF301"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("reason", ["", "  "])
+def test_a_reason_is_needed(module, file, capsys, reason):
+    assert "needs a reason" in failure(capsys, module, "--baseline", file, "--update-baseline", "--reason", reason)
+    assert not file.exists()
+
+
 def failure(capsys, *args) -> str:
     assert main([str(arg) for arg in args]) == 2
     said = capsys.readouterr()
