@@ -155,6 +155,18 @@ def test_folders_rules_and_severities_filter(opened):
     assert len(messages(page)) == 3
 
 
+def test_the_chart_begins_where_the_folders_part(opened):
+    page = opened((CHAIN, NOTE))
+    keys = "bars => bars.map(bar => bar.dataset.key)"
+    assert page.locator("#by-folder .bar").evaluate_all(keys) == ["drivers/net/", "drivers/usb/"]
+    assert page.locator("#crumbs").inner_text() == "all / drivers"
+    single = opened((CHAIN,))
+    assert single.locator("#by-folder .bar").evaluate_all(keys) == ["drivers/net/a.c"]
+    single.locator("#by-folder .bar").click()
+    assert messages(single) == [CHAIN.message]
+    assert single.locator("#by-folder .bar").evaluate_all(keys) == ["drivers/net/a.c"]
+
+
 def test_search_takes_all_words_anywhere(opened):
     page = opened()
     page.keyboard.press("/")

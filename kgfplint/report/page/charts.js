@@ -45,9 +45,19 @@ function showChart(id, counts, options) {
 
 /** Return what a path is counted under when a folder is open: the next folder below it, or the file. */
 function below(path, folder) {
+  if (path === folder || (folder && !path.startsWith(`${folder}/`))) return path;
   const rest = folder ? path.slice(folder.length + 1) : path;
   const next = rest.includes("/") ? rest.slice(0, rest.indexOf("/")) + "/" : rest;
   return folder ? `${folder}/${next}` : next;
+}
+
+/** Return the innermost folder that all paths lie in, "" for the root. */
+function commonFolder(paths) {
+  const parts = paths.map((path) => path.split("/").slice(0, -1));
+  const first = parts[0] || [];
+  let depth = 0;
+  while (depth < first.length && parts.every((one) => one[depth] === first[depth])) depth += 1;
+  return first.slice(0, depth).join("/");
 }
 
 function showCrumbs(folder, open) {

@@ -44,6 +44,11 @@ function fixOf(finding) {
   return el("div", { class: "source fix" }, el("div", { class: "file code" }, finding.path), el("table", {}, ...rows));
 }
 
+/** Return a text with what stands between backticks as code. */
+function marked(text) {
+  return text.split("`").map((piece, number) => (number % 2 ? el("code", {}, piece) : piece));
+}
+
 function detail(finding) {
   const rule = DATA.rules[finding.code];
   const parts = [];
@@ -56,7 +61,7 @@ function detail(finding) {
     const link = el("a", { href: DATA.guide, rel: "noreferrer" }, `Memory Allocation Guide, “${rule.section}”`);
     part("Why", el("p", {}, link, `: ${rule.summary}`), ...rule.says.slice(0, 3).map((says) => el("p", {}, says)));
   }
-  if (rule.remedy && !finding.fix.length) part("How to fix", el("p", {}, rule.remedy));
+  if (rule.remedy && !finding.fix.length) part("How to fix", el("p", {}, ...marked(rule.remedy)));
   const commands = [`kgfplint explain ${finding.code}`, `kgfplint why ${finding.path}:${finding.line}`];
   if (finding.fix.length) commands.push(`kgfplint patch ${finding.fingerprint} ${finding.path}`);
   parts.push(el("div", { class: "commands" }, ...commands.map((command) => el("code", {}, command)),

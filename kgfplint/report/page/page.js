@@ -2,6 +2,7 @@
 
 const EMPTY = { folder: "", rules: [], severities: [], search: "", group: "path", open: "" };
 let state = { ...EMPTY };
+let common = "";
 
 function readAddress() {
   const given = new URLSearchParams(location.hash.slice(1));
@@ -58,10 +59,11 @@ function showSeverities() {
 function show() {
   const found = passing("");
   const open = (folder) => choose({ folder });
-  showCrumbs(state.folder, open);
-  showChart("by-folder", tally(found, (finding) => below(finding.path, state.folder)), {
-    name: (key) => key.slice(state.folder ? state.folder.length + 1 : 0) || key,
-    chosen: (key) => key === `${state.folder}/`, choose: (key) => open(key.replace(/\/$/, "")) });
+  const level = state.folder || common;
+  showCrumbs(level, open);
+  showChart("by-folder", tally(found, (finding) => below(finding.path, level)), {
+    name: (key) => key.slice(level ? level.length + 1 : 0) || key,
+    chosen: (key) => key === level, choose: (key) => open(key.replace(/\/$/, "")) });
   showChart("by-rule", tally(passing("rules"), (finding) => finding.code), {
     name: (key) => `${key} ${DATA.rules[key].name}`,
     chosen: (key) => state.rules.includes(key), choose: (key) => choose({ rules: toggled(state.rules, key) }) });
@@ -107,6 +109,7 @@ function begin() {
     finding.place = number;
     finding.text = `${finding.path}:${finding.line} ${finding.function} ${finding.code} ${DATA.rules[finding.code].name} ${finding.message}`.toLowerCase();
   });
+  common = commonFolder(DATA.findings.map((finding) => finding.path));
   const search = document.getElementById("search"), group = document.getElementById("group");
   const set = () => { search.value = state.search; group.value = state.group; show(); openNamed(); };
   let waiting = 0;
