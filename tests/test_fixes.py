@@ -192,3 +192,52 @@ def test_formats_carry_the_edits(file, capsys):
     [diagnostic] = said("rdjson")["diagnostics"]
     assert diagnostic["suggestions"] == [
         {"range": {"start": {"line": 7, "column": 2}, "end": {"line": 7, "column": 10}}, "text": "vfree(p)"}]
+
+
+LOCKED = """static void *get(size_t n, gfp_t gfp)
+{
+	return kmalloc(n, gfp);
+}
+
+static void *get_much(size_t n, gfp_t gfp)
+{
+	return kvmalloc(n, gfp);
+}
+
+void *f(struct box *box, size_t n)
+{
+	void *p;
+
+	%s
+	p = %s;
+	%s
+	return p;
+}
+"""
+SPIN = ("spin_lock(&box->lock);", "spin_unlock(&box->lock);")
+
+
+@pytest.mark.parametrize(("call", "after", "lock"), [
+    ("kmalloc(n, GFP_KERNEL)", "kmalloc(n, GFP_ATOMIC)", SPIN),
+    ("kmalloc(n, GFP_KERNEL)", "kmalloc(n, GFP_ATOMIC)", ("rcu_read_lock();", "rcu_read_unlock();")),
+    ("get(n, GFP_KERNEL)", "get(n, GFP_ATOMIC)", SPIN),
+    ("get_much(n, GFP_KERNEL)", "", SPIN),  # kvmalloc() cannot
+    ("kvmalloc(n, GFP_KERNEL)", "", SPIN),
+    ("vmalloc(n)", "", SPIN),
+    ("kmalloc(n, GFP_KERNEL | __GFP_NOFAIL)", "", SPIN),
+    ("kmalloc(n, GFP_NOFS)", "", SPIN),
+    ("kmalloc(n, GFP_KERNEL)", "", ("raw_spin_lock(&box->lock);", "raw_spin_unlock(&box->lock);")),
+    ("kmalloc(n, GFP_KERNEL)", "", ("lockdep_assert_held(&box->lock);", "")),
+])
+def test_a_lock_of_the_same_function_takes_gfp_atomic(tmp_path, call, after, lock):
+    path = tmp_path / "a.c"
+    text = LOCKED % (lock[0], call, lock[1])
+    before = f"struct box {{\n\t{'raw_' if 'raw' in lock[0] else ''}spinlock_t lock;\n}};\n\n{text}"
+    path.write_text(before)
+    settings = Settings(jobs=1, select=("KGF101", "KGF106", "KGF201", "KGF202", "KGF212"))
+    report, changed = runs.run_fixes([path], settings)
+    if not after:
+        assert changed == [] and [finding.code for finding in report.findings if finding.code == "KGF101"]
+        return
+    assert changed[0].after.decode() == before.replace(f"p = {call}", f"p = {after}")
+    assert report.findings == ()

@@ -68,7 +68,7 @@ def test_the_lines_around_each_place():
                       edits=(Edit("a.c", 99, 1, 99, 2, ""),))
     found = lines_around([finding], read)
     assert found.keys() == {"a.c"}
-    assert list(found["a.c"]) == [*range(1, 8), *range(46, 55), *range(95, 102)]
+    assert list(found["a.c"]) == [*range(1, 8), *range(46, 55), *range(95, 101)]
     assert found["a.c"][50] == "50"
 
 

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 
 from kgfplint.checks import Rule
 from kgfplint.checks.chains import Chain
+from kgfplint.checks.chosen import every_taker
 from kgfplint.checks.held_at import wrong_sleeps
 from kgfplint.checks.rewriting import rewritten
 from kgfplint.checks.unit import Unit
 from kgfplint.context.held import Held
 from kgfplint.context.sleeping import MASKED, RAW, severity
 from kgfplint.facts import ir
+from kgfplint.facts.terms import show
 from kgfplint.findings import Finding, Rewrite, Severity
 from kgfplint.gfp.policy import policy
 
@@ -36,14 +38,16 @@ def check(unit: Unit) -> Iterator[Finding]:
 
 
 def _fix(unit: Unit, call: ir.Call, held: Held) -> Rewrite | None:
-    """Return the call with GFP_ATOMIC for a plain GFP_KERNEL, where the lock and the allocator take that."""
-    known = unit.meaning.catalogue
-    alloc = known.allocs.get(call.callee.id) if isinstance(call.callee, ir.Name) else None
-    if alloc is None or alloc.gfp is None or held.stated or known.kinds[held.kind].raw:
+    """Return the call with GFP_ATOMIC for a plain GFP_KERNEL, where the lock and all that allocates for it take that."""
+    known, name = unit.meaning.catalogue, show(call.callee)
+    place = unit.meaning.gfp_argument(unit.file, name)
+    if place is None or call.args[place : place + 1] != (ir.Name("GFP_KERNEL"),) or held.stated or known.kinds[held.kind].raw:
         return None
-    limited = any(alloc.family in entry.families for entry in policy(known.version).unsupported)
-    plain = alloc.gfp < len(call.args) and call.args[alloc.gfp] == ir.Name("GFP_KERNEL")
-    return rewritten(call, instead={alloc.gfp: "GFP_ATOMIC"}) if plain and not limited else None
+    limited = {family for entry in policy(known.version).unsupported for family in entry.families}
+    alloc = unit.meaning.alloc(unit.file, name)
+    if alloc.family in limited if alloc is not None else not every_taker(unit, name, lambda alloc: alloc.family not in limited):
+        return None
+    return rewritten(call, instead={place: "GFP_ATOMIC"})
 
 
 def reached(chain: Chain) -> Iterator[Finding]:

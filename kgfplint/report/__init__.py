@@ -101,7 +101,7 @@ def lines_around(findings: Iterable[Finding], read: Callable[[str], bytes]) -> d
     found: dict[str, dict[int, str]] = {}
     for path, numbers in sorted(wanted.items()):
         try:
-            lines = read(path).split(b"\n")
+            lines = read(path).removesuffix(b"\n").split(b"\n")
         except OSError:
             continue
         found[path] = {number: lines[number - 1].decode("utf-8", "replace") for number in sorted(numbers) if number <= len(lines)}
