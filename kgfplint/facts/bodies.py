@@ -1,10 +1,9 @@
 """The bodies of functions, read from the store, and parsed where they had only been sketched."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Protocol
 
 from kgfplint.facts import ir
-from kgfplint.facts.lower import lower
+from kgfplint.facts.lower import Head, lower, lower_alone
 from kgfplint.facts.sketch import Plain
 from kgfplint.facts.store import Store, key_of
 from kgfplint.source.tree import Files
@@ -12,26 +11,6 @@ from kgfplint.source.tree import Files
 
 class FileChanged(Exception):
     """A file is not what it was when the run began; str is its path."""
-
-
-class Head(Protocol):
-    """What tells a function of a file from the others, as ir.Function does."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-
-    @property
-    def line(self) -> int:
-        """Its first line."""
-
-    @property
-    def end_line(self) -> int:
-        """Its last line."""
-
-    @property
-    def flags(self) -> int:
-        """Its flags, as in ir."""
 
 
 class Bodies:
@@ -55,7 +34,10 @@ class Bodies:
             data = self._files.place(path).read_bytes()
             if key_of(data) != self._keys[path]:
                 raise FileChanged(path)
-            found.update(_lowered(data, sketched))
+            alone = dict(lower_alone(data, sketched))
+            found.update(alone)
+            if rest := {index: head for index, head in sketched.items() if index not in alone}:
+                found.update(_lowered(data, rest))
         return found
 
 

@@ -3,8 +3,8 @@
 import contextlib
 import re
 import sys
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple, Protocol
 
 from tree_sitter import Node
 
@@ -32,6 +32,7 @@ _DEFINE = re.compile(rb"#[ \t]*define[ \t]+(\w+)[ \t]+(\S[^\n]*)")
 _INCLUDE = re.compile(rb'#[ \t]*include[ \t]+([<"][^>"\n]+[>"])')
 _NORETURN = re.compile(rb"__noreturn\s[^;{}()]*?(\w+)\s*\(")
 _COMMENT = re.compile(rb"/\*.*?(\*/|$)|//.*")
+_CONDITIONAL = re.compile(rb"^[ \t]*#[ \t]*(?:if|el|endif)", re.MULTILINE)
 _TRANSPARENT = ("preproc_if", "preproc_ifdef", "preproc_else", "preproc_elif", "preproc_elifdef",
                 "linkage_specification", "declaration_list", "ERROR")
 
@@ -261,3 +262,59 @@ def lower(data: bytes, spare: Spare | None = None) -> Lowered:
         tuple(handed_at_file_scope(data)),
     )
     return Lowered(facts, tuple(file.bodies))
+
+
+class Head(Protocol):
+    """What tells a function of a file from the others, as ir.Function does."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def line(self) -> int:
+        """The line of its name."""
+
+    @property
+    def end_line(self) -> int:
+        """Its last line."""
+
+    @property
+    def flags(self) -> int:
+        """Its flags, as in ir."""
+
+
+def lower_alone(data: bytes, wanted: Mapping[int, Head]) -> Iterator[tuple[int, ir.Body]]:
+    """Yield, under their keys, the bodies of some functions of a file that can be read without the rest of it.
+
+    They are what lowering the whole file would give. One that cannot be read so, as with `#if` in it, is left out.
+    """
+    ends = [0, *(match.end() for match in re.finditer(rb"\n", data)), len(data)]
+    for index, head in wanted.items():
+        if head.flags & ir.DAMAGED or not 0 < head.line <= head.end_line < len(ends):
+            continue
+        first = head.line
+        if first > 1 and data.startswith(head.name.encode(), ends[first - 1]):
+            first -= 1  # the type stands on a line of its own
+        piece = data[ends[first - 1] : ends[head.end_line]]
+        body = None if _CONDITIONAL.search(piece) else _body_alone(piece, first, head)
+        if body is not None:
+            yield index, body
+
+
+def _body_alone(piece: bytes, first: int, head: Head) -> ir.Body | None:
+    """Return the body of the one function that a piece of text from line `first` on is, None if it is not that."""
+    syntax = parse(piece)
+    nodes = syntax.tree.root_node.named_children
+    if len(nodes) != 1 or nodes[0].type != "function_definition" or nodes[0].has_error:
+        return None
+    node, body = nodes[0], nodes[0].child_by_field_name("body")
+    function, _ = function_declarator(node.child_by_field_name("declarator"))
+    target = function.child_by_field_name("declarator") if function is not None else None
+    if body is None or target is None or text_of(target, syntax.text) != head.name or first + body.end_point[0] != head.end_line:
+        return None
+    try:
+        with _room(_FRAMES):
+            return Statements(syntax.text, Marks(syntax.notes), first).body(body, head.end_line)
+    except RecursionError:
+        return None
