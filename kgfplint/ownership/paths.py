@@ -49,6 +49,7 @@ class Paths:
         self._numbers = {lvalue: number for number, lvalue in enumerate(program.lvalues)}
         effects = self._effects()
         self._code = [[(effects[type(op)], op) for op in block] for block in program.blocks]
+        self._using = {block for block, edges in enumerate(program.edges) if any(b is not None and b.uses for _, b in edges)}
         self._run(tuple(params))
 
     def _effects(self) -> dict[type, Effect]:
@@ -97,8 +98,9 @@ class Paths:
         key = state.key()
         before = waiting.get(key) or seen.get(key)
         if before is not None:
-            facts = {n: joined for n, known in before.facts.items()
-                     if n in state.facts and (joined := join(known, state.facts[n])) != ANY}
+            facts = before.facts if state.facts == before.facts else {
+                n: joined for n, known in before.facts.items()
+                if n in state.facts and (joined := join(known, state.facts[n])) != ANY}
             given = together(before.given, state.given)
             if facts == before.facts and given is before.given:
                 return
@@ -111,13 +113,16 @@ class Paths:
     def _step(self, block: int, state: State) -> Iterator[tuple[tuple[int, ...], State]]:
         """Run one block; yield the states that leave it."""
         edges = self._program.edges[block]
-        if self._code[block] or state.loose or any(branch is not None and branch.uses for _, branch in edges):
-            state = state.copy()
+        if self._code[block] or state.loose or block in self._using:
+            before, state = state, state.copy()
             self.leaks.block = block
             for effect, op in self._code[block]:
                 if effect(state, op) is False:
                     return
-            self._sweep(state, block)
+            if state.loose or state.values != before.values or state.objects != before.objects:
+                self._sweep(state, block)
+            else:
+                state.same_as(before)
         for to, branch in edges:
             if branch is None:
                 yield to, state
@@ -373,9 +378,10 @@ class Paths:
         self._origins[number] = Origin(None, "tested")
         values = dict(state.values)
         self._leave_to(values, number)
+        loose = state.loose or len(values) < len(state.values)
         values[branch.lvalue] = number
         objects = {**state.objects, number: Object(VALID if branch.truth else NULL)}
-        return State(values, objects, state.facts, state.given, loose=state.loose)
+        return State(values, objects, state.facts, state.given, loose=loose)
 
     def _excluded(self, state: State, branch: ops.Branch, number: int) -> bool:
         """Tell whether a comparison with another pointer cannot come out like this."""

@@ -104,6 +104,10 @@ class State:
         given = {number: frozenset(failed(one) if one in calls else one for one in whom) for number, whom in self.given.items()}
         return State(self.values, self.objects, self.facts, given, self._key, self.loose)
 
+    def same_as(self, other: "State") -> None:
+        """Note that values and objects are those of another state."""
+        self._key = other._key
+
     def changed(self) -> None:
         """Note that values or objects are others now than when the key was asked for."""
         self._key = None
