@@ -7,7 +7,7 @@ import pytest
 
 from kgfplint.facts import ir
 from kgfplint.facts.bodies import Bodies, FileChanged
-from kgfplint.facts.lower import lower, sketchable
+from kgfplint.facts.lower import lower, lower_alone, sketchable
 from kgfplint.facts.store import Store, key_of, pack
 from kgfplint.source.tree import Files
 
@@ -126,12 +126,29 @@ def test_a_function_that_the_parser_loses_with_its_body_takes_no_other_body(tmp_
         assert [function.name for function in facts.functions] == ["early", "late", "last"]
         wanted = dict(enumerate(facts.functions))
         bodies = Bodies(Files(tmp_path), {"a.h": key_of(ODD)}, store).of("a.h", wanted)
-    whole = lower(ODD)
-    pairs = zip(whole.facts.functions, whole.bodies, strict=True)
-    parsed = {(function.name, function.end_line): body for function, body in pairs}
     heads = {index: (function.name, function.end_line) for index, function in enumerate(facts.functions)}
-    assert bodies == {index: parsed[head] for index, head in heads.items() if head in parsed}
-    assert len(bodies) < len(heads)
+    assert ("early", 6) not in {(f.name, f.end_line) for f in lower(ODD).facts.functions}
+    # What its neighbour tears along in the whole file can be read alone.
+    alone = {**_read_alone(ODD, b"static inline int late"), **_read_alone(ODD, b"static inline int last")}
+    assert {heads[index]: body for index, body in bodies.items()} == alone
+
+
+def _read_alone(text, head):
+    """The bodies of a text from which all functions but one were taken."""
+    start = text.index(head)
+    end = text.index(b"\n}\n", start) + 3
+    alone = lower(b"\n" * text.count(b"\n", 0, start) + text[start:end])
+    return {(f.name, f.end_line): body for f, body in zip(alone.facts.functions, alone.bodies, strict=True)}
+
+
+def test_a_body_read_alone_is_that_of_the_whole_file():
+    facts, _ = lower(TEXT, sketchable)
+    sketched = {index: head for index, head in enumerate(facts.functions) if head.flags & ir.SKETCHED}
+    alone = dict(lower_alone(TEXT, sketched))
+    assert alone == {index: lower(TEXT).bodies[index] for index in sketched}
+    torn = TEXT.replace(b"{\n", b"{\n#ifdef CONFIG_X\n#endif\n")
+    heads = lower(torn, sketchable).facts.functions
+    assert not dict(lower_alone(torn, {i: head for i, head in enumerate(heads) if head.flags & ir.SKETCHED}))
 
 
 def test_a_body_of_a_file_that_changed_is_not_to_be_had(kept):

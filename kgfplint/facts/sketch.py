@@ -16,6 +16,7 @@ from kgfplint.source.words import BUILTIN, SIZES, STATEMENT, TAGS, syntax_rules
 _CALL = re.compile(rb"(?<![\w.>])([A-Za-z_]\w*+)\s?+\(")
 _TELLING = re.compile("|".join(syntax_rules()["telling"]["names"]).encode())
 _WORDS = tuple(word.encode() for word in syntax_rules()["telling"]["words"])
+_ZEROES = re.compile(rb"= \{\s*+(?:0|NULL)?\s*+\}")
 _MEMBER_CALL = re.compile(rb"[.>](\w++)\)?\s?+\(")
 _ARGUMENT = re.compile(rb"[(,]\s*+&?([A-Za-z_]\w*+)\s*+(?=[,)])")
 _STORED = re.compile(rb"[.>](\w++)\s*+=\s*+&?([A-Za-z_]\w*+)\s*+;")
@@ -64,6 +65,9 @@ def plain(body: bytes) -> Plain | None:
     for word in _WORDS:
         if word in body:
             return None
+    filled = body.count(b"= {")  # an initialiser may store functions
+    if filled and filled > len(_ZEROES.findall(body)):
+        return None
     names = tuple(dict.fromkeys(_CALL.findall(body)))
     return None if _TELLING.search(b" ".join(names)) else Plain(body, names)
 
