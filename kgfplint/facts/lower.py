@@ -304,12 +304,12 @@ def lower_alone(data: bytes, wanted: Mapping[int, Head]) -> Iterator[tuple[int, 
 
 def _body_alone(piece: bytes, first: int, head: Head) -> ir.Body | None:
     """Return the body of the one function that a piece of text from line `first` on is, None if it is not that."""
-    syntax = parse(piece)
+    syntax: Syntax[Plain] = parse(piece)
     nodes = syntax.tree.root_node.named_children
     if len(nodes) != 1 or nodes[0].type != "function_definition" or nodes[0].has_error:
         return None
-    node, body = nodes[0], nodes[0].child_by_field_name("body")
-    function, _ = function_declarator(node.child_by_field_name("declarator"))
+    declarator, body = nodes[0].child_by_field_name("declarator"), nodes[0].child_by_field_name("body")
+    function = function_declarator(declarator)[0] if declarator is not None else None
     target = function.child_by_field_name("declarator") if function is not None else None
     if body is None or target is None or text_of(target, syntax.text) != head.name or first + body.end_point[0] != head.end_line:
         return None

@@ -98,6 +98,7 @@ class Workers:
 def _begin() -> None:
     """Leave interrupts to the parent, leave when it is gone, and let the collector skip what is shared with it."""
     gc.freeze()
+    gc.set_threshold(20_000, 20)  # few of the many objects of one function are in cycles
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
