@@ -29,6 +29,8 @@ from kgfplint.catalogue.entries import (
     LockEffect,
     LockKind,
     Phrase,
+    Reclaim,
+    Section,
     Sleeper,
     Test,
     Verdict,
@@ -41,7 +43,7 @@ from kgfplint.catalogue.tables import CatalogueError
 __all__ = [
     "CALCULATED",
     "Alloc", "Callback", "Catalogue", "CatalogueError", "Cleanup", "Context", "Family", "Flag", "Free", "Guard",
-    "LockEffect", "LockKind", "Phrase", "Sleeper", "Test", "Verdict", "Version", "View", "load",
+    "LockEffect", "LockKind", "Phrase", "Reclaim", "Section", "Sleeper", "Test", "Verdict", "Version", "View", "load",
     "rules_directory",
 ]  # fmt: skip
 
@@ -59,6 +61,7 @@ class Catalogue:
         self.allocs: Mapping[str, Alloc] = content.of(Alloc)
         self.frees: Mapping[str, Free] = content.of(Free)
         self.locks: Mapping[str, LockEffect] = content.of(LockEffect)
+        self.sections: Mapping[str, Section] = content.of(Section)
         self.sleepers: Mapping[str, Sleeper] = content.of(Sleeper)
         self.tests: Mapping[str, Test] = content.of(Test)
         self.flags: Mapping[str, Flag] = content.flags

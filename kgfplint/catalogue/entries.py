@@ -18,6 +18,9 @@ Sleeps = Literal["gfp", "always", "never", "unless-interrupt", "maybe-vmalloc", 
 """When a function may sleep: as its mask says, always, never, except in interrupt context (vfree), likewise but only
 for vmalloc memory (kvfree), or never, but it must not run with interrupts off (dma_free_coherent)."""
 
+Reclaim = Literal["", "none", "noio", "nofs"]
+"""How far reclaim may go: it is not entered, it starts no IO, it enters no file system; "" is no limit."""
+
 Flavour = Literal["plain", "bulk", "rcu", "sensitive", "const", "put", "callback"]
 
 
@@ -115,7 +118,8 @@ class LockKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `counted` nests (preemption, RCU); `interrupt`: in_interrupt() is true under it; `title` is what messages call it.
     `boot`: so it is while the kernel boots, where masks are cut down to what is allowed (gfp_allowed_mask).
-    `types` are those of its locks, or words that annotations have for it.
+    `types` are those of its locks, or words that annotations have for it. `leaves`: what masks come down to in such a
+    scope; `allows`: what they must come down to in such a section.
     """
 
     name: str
@@ -126,6 +130,8 @@ class LockKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     interrupt: bool = False
     boot: bool = False
     types: tuple[str, ...] = ()
+    leaves: Reclaim = ""
+    allows: Reclaim = ""
 
 
 class LockEffect(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,6 +153,10 @@ class LockEffect(msgspec.Struct, frozen=True, kw_only=True):
     lock: int | None = None
     flags: int | None = None
     sleeps: bool = False
+
+
+class Section(LockEffect, frozen=True, kw_only=True):
+    """A function that begins or ends a section or scope beside whatever else it does: its body counts as well."""
 
 
 class Sleeper(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,6 +28,7 @@ from kgfplint.catalogue.entries import (
     Guard,
     LockEffect,
     LockKind,
+    Section,
     Sleeper,
     Sleeps,
     Test,
@@ -213,6 +214,19 @@ class LockGroup(Group, kw_only=True):
             yield Sleeper(name=prototype.name, why=f"waits for {title}", params=prototype.params)
 
 
+class SectionGroup(Group, kw_only=True):
+    """`[[section]]`: functions that begin or end a section that is no lock, beside what their bodies do."""
+
+    action: Literal["acquire", "release"]
+    kinds: tuple[str, ...]
+    when: Literal["always", "nonzero", "zero", "nonnull"] = "always"
+
+    def build(self, prototype: Prototype, scope: Scope) -> Iterator[Any]:
+        """Yield the section."""
+        _known("kinds", self.kinds, scope.kinds)
+        yield Section(name=prototype.name, action=self.action, kinds=self.kinds, params=prototype.params, when=self.when)
+
+
 class SleepGroup(Group, kw_only=True):
     """`[[sleep]]`: functions that may sleep whenever they are called; `why` completes "it ..."."""
 
@@ -330,7 +344,7 @@ class ViewGroup(Group, kw_only=True):
 
 
 GROUPS: dict[str, type[Group]] = {
-    "alloc": AllocGroup, "free": FreeGroup, "lock": LockGroup, "sleep": SleepGroup, "guard": GuardGroup,
+    "alloc": AllocGroup, "free": FreeGroup, "lock": LockGroup, "section": SectionGroup, "sleep": SleepGroup, "guard": GuardGroup,
     "cleanup": CleanupGroup, "callback": CallbackGroup, "result": ResultGroup,
     "test": TestGroup, "view": ViewGroup,
 }  # fmt: skip

@@ -30,7 +30,8 @@ class Rule(msgspec.Struct, frozen=True):
 class CheckModule(Protocol):
     """A module of this package that holds a rule.
 
-    One that has a `reached(chain)`, too, is asked about what is reached through calls in an atomic context; one that leaves
+    One that has a `reached(chain)`, too, is asked about what is reached through calls in an atomic context, one with a
+    `recursed(chain)` about what lets reclaim into code that reclaim waits for; one that leaves
     findings in doubt (see Unit) has a `settled(finding, hops, program)`.
     """
 

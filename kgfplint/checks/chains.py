@@ -1,15 +1,17 @@
 """From a chain of calls to what sleeps, to a finding: where it stands, its steps, and the words for them."""
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from kgfplint.checks import CheckModule, Rule
 from kgfplint.context.flow import Site
 from kgfplint.context.reach import Reach
+from kgfplint.context.recursion import Recursion
 from kgfplint.context.sleeping import RAW
 from kgfplint.context.steps import Hit
 from kgfplint.facts import ir
 from kgfplint.findings import Finding, Mark, Severity, Step
+from kgfplint.gfp.policy import Reentry, policy
 from kgfplint.program.link import Program
 
 
@@ -20,8 +22,12 @@ class Chain:
     that file: whoever calls code of others under a lock is to blame, not the code that is called.
     """
 
-    def __init__(self, hit: Hit, program: Program) -> None:
-        """Look at a hit."""
+    def __init__(self, hit: Hit, program: Program, does: str = "", entry: Reentry | None = None) -> None:
+        """Look at a hit; `does` is what the allocation does wrong there, as words for the last step, `entry` the code that
+        reclaim must not come back into.
+        """
+        self.does = does
+        self.entry = entry
         assert hit.site.sleep is not None
         self.sleep = hit.site.sleep
         self.state = hit.state
@@ -50,8 +56,9 @@ class Chain:
     def steps(self) -> Sequence[Step]:
         """Return the steps from the root to what sleeps."""
         steps = [self._step(hop.function, hop.line, hop.note, hop.mark) for hop in self._hops]
-        what = self.sleep.what if self.sleep.where == RAW else f"{self.sleep.what} may sleep"
-        return [*steps, self._step(self.state.function, self._site.line, what, "free" if self.sleep.frees else "alloc")]
+        does = self.does or ("" if self.sleep.where == RAW else " may sleep")
+        mark: Mark = "free" if self.sleep.frees else "alloc"
+        return [*steps, self._step(self.state.function, self._site.line, f"{self.sleep.what}{does}", mark)]
 
     def _step(self, function: int, line: int, note: str, mark: Mark) -> Step:
         return Step(self._program.file_of(function), line, self._program.rows[function].name, note, mark)
@@ -75,12 +82,30 @@ def across(reach: Reach, starts: Iterable[tuple[int, Sequence[Site], Sequence[Si
     `starts` are functions with what they call under locks of their own, and with masks that forbid to sleep; `told` are
     the places (code, path, line) that a finding stands on already.
     """
-    rules = [check.reached for check in checks if hasattr(check, "reached")]
     begun = list(starts)
     held = (state for function, under, _ in begun for state in reach.under(function, under))
     masked = (state for function, _, sites in begun for state in reach.told(function, sites))
-    for hit in reach.follow(itertools.chain(held, reach.roots(), masked)):
-        chain = Chain(hit, reach.program)
+    hits = reach.follow(itertools.chain(held, reach.roots(), masked))
+    rules = [check.reached for check in checks if hasattr(check, "reached")]
+    yield from _judged((Chain(hit, reach.program) for hit in hits), rules, targets, told)
+
+
+def recursions(reach: Recursion, starts: Iterable[tuple[int, Sequence[Site]]], checks: Sequence[CheckModule],
+               targets: Collection[int], told: set[tuple[str, str, int]]) -> Iterator[Finding]:
+    """Yield the findings of masks that let reclaim in again; `starts` are functions with the sites that it may begin at."""
+    begun = list(starts)
+    sections = (state for function, sites in begun for state in reach.sections(function, sites))
+    masked = (state for function, sites in begun for state in reach.masked(function, sites))
+    entries = policy(reach.catalogue.version).reentries
+    chains = (Chain(hit, reach.program, ": reclaim comes in again", entries.get(hit.state.context))
+              for hit in reach.follow(itertools.chain(reach.roots(), sections, masked)))
+    rules = [check.recursed for check in checks if hasattr(check, "recursed")]
+    yield from _judged(chains, rules, targets, told)
+
+
+def _judged(chains: Iterable[Chain], rules: Sequence[Callable[[Chain], Iterator[Finding]]], targets: Collection[int],
+            told: set[tuple[str, str, int]]) -> Iterator[Finding]:
+    for chain in chains:
         for finding in (finding for rule in rules for finding in rule(chain)) if chain.file in targets else ():
             place = finding.code, finding.path, finding.line
             if place not in told:

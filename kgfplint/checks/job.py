@@ -19,6 +19,7 @@ from kgfplint.checks import CheckModule
 from kgfplint.checks.results import Result
 from kgfplint.checks.unit import Unit
 from kgfplint.context.flow import Flow
+from kgfplint.context.recursion import starting
 from kgfplint.facts import ir
 from kgfplint.facts.bodies import Bodies, FileChanged
 from kgfplint.facts.store import Store
@@ -152,8 +153,12 @@ def analyse(end: int, functions: Sequence[int]) -> list[Result]:
 def _contexts(unit: Unit, result: Result) -> Result:
     """Add what the function means for the contexts of others: see Result."""
     sleeps = {sleep.where for sleep in unit.sleeps.values()} if _telling(unit) else set()
+    result = result._replace(reclaims=any(sleep.reclaims for sleep in unit.sleeps.values()) if sleeps else False)
     kinds = unit.locks.atomic_kinds if unit.touches_locks else ()
     holding = any(held.kind in kinds for _, state in unit.states for held in state.held)
+    sections = [kind.name for kind in unit.meaning.catalogue.kinds.values() if kind.allows]
+    if unit.restricts_masks or any(held.kind in sections for _, state in unit.states for held in state.held):
+        result = result._replace(spared=starting(unit.flow.sites, sections))
     if not holding and not unit.gives_masks:
         return result._replace(sleeps=tuple(sorted(sleeps)))
     under = tuple(site for site in unit.flow.sites if site.held and site.sleep is None)

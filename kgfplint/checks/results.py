@@ -35,7 +35,8 @@ class Result(NamedTuple):
     """What came of one function: its summary, what it allocates and stores, and, if it was checked, findings, open
     questions, rules that failed and findings that are `pending`; where what it allocates or frees itself must not stand (see
     context.sleeping); what it calls `under` locks of its own; what it calls with a mask that was `told` not to sleep;
-    findings that are `doubted`."""
+    findings that are `doubted`; whether it `reclaims` by an allocation of its own, and what it calls with a mask, or in a
+    section, in which something is to be `spared` that (see context.recursion)."""
 
     number: int
     summary: Summary | None
@@ -49,6 +50,8 @@ class Result(NamedTuple):
     told: tuple[Site, ...] = ()
     pending: tuple[Pending, ...] = ()
     doubted: tuple[Finding, ...] = ()
+    reclaims: bool = False
+    spared: tuple[Site, ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode

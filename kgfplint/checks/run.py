@@ -6,7 +6,7 @@ import itertools
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 
-from kgfplint.checks.chains import across
+from kgfplint.checks.chains import across, recursions
 from kgfplint.checks.job import FAILURES, Job, analyse, before_fork, begin, fates, flows, keep, recheck
 from kgfplint.checks.pending import Settling
 from kgfplint.checks.results import Result, State
@@ -14,6 +14,7 @@ from kgfplint.checks.unit import Question
 from kgfplint.context.distances import Distances
 from kgfplint.context.flow import Flow
 from kgfplint.context.reach import Reach
+from kgfplint.context.recursion import Recursion
 from kgfplint.context.sleepable import Sleepable
 from kgfplint.context.sleeping import RAW
 from kgfplint.context.steps import Reached
@@ -175,7 +176,7 @@ class Analysis:
 
     def _following(self) -> list[Finding]:
         """Return what is found across functions; where that fails it is told, and the rest of the findings stands."""
-        if not any(hasattr(check, "reached") for check in self._job.checks):
+        if not any(hasattr(check, "reached") or hasattr(check, "recursed") for check in self._job.checks):
             return []
         try:
             return self._across()
@@ -206,7 +207,18 @@ class Analysis:
                 ends = [number for number, result in results.items() if any((where == RAW) is raw for where in result.sleeps)]
                 reach = Reach(job.program, job.catalogue, self._distances, ends, flows, opened, raw, mentions=self._mentions)
                 found.extend(across(reach, starts, job.checks, job.targets, told))
+            found.extend(self._recursions(flows, opened, told))
         return found
+
+    def _recursions(self, flows: Callable[[Sequence[int]], dict[int, Flow]], opened: dict[int, Flow],
+                    told: set[tuple[str, str, int]]) -> Iterator[Finding]:
+        """Follow how far reclaim may go through the program; yield what the rules say of what lets it go further."""
+        job = self._job
+        if any(hasattr(check, "recursed") for check in job.checks):
+            ends = [number for number, result in self._results.items() if result.reclaims]
+            reach = Recursion(job.program, job.catalogue, self._distances, ends, flows, opened)
+            starts = [(number, result.spared) for number, result in sorted(self._results.items()) if result.spared]
+            yield from recursions(reach, starts, job.checks, job.targets, told)
 
     def _mentions(self, file: int, word: str) -> bool:
         """Tell whether a word stands in a file, or in another of its folder: a driver says it in one of them."""

@@ -9,7 +9,7 @@ from kgfplint.checks import Rule
 from kgfplint.checks.pending import Pending
 from kgfplint.context.flow import Flow, flow_of
 from kgfplint.context.held import State
-from kgfplint.context.sleeping import Sleep, sleep_of
+from kgfplint.context.sleeping import Sleep, restricted, sleep_of
 from kgfplint.facts import ir
 from kgfplint.facts.terms import show
 from kgfplint.findings import Finding, Mark, Rewrite, Severity, Step
@@ -103,15 +103,26 @@ class Unit(Frame):
         return {call: sleep for call, sleep in found if sleep is not None}
 
     @cached_property
-    def gives_masks(self) -> bool:
-        """Whether a mask that forbids to sleep is given to a function of the tree, one that is no primitive."""
-        meaning, known = self.meaning, self.meaning.catalogue.described
+    def given_masks(self) -> tuple[tuple[str, Mask], ...]:
+        """The masks that functions of the tree are given, with their names."""
+        found = []
         for call in self.calls:
             name = call.callee.id if type(call.callee) is ir.Name else ""
-            place = meaning.gfp_argument(self.file, name) if name and name not in known else None
-            if place is not None and place < len(call.args) and meaning.masks.may_sleep(self.mask(call.args[place])) is False:
-                return True
-        return False
+            place = self.meaning.gfp_argument(self.file, name) if name else None
+            if place is not None and place < len(call.args):
+                found.append((name, self.mask(call.args[place])))
+        return tuple(found)
+
+    @cached_property
+    def gives_masks(self) -> bool:
+        """Whether a mask that forbids to sleep is given to a function of the tree, one that is no primitive."""
+        described, masks = self.meaning.catalogue.described, self.meaning.masks
+        return any(name not in described and masks.may_sleep(mask) is False for name, mask in self.given_masks)
+
+    @cached_property
+    def restricts_masks(self) -> bool:
+        """Whether a mask that may sleep, but keeps reclaim out of something, is given to a function of the tree."""
+        return any(restricted(self.meaning.masks, mask) < 3 for _, mask in self.given_masks)
 
     @cached_property
     def touches_memory(self) -> bool:

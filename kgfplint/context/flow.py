@@ -4,6 +4,7 @@ All of it holds whoever calls the function; context.reach follows it across the 
 """
 
 import functools
+import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
@@ -11,7 +12,7 @@ from msgspec import Struct
 
 from kgfplint.catalogue import Catalogue
 from kgfplint.context.held import HeldLocks, State
-from kgfplint.context.sleeping import Sleep, sleep_of
+from kgfplint.context.sleeping import Sleep, restricted, sleep_of
 from kgfplint.facts import ir
 from kgfplint.facts.terms import atom, bare, show, substitute, walk
 from kgfplint.program.link import Row
@@ -46,7 +47,8 @@ class Site(Struct, frozen=True, array_like=True):
     how the call itself sleeps. `held` is what forbids to sleep here by this function's own doing, `dropped` the kinds
     that it may have taken from its caller before, `guards` the conditions on parameters and contexts that hold here.
     `mask`: what it is given as a mask, if that forbids to sleep ("GFP_ATOMIC") or is a parameter of this function ("gfp").
-    `unsure`: something may be held that is not in `held`.
+    `unsure`: something may be held that is not in `held`. `scopes`: the kinds of reclaim scopes and sections that it stands in;
+    `asks`: how far the mask that it is given lets reclaim go, 3 (as far as it likes) if that is not known.
     """
 
     name: str
@@ -62,6 +64,8 @@ class Site(Struct, frozen=True, array_like=True):
     guards: tuple[Guard, ...] = ()
     mask: str = ""
     unsure: bool = False
+    scopes: tuple[str, ...] = ()
+    asks: int = 3
 
 
 class Flow(Struct, frozen=True, array_like=True):
@@ -165,6 +169,8 @@ class _Sites:
         # A parameter that is assigned to is not what the caller gave.
         self._params = {param.name for param in row.params if not values.get(param.name)}
         self.sleepy = ""
+        self._scopes = ("noreclaim",) if any(map(_sets_memalloc, itertools.chain.from_iterable(
+            block.events for block in body.blocks))) else ()
         self._taken = {(event.callee.id, taken) for block in body.blocks for event in block.events
                        if type(event) is ir.Call and type(event.callee) is ir.Name and "get" in event.callee.id
                        for taken in (event.args[:1], (event.target,))}
@@ -217,20 +223,25 @@ class _Sites:
         key = show(ir.CallResult(call.callee, call.args)) if sleep is not None or held else ""
         if sleep is not None and call.target is not None:
             key = f"{show(call.target)} = {key}"
+        mask, asks = self._mask(call, name)
+        scopes = (*self._scopes, *(h.kind for h in state.held if kinds[h.kind].leaves or kinds[h.kind].allows))
         yield Site(name, call.line, call.column, call.end_line, key, type(call.callee) is ir.Field,
-                   tuple(self._given(call)), sleep, held, dropped, guards, self._mask(call, name),
-                   bool(state.perhaps or state.pending))
+                   tuple(self._given(call)), sleep, held, dropped, guards, mask,
+                   bool(state.perhaps or state.pending), scopes, asks)
 
-    def _mask(self, call: ir.Call, name: str) -> str:
+    def _mask(self, call: ir.Call, name: str) -> tuple[str, int]:
+        """Return the mask that a call is given if that is a parameter or forbids something, and how far it lets reclaim go."""
         place = self._meaning.gfp_argument(self._file, name) if type(call.callee) is ir.Name else None
         if place is None or place >= len(call.args):
-            return ""
+            return "", 3
         given = bare(call.args[place])
         if type(given) is ir.Name and given.id in self._params:
-            return given.id
+            return given.id, 3
         masks = self._meaning.masks
         mask = self._meaning.evaluate(self._file, given, self._values)
-        return masks.describe(mask) if masks.may_sleep(mask) is False else ""
+        if masks.may_sleep(mask) is False:
+            return masks.describe(mask), 0
+        return "", restricted(masks, mask)
 
     def _given(self, call: ir.Call) -> Iterator[tuple[int, ir.Expr]]:
         """Yield (place, value) of the arguments whose value the callee may be told."""
@@ -244,6 +255,12 @@ class _Sites:
                 known = type(value) is ir.Name and (value.id in self._params or value.id in _CONSTANTS or knows(value.id))
             if known or type(value) is ir.Number:
                 yield place, value
+
+
+def _sets_memalloc(event: ir.Event) -> bool:
+    """Tell whether an event sets a flag of the task by hand that the scopes of rules/gfp.toml set."""
+    return type(event) is ir.Assign and event.op == "|" and any(
+        type(term) is ir.Name and term.id.startswith("PF_MEMALLOC") for term in walk(event.value))
 
 
 def flow_of(body: ir.Body, row: Row, meaning: Meaning, values: Values, locks: HeldLocks | None) -> Flow:

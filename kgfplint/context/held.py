@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kgfplint.catalogue import Catalogue
+from kgfplint.catalogue import Catalogue, LockEffect
 from kgfplint.facts import ir
 from kgfplint.facts.terms import atom, root, show, substitute
 from kgfplint.program.meaning import LockChange, Meaning
@@ -147,6 +147,12 @@ class HeldLocks:
         """The kinds of held state that forbid to sleep."""
         return frozenset(kind.name for kind in self._meaning.catalogue.kinds.values() if kind.atomic)
 
+    @property
+    def told_kinds(self) -> frozenset[str]:
+        """The kinds of held state that callers must know of: those, and those that say how far reclaim may go."""
+        kinds = self._meaning.catalogue.kinds.values()
+        return frozenset(kind.name for kind in kinds if kind.atomic or kind.leaves or kind.allows)
+
     def states(self) -> Iterator[tuple[ir.Event, State]]:
         """Yield every reachable event with the state before it."""
         for number in range(len(self._blocks)):
@@ -206,9 +212,13 @@ class HeldLocks:
     def _call(self, state: State, event: ir.Call) -> State:
         assert isinstance(event.callee, ir.Name)
         name = event.callee.id
+        section = self._meaning.catalogue.sections.get(name)
+        if section is not None:
+            state = self._effect(state, event, section)
         effect = self._meaning.catalogue.locks.get(name)
-        if effect is None:
-            return self._summarised(state, event, name)
+        return self._effect(state, event, effect) if effect is not None else self._summarised(state, event, name)
+
+    def _effect(self, state: State, event: ir.Call, effect: LockEffect) -> State:
         lock = event.args[effect.lock] if effect.lock is not None and effect.lock < len(event.args) else None
         if effect.action == "release" and effect.when == "always":
             for kind in effect.kinds:
@@ -216,9 +226,9 @@ class HeldLocks:
         elif effect.action == "assert":
             kinds = effect.kinds or tuple(kind_of(self._type_of(lock), self._meaning.catalogue) if lock is not None else ())
             fresh = (kind for kind in kinds if not any(h.kind == kind for h in state.held))
-            state = _acquired(state, tuple(Held(kind, _lock(kind, lock), name, event.line, True) for kind in fresh))
+            state = _acquired(state, tuple(Held(kind, _lock(kind, lock), effect.name, event.line, True) for kind in fresh))
         elif effect.action == "acquire":
-            held = tuple(Held(kind, _lock(kind, lock), name, event.line) for kind in effect.kinds)
+            held = tuple(Held(kind, _lock(kind, lock), effect.name, event.line) for kind in effect.kinds)
             state = _conditional(state, event, held, effect.when)
         return state
 
@@ -311,7 +321,7 @@ def _refined(state: State, edge: ir.Edge) -> State:
 def lock_changes(
     locks: HeldLocks, own: Collection[str],
 ) -> tuple[tuple[LockChange, ...], tuple[LockChange, ...], tuple[str, ...]]:
-    """Return (acquires, releases, retakes) of a function from its exits, of the kinds that forbid to sleep.
+    """Return (acquires, releases, retakes) of a function from its exits, of the kinds that callers must know of.
 
     Acquired is what every return holds, or exactly the zero (or exactly the nonzero) ones; released
     "always" or only "sometimes". What is dropped and taken again is neither: of that the kinds are told.
@@ -332,7 +342,8 @@ def lock_changes(
     surely = frozenset[LockChange].intersection(*(state.released for _, state in exits))
     releases = [change if change in surely else replace(change, when="sometimes") for change in sorted(released, key=str)]
     again = {(a.kind, a.lock) for a in acquires} & {(r.kind, r.lock) for r in releases}
-    taken, dropped = (tuple(_told(c, own) for c in changes if c.kind in locks.atomic_kinds and (c.kind, c.lock) not in again)
+    told = locks.told_kinds
+    taken, dropped = (tuple(_told(c, own) for c in changes if c.kind in told and (c.kind, c.lock) not in again)
                       for changes in (acquires, releases))
     return taken, dropped, tuple(sorted({kind for kind, _ in again if kind in locks.atomic_kinds}))
 

@@ -190,13 +190,17 @@ class Reach:
         telling.update(value.id for site in flow.sites for _, value in site.given if type(value) is ir.Name)
         values = tuple((name, show(value)) for name, value in state.values if name in telling)
         seen = self._seen.setdefault(state.function, set())
-        # Under one lock or another: a function that does not drop any does the same.
-        dropping = any(site.dropped for site in flow.sites)
-        key = values, state.kinds if dropping else (), state.context if state.context else bool(state.kinds)
+        key = values, *self._state(state, flow)
         if key in seen or len(seen) >= _MOST_STATES:
             return False
         seen.add(key)
         return True
+
+    def _state(self, state: Reached, flow: Flow) -> tuple[object, ...]:
+        """Return what tells two states of a function apart, beside the values of parameters."""
+        # Under one lock or another: a function that does not drop any does the same.
+        dropping = any(site.dropped for site in flow.sites)
+        return state.kinds if dropping else (), state.context if state.context else bool(state.kinds)
 
     def _possible(self, state: Reached, flow: Flow) -> Iterator[Possible]:
         values = dict(state.values)

@@ -7,6 +7,7 @@ from msgspec import Struct
 from kgfplint.catalogue import Catalogue, Free
 from kgfplint.facts import ir
 from kgfplint.findings import Severity
+from kgfplint.gfp import Mask, Masks
 from kgfplint.program.meaning import Meaning, Values
 
 ANYWHERE, PROCESS, IRQS_OFF, RAW = "anywhere", "process", "irqs-off", "raw"
@@ -21,13 +22,15 @@ class Sleep(Struct, frozen=True, array_like=True):
     """A call that may sleep: `what` names it in messages, `where` says in which states it must not run.
 
     `frees`: it frees memory; `perhaps`: it sleeps for some memory only (kvfree() of what vmalloc() gave), or not on machines
-    that map it already (ioremap()).
+    that map it already (ioremap()). `reclaims`: how far its mask lets reclaim go (see strength()), 0 if it
+    does not, or nobody knows.
     """
 
     what: str
     where: str = ANYWHERE
     frees: bool = False
     perhaps: bool = False
+    reclaims: int = 0
 
 
 def sleep_of(meaning: Meaning, file: int, call: ir.Call, values: Values) -> Sleep | None:
@@ -47,7 +50,8 @@ def sleep_of(meaning: Meaning, file: int, call: ir.Call, values: Values) -> Slee
     alloc = known.allocs.get(name)
     if alloc is not None and alloc.sleeps != "gfp":
         where = _WHERE.get(alloc.sleeps, ANYWHERE)
-        return Sleep(f"{name}()", where, perhaps=alloc.sleeps == "mostly") if alloc.sleeps != "never" else None
+        own = 0 if alloc.mask is None else strength(meaning.masks, meaning.masks.parse(alloc.mask))
+        return Sleep(f"{name}()", where, False, alloc.sleeps == "mostly", own) if alloc.sleeps != "never" else None
     if alloc is not None:
         mask = meaning.mask_of(file, alloc, call, values)
     else:
@@ -58,7 +62,29 @@ def sleep_of(meaning: Meaning, file: int, call: ir.Call, values: Values) -> Slee
     sleeps = meaning.masks.may_sleep(mask)
     if sleeps is None or (alloc is None and not sleeps):
         return None
-    return Sleep(f"{name}() with {meaning.masks.describe(mask)}", ANYWHERE if sleeps else RAW)
+    what = f"{name}() with {meaning.masks.describe(mask)}"
+    return Sleep(what, ANYWHERE if sleeps else RAW, reclaims=strength(meaning.masks, mask))
+
+
+def strength(masks: Masks, mask: Mask) -> int:
+    """Return how far a mask surely lets reclaim go: 3 into file systems, 2 to IO, 1 no further, 0 nowhere as far as is known.
+
+    That is, 1 more than what may be asked for where reclaim must do less: see ALLOWED.
+    """
+    if masks.may_sleep(mask) is not True:
+        return 0
+    return 3 if masks.has(mask, "__GFP_FS") else 2 if masks.has(mask, "__GFP_IO") else 1
+
+
+def restricted(masks: Masks, mask: Mask) -> int:
+    """Return how far reclaim may go at most by a mask that allows to sleep, 3 if that is not known to be less."""
+    if masks.may_sleep(mask) is not True or masks.has(mask, "__GFP_FS") is not False:
+        return 3
+    return 1 if masks.has(mask, "__GFP_IO") is False else 2
+
+
+ALLOWED = {"none": 0, "noio": 1, "nofs": 2, "": 3}
+"""How far reclaim may go, as a strength: where nothing may be reclaimed, no IO be done, no file system entered."""
 
 
 def _freeing(free: Free, call: ir.Call) -> Sleep | None:

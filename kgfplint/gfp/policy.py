@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from kgfplint.catalogue import CatalogueError, Version, rules_directory
+from kgfplint.catalogue import CatalogueError, Reclaim, Version, rules_directory
 from kgfplint.catalogue.groups import Mistake, holds, parse_version
 
 Word = Literal["error", "warning", "note"]
@@ -92,6 +92,27 @@ class Request(Table, frozen=True, kw_only=True):
     members: tuple[str, ...]
 
 
+class Reentry(Table, frozen=True, kw_only=True):
+    """Code that reclaim waits for, or that reclaim calls: members ("tag.member") of operation tables, or code that holds the
+    kind `name`.
+
+    `allows` is how far its own masks may let reclaim go, `title` completes "runs in ...", and `why` tells what would happen.
+    """
+
+    name: str
+    title: str
+    why: str
+    severity: Word
+    allows: Reclaim
+    members: tuple[str, ...] = ()
+
+
+class Asked(Table, frozen=True, kw_only=True):
+    """Pieces of names that code looks at to tell how far reclaim may go: what it decides by them is left to it."""
+
+    words: tuple[str, ...]
+
+
 class _Tables(msgspec.Struct, frozen=True):
     conflict: tuple[Conflict, ...]
     unsupported: tuple[Unsupported, ...]
@@ -100,6 +121,8 @@ class _Tables(msgspec.Struct, frozen=True):
     asker: tuple[Asker, ...]
     carrier: tuple[Carrier, ...]
     request: tuple[Request, ...]
+    reentry: tuple[Reentry, ...]
+    asked: tuple[Asked, ...]
 
 
 Entry = TypeVar("Entry", bound=Table)
@@ -120,7 +143,8 @@ class Policy:
         self.scope_functions = frozenset(self.begins.keys() | self.ends.keys())
         self.askers = frozenset(name for asker in _holding(tables.asker, version) for name in asker.functions)
         self.carriers = frozenset(ctype for carrier in _holding(tables.carrier, version) for ctype in carrier.types)
-
+        self.reentries = {entry.name: entry for entry in _holding(tables.reentry, version)}
+        self.asked = tuple(word for entry in _holding(tables.asked, version) for word in entry.words)
         self.requests = {member: entry.title for entry in _holding(tables.request, version) for member in entry.members}
 
 

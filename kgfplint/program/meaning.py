@@ -123,7 +123,7 @@ class Meaning:
         return Called(
             known.allocs.get(name) or summary.allocates, name in known.frees or bool(summary.frees), summary,
             summary.returns and name not in self.program.noreturn,
-            name in known.locks or bool(summary.acquires or summary.releases),
+            name in known.locks or name in known.sections or bool(summary.acquires or summary.releases),
         )
 
     def summary(self, file: int, name: str) -> Summary:

@@ -1,0 +1,114 @@
+"""Where masks let reclaim back into code that reclaim waits for: from such code down the calls, to what allocates.
+
+A new kind of state for context.reach: instead of locks it hands down how far reclaim may go, which scopes along the chain
+bring every mask down to.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from kgfplint.context.flow import Flow, Guard, Site
+from kgfplint.context.reach import Possible, Reach
+from kgfplint.context.sleeping import ALLOWED, MASKED
+from kgfplint.context.steps import Hit, Hop, Reached
+from kgfplint.facts import ir
+from kgfplint.facts.terms import names as names_in
+from kgfplint.facts.terms import walk
+from kgfplint.gfp.policy import Reentry, policy
+from kgfplint.program.definitions import GFP_TYPES
+
+_SPOKEN = {2: "GFP_NOFS", 1: "GFP_NOIO"}
+_PLAIN = 4
+"""A chain of so many steps convinces."""
+
+
+@dataclass
+class Recursion(Reach):
+    """Follows how far reclaim may go. The `context` of its states is the name of a reentry (see gfp.policy), or MASKED for
+    functions that were given a mask; `kinds` begin with how far reclaim may go there, as ALLOWED has it, and go on with scopes.
+    """
+
+    every: bool = True
+
+    def roots(self) -> Iterator[Reached]:
+        """Yield the functions that reclaim waits for or calls, because of where they are stored."""
+        members = {member: entry for entry in policy(self.catalogue.version).reentries.values() for member in entry.members}
+        program = self.program
+        for (tag, member), key in program.keys.items():
+            entry = members.get(f"{tag}.{member}")
+            for target, line in program.bound.get(key, {}).items() if entry is not None else ():
+                assert entry is not None
+                name = program.rows[target].name
+                hop = Hop(None, target, line, f"{tag}.{member}: {name}() runs in {entry.title}")
+                yield Reached(target, (entry.allows,), entry.name, (), f"in {entry.title} ({name}())", hop)
+
+    def sections(self, function: int, sites: Iterable[Site]) -> Iterator[Reached]:
+        """Yield what a function calls in a section of its own that reclaim waits for."""
+        for site in sites:
+            entry = self.entry_of(site)
+            if entry is not None and not site.held and not self._impossible(self.program.rows[function].file, site.guards, {}):
+                hop = Hop(None, function, site.line, f"this runs in {entry.title}")
+                place = f"{self.program.file_of(function)}:{site.line}"
+                here = Reached(function, (entry.allows, *site.scopes), entry.name, (), f"in {entry.title} at {place}", hop)
+                yield from self._below(here, site, {})
+
+    def entry_of(self, site: Site) -> Reentry | None:
+        """Return the kind of section that a site stands in, None if a scope makes up for it."""
+        known, kinds = policy(self.catalogue.version).reentries, self.catalogue.kinds
+        entry = next((known[kind] for kind in site.scopes if kinds[kind].allows and kind in known), None)
+        return entry if entry is not None and self._left(site.scopes) > ALLOWED[entry.allows] else None
+
+    def masked(self, function: int, sites: Iterable[Site]) -> Iterator[Reached]:
+        """Yield the functions that are given a mask which may sleep, but keeps reclaim out of something."""
+        path = self.program.file_of(function)
+        for site in sites:
+            said = _SPOKEN.get(site.asks)
+            if said is None or site.asks >= self._left(site.scopes):
+                continue
+            for target in self._definitions.of(self.program.rows[function].file, site.name).functions:
+                row = self.program.rows[target]
+                hop = Hop(None, function, site.line, f"calls {row.name}() with {said}")
+                why = f"in {row.name}(), which is given {said} at {path}:{site.line}"
+                given = tuple((row.params[place].name, value) for place, value in site.given if place < len(row.params))
+                yield Reached(target, ("nofs" if site.asks == 2 else "noio", *site.scopes), MASKED, given, why, hop)
+
+    def _left(self, scopes: Iterable[str]) -> int:
+        """Return how far reclaim goes at most in some scopes."""
+        return min((ALLOWED[self.catalogue.kinds[scope].leaves] for scope in scopes if scope in self.catalogue.kinds), default=3)
+
+    def _state(self, state: Reached, flow: Flow) -> tuple[object, ...]:
+        return state.kinds, state.context == MASKED
+
+    def _possible(self, state: Reached, flow: Flow) -> Iterator[Possible]:
+        values = dict(state.values)
+        row = self.program.rows[state.function]
+        masks = {param.name for param in row.params if param.ctype in GFP_TYPES} if state.context == MASKED else ()
+        allowed = ALLOWED[state.kinds[0]]
+        for site in flow.sites:
+            kinds = (*state.kinds, *site.scopes)
+            if site.held or self._left(kinds[1:]) <= allowed or any(self._asks(guard) for guard in site.guards):
+                continue
+            if masks and any(not names_in(condition).isdisjoint(masks) for condition, _ in site.guards):
+                continue
+            if not self._impossible(row.file, site.guards, values):
+                yield site, values, kinds
+
+    def _asks(self, guard: Guard) -> bool:
+        """Tell whether a condition is about how far reclaim may go."""
+        words = (term.id if type(term) is ir.Name else term.member if type(term) is ir.Field else "" for term in walk(guard[0]))
+        asked = policy(self.catalogue.version).asked
+        return any(piece in word.lower() for word in words if word for piece in asked)
+
+    def _hits(self, state: Reached, sites: Iterable[Possible]) -> Iterator[Hit]:
+        """Yield the first allocation that lets reclaim go too far: what keeps it out there covers those after it."""
+        for site, values, kinds in sites:
+            if site.sleep is not None and min(site.sleep.reclaims, self._left(kinds[1:])) > ALLOWED[state.kinds[0]]:
+                certain = not state.loose and not self._assumed(state, site, values) and len(state.hop.chain()) <= _PLAIN
+                yield Hit(state, site, certain)
+                return
+
+
+def starting(sites: Sequence[Site], sections: Iterable[str]) -> tuple[Site, ...]:
+    """Return the sites of a function from which recursion may begin: those in sections, and those that are given a mask."""
+    kinds = frozenset(sections)
+    return tuple(site for site in sites if site.asks in _SPOKEN or not kinds.isdisjoint(site.scopes))
