@@ -8,7 +8,7 @@ from kgfplint.context.flow import Site
 from kgfplint.context.reach import Reach
 from kgfplint.context.recursion import Recursion
 from kgfplint.context.sleeping import RAW
-from kgfplint.context.steps import Hit
+from kgfplint.context.steps import Hit, Reached
 from kgfplint.facts import ir
 from kgfplint.findings import Finding, Mark, Severity, Step
 from kgfplint.gfp.policy import Reentry, policy
@@ -53,6 +53,12 @@ class Chain:
         via = " → ".join(f"{self._program.rows[function].name}()" for function in self._functions[1:])
         return f"{self.state.why} via {via}" if via else self.state.why
 
+    @property
+    def param_types(self) -> frozenset[str]:
+        """The types of what the functions of the chain are given."""
+        rows = (self._program.rows[function] for function in (self._hops[0].function, *self._functions))
+        return frozenset(param.ctype for row in rows for param in row.params)
+
     def steps(self) -> Sequence[Step]:
         """Return the steps from the root to what sleeps."""
         steps = [self._step(hop.function, hop.line, hop.note, hop.mark) for hop in self._hops]
@@ -90,15 +96,19 @@ def across(reach: Reach, starts: Iterable[tuple[int, Sequence[Site], Sequence[Si
     yield from _judged((Chain(hit, reach.program) for hit in hits), rules, targets, told)
 
 
-def recursions(reach: Recursion, starts: Iterable[tuple[int, Sequence[Site]]], checks: Sequence[CheckModule],
-               targets: Collection[int], told: set[tuple[str, str, int]]) -> Iterator[Finding]:
-    """Yield the findings of masks that let reclaim in again; `starts` are functions with the sites that it may begin at."""
-    begun = list(starts)
+def recursions(reach: Recursion, starts: Iterable[tuple[int, Sequence[Site]]], tainted: Iterable[tuple[Site, Reached]],
+               checks: Sequence[CheckModule], targets: Collection[int], told: set[tuple[str, str, int]]) -> Iterator[Finding]:
+    """Yield the findings of masks that let reclaim in again; `starts` are functions with the sites that it may begin at,
+    `tainted` sites under locks that reclaim waits for, with their state.
+    """
+    begun, locked = list(starts), list(tainted)
     sections = (state for function, sites in begun for state in reach.sections(function, sites))
     masked = (state for function, sites in begun for state in reach.masked(function, sites))
+    at_once = (hit for site, state in locked for hit in reach.at(state, site))
+    under = (below for site, state in locked for below in reach.below(state, site))
+    hits = itertools.chain(at_once, reach.follow(itertools.chain(reach.roots(), sections, under, masked)))
     entries = policy(reach.catalogue.version).reentries
-    chains = (Chain(hit, reach.program, ": reclaim comes in again", entries.get(hit.state.context))
-              for hit in reach.follow(itertools.chain(reach.roots(), sections, masked)))
+    chains = (Chain(hit, reach.program, ": reclaim comes in again", entries.get(hit.state.context)) for hit in hits)
     rules = [check.recursed for check in checks if hasattr(check, "recursed")]
     yield from _judged(chains, rules, targets, told)
 

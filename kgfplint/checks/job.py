@@ -17,6 +17,7 @@ import msgspec
 from kgfplint.catalogue import Catalogue
 from kgfplint.checks import CheckModule
 from kgfplint.checks.results import Result
+from kgfplint.checks.tainted import Holding, Taking, holdings, takings
 from kgfplint.checks.unit import Unit
 from kgfplint.context.flow import Flow
 from kgfplint.context.recursion import starting
@@ -169,6 +170,16 @@ def _contexts(unit: Unit, result: Result) -> Result:
 def flows(end: int, functions: Sequence[int]) -> list[tuple[int, Flow]]:
     """Return the flows of functions by number."""
     return [(unit.number, unit.flow) for unit in _units(functions, end)]
+
+
+def waits(end: int, functions: Sequence[int]) -> list[tuple[int, tuple[Taking, ...]]]:
+    """Return the locks that functions wait for."""
+    return [(unit.number, takings(unit)) for unit in _units(functions, end)]
+
+
+def under_locks(end: int, locks: Mapping[str, bool], functions: Sequence[int]) -> list[tuple[int, tuple[Holding, ...]]]:
+    """Return what functions call while they hold some locks."""
+    return [(unit.number, holdings(unit, locks)) for unit in _units(functions, end)]
 
 
 def recheck(end: int, codes: Collection[str], functions: Sequence[int]) -> list[Result]:

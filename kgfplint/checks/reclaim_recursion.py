@@ -52,4 +52,7 @@ def recursed(chain: Chain) -> Iterator[Finding]:
         yield chain.finding(RULE, message, Severity.WARNING)
         return
     message = f"{chain.sleep.what} {does}, but this runs {chain.why}: {entry.why}; {_REMEDIES[allowed]}"
-    yield chain.finding(RULE, message, Severity.parse(entry.severity) if chain.certain else Severity.WARNING)
+    severity = Severity.parse(entry.severity) if chain.certain else Severity.WARNING
+    if entry.holding and chain.param_types.isdisjoint(entry.holding):
+        severity = Severity.NOTE
+    yield chain.finding(RULE, message, severity)

@@ -7,12 +7,13 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from kgfplint.checks.chains import across, recursions
-from kgfplint.checks.job import FAILURES, Job, analyse, before_fork, begin, fates, flows, keep, recheck
+from kgfplint.checks.job import FAILURES, Job, analyse, before_fork, begin, fates, flows, keep, recheck, under_locks, waits
 from kgfplint.checks.pending import Settling
 from kgfplint.checks.results import Result, State
+from kgfplint.checks.tainted import Taint, entered
 from kgfplint.checks.unit import Question
 from kgfplint.context.distances import Distances
-from kgfplint.context.flow import Flow
+from kgfplint.context.flow import Flow, Site
 from kgfplint.context.reach import Reach
 from kgfplint.context.recursion import Recursion
 from kgfplint.context.sleepable import Sleepable
@@ -207,18 +208,30 @@ class Analysis:
                 ends = [number for number, result in results.items() if any((where == RAW) is raw for where in result.sleeps)]
                 reach = Reach(job.program, job.catalogue, self._distances, ends, flows, opened, raw, mentions=self._mentions)
                 found.extend(across(reach, starts, job.checks, job.targets, told))
-            found.extend(self._recursions(flows, opened, told))
+            found.extend(self._recursions(workers, opened, told))
         return found
 
-    def _recursions(self, flows: Callable[[Sequence[int]], dict[int, Flow]], opened: dict[int, Flow],
-                    told: set[tuple[str, str, int]]) -> Iterator[Finding]:
+    def _recursions(self, workers: Workers, opened: dict[int, Flow], told: set[tuple[str, str, int]]) -> Iterator[Finding]:
         """Follow how far reclaim may go through the program; yield what the rules say of what lets it go further."""
         job = self._job
         if any(hasattr(check, "recursed") for check in job.checks):
             ends = [number for number, result in self._results.items() if result.reclaims]
-            reach = Recursion(job.program, job.catalogue, self._distances, ends, flows, opened)
+            reach = Recursion(job.program, job.catalogue, self._distances, ends, functools.partial(self._flows, workers), opened)
             starts = [(number, result.spared) for number, result in sorted(self._results.items()) if result.spared]
-            yield from recursions(reach, starts, job.checks, job.targets, told)
+            yield from recursions(reach, starts, self._tainted(workers), job.checks, job.targets, told)
+
+    def _tainted(self, workers: Workers) -> Iterator[tuple[Site, Reached]]:
+        """Yield what is called under locks that reclaim waits for, with the state that this is."""
+        program, catalogue = self._job.program, self._job.catalogue
+        run = entered(program, catalogue.version)
+        taint = Taint(program, run)
+        for _, found in workers.map(functools.partial(waits, self._job.journal.end), self._chunks(sorted(run))):
+            taint.take(found or ())
+        candidates = taint.candidates(name for name, effect in catalogue.locks.items() if effect.sleeps)
+        task = functools.partial(under_locks, self._job.journal.end, taint.shared)
+        for _, held in workers.map(task, self._chunks(candidates)):
+            for function, holdings in sorted(held or ()):
+                yield from taint.states(function, holdings)
 
     def _mentions(self, file: int, word: str) -> bool:
         """Tell whether a word stands in a file, or in another of its folder: a driver says it in one of them."""

@@ -4,11 +4,12 @@ A new kind of state for context.reach: instead of locks it hands down how far re
 bring every mask down to.
 """
 
+import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kgfplint.context.flow import Flow, Guard, Site
-from kgfplint.context.reach import Possible, Reach
+from kgfplint.context.reach import Possible, Reach, Values
 from kgfplint.context.sleeping import ALLOWED, MASKED
 from kgfplint.context.steps import Hit, Hop, Reached
 from kgfplint.facts import ir
@@ -52,6 +53,16 @@ class Recursion(Reach):
                 here = Reached(function, (entry.allows, *site.scopes), entry.name, (), f"in {entry.title} at {place}", hop)
                 yield from self._below(here, site, {})
 
+    def at(self, state: Reached, site: Site) -> Iterator[Hit]:
+        """Yield the hit if a site itself allocates wrongly in a state."""
+        yield from self._hits(state, self._possible(state, Flow((site,))))
+
+    def below(self, state: Reached, site: Site) -> Iterator[Reached]:
+        """Yield what a site calls that is possible in a state."""
+        for possible, values, kinds in self._possible(state, Flow((site,))):
+            if site.sleep is None:
+                yield from self._below(state._replace(kinds=kinds), possible, values)
+
     def entry_of(self, site: Site) -> Reentry | None:
         """Return the kind of section that a site stands in, None if a scope makes up for it."""
         known, kinds = policy(self.catalogue.version).reentries, self.catalogue.kinds
@@ -71,6 +82,19 @@ class Recursion(Reach):
                 why = f"in {row.name}(), which is given {said} at {path}:{site.line}"
                 given = tuple((row.params[place].name, value) for place, value in site.given if place < len(row.params))
                 yield Reached(target, ("nofs" if site.asks == 2 else "noio", *site.scopes), MASKED, given, why, hop)
+
+    def _below(self, state: Reached, site: Site, values: Values) -> Iterator[Reached]:
+        """Yield the callees of a site: of operations only those that this code may be about, and not what ends a section."""
+        ending = self.catalogue.sections.get(site.name)
+        if ending is None or ending.action != "release":
+            begun = [*(hop.function for hop in state.hop.chain()), state.function][: 2 if state.context == MASKED else 1]
+            own = {self._folder(function) for function in begun}
+            for below in super()._below(state, site, values):
+                if not site.member or self._folder(state.function) in own or self._folder(below.function) in own:
+                    yield below
+
+    def _folder(self, function: int) -> str:
+        return posixpath.dirname(self.program.file_of(function))
 
     def _left(self, scopes: Iterable[str]) -> int:
         """Return how far reclaim goes at most in some scopes."""
@@ -103,8 +127,9 @@ class Recursion(Reach):
         """Yield the first allocation that lets reclaim go too far: what keeps it out there covers those after it."""
         for site, values, kinds in sites:
             if site.sleep is not None and min(site.sleep.reclaims, self._left(kinds[1:])) > ALLOWED[state.kinds[0]]:
-                certain = not state.loose and not self._assumed(state, site, values) and len(state.hop.chain()) <= _PLAIN
-                yield Hit(state, site, certain)
+                loose = bool(state.loose or self._assumed(state, site, values))
+                if not (loose and state.context == MASKED):
+                    yield Hit(state, site, not loose and len(state.hop.chain()) <= _PLAIN)
                 return
 
 

@@ -8,6 +8,7 @@ from kgfplint.catalogue import Catalogue, Free
 from kgfplint.facts import ir
 from kgfplint.findings import Severity
 from kgfplint.gfp import Mask, Masks
+from kgfplint.gfp.policy import policy
 from kgfplint.program.meaning import Meaning, Values
 
 ANYWHERE, PROCESS, IRQS_OFF, RAW = "anywhere", "process", "irqs-off", "raw"
@@ -50,7 +51,9 @@ def sleep_of(meaning: Meaning, file: int, call: ir.Call, values: Values) -> Slee
     alloc = known.allocs.get(name)
     if alloc is not None and alloc.sleeps != "gfp":
         where = _WHERE.get(alloc.sleeps, ANYWHERE)
-        own = 0 if alloc.mask is None else strength(meaning.masks, meaning.masks.parse(alloc.mask))
+        # What makes a whole object may have its own way to memory: a tag, an inode of the file system's own cache.
+        plain = alloc.mask is not None and not known.families[alloc.family].object
+        own = strength(meaning.masks, meaning.masks.parse(alloc.mask or "")) if plain else 0
         return Sleep(f"{name}()", where, False, alloc.sleeps == "mostly", own) if alloc.sleeps != "never" else None
     if alloc is not None:
         mask = meaning.mask_of(file, alloc, call, values)
@@ -63,7 +66,8 @@ def sleep_of(meaning: Meaning, file: int, call: ir.Call, values: Values) -> Slee
     if sleeps is None or (alloc is None and not sleeps):
         return None
     what = f"{name}() with {meaning.masks.describe(mask)}"
-    return Sleep(what, ANYWHERE if sleeps else RAW, reclaims=strength(meaning.masks, mask))
+    asks = name in policy(known.version).askers
+    return Sleep(what, ANYWHERE if sleeps else RAW, reclaims=0 if asks else strength(meaning.masks, mask))
 
 
 def strength(masks: Masks, mask: Mask) -> int:

@@ -97,6 +97,7 @@ class Reentry(Table, frozen=True, kw_only=True):
     kind `name`.
 
     `allows` is how far its own masks may let reclaim go, `title` completes "runs in ...", and `why` tells what would happen.
+    With `holding`, that is only a note unless a function of the chain is given one of these types.
     """
 
     name: str
@@ -105,6 +106,13 @@ class Reentry(Table, frozen=True, kw_only=True):
     severity: Word
     allows: Reclaim
     members: tuple[str, ...] = ()
+    holding: tuple[str, ...] = ()
+
+
+class Entered(Table, frozen=True, kw_only=True):
+    """Members ("tag.member") of operation tables that reclaim calls: it may wait for every lock that they wait for."""
+
+    members: tuple[str, ...]
 
 
 class Asked(Table, frozen=True, kw_only=True):
@@ -122,6 +130,7 @@ class _Tables(msgspec.Struct, frozen=True):
     carrier: tuple[Carrier, ...]
     request: tuple[Request, ...]
     reentry: tuple[Reentry, ...]
+    entered: tuple[Entered, ...]
     asked: tuple[Asked, ...]
 
 
@@ -144,6 +153,7 @@ class Policy:
         self.askers = frozenset(name for asker in _holding(tables.asker, version) for name in asker.functions)
         self.carriers = frozenset(ctype for carrier in _holding(tables.carrier, version) for ctype in carrier.types)
         self.reentries = {entry.name: entry for entry in _holding(tables.reentry, version)}
+        self.entered = frozenset(member for entry in _holding(tables.entered, version) for member in entry.members)
         self.asked = tuple(word for entry in _holding(tables.asked, version) for word in entry.words)
         self.requests = {member: entry.title for entry in _holding(tables.request, version) for member in entry.members}
 

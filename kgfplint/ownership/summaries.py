@@ -35,7 +35,8 @@ def telling(program: Program, catalogue: Catalogue) -> Iterator[int]:
     marks = bytearray(len(program.name_list))
     known = policy(catalogue.version)
     masked = (row.name for row in program.rows if takes_mask(row))
-    for name in {*catalogue.primitives, "guard", *known.scope_functions, *program.noreturn, *masked} & program.names.keys():
+    primitives = {*catalogue.primitives, *catalogue.sections, "guard", *known.scope_functions}
+    for name in {*primitives, *program.noreturn, *masked} & program.names.keys():
         marks[program.names[name]] = 1
     for number, row in enumerate(program.rows):
         calls = range(program.call_start[number], program.call_start[number + 1])
