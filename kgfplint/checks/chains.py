@@ -50,8 +50,13 @@ class Chain:
     @property
     def why(self) -> str:
         """The reason why sleeping is wrong, with the functions in between: "under … taken at … via a() → b()"."""
-        via = " → ".join(f"{self._program.rows[function].name}()" for function in self._functions[1:])
+        via = " → ".join(f"{name}()" for name in self.names[1:])
         return f"{self.state.why} via {via}" if via else self.state.why
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of the functions of the chain, down to the one that allocates."""
+        return [self._program.rows[function].name for function in self._functions]
 
     @property
     def param_types(self) -> frozenset[str]:

@@ -1,5 +1,6 @@
 """KGF105: a mask that lets reclaim into a file system, or into IO, where that would wait for this very code."""
 
+import re
 from collections.abc import Iterator
 
 from kgfplint.checks import Rule
@@ -21,6 +22,8 @@ _REMEDIES = {
     "nofs": "use GFP_NOFS or mark a memalloc_nofs_save() scope", "noio": "use GFP_NOIO or mark a memalloc_noio_save() scope",
     "none": "allocate before, or use GFP_NOWAIT and cope with failure",
 }
+_LONGEST = 5
+_PUT = re.compile(r"(^|_)put(_|$)")
 _GOES = {3: "lets reclaim enter file systems", 2: "lets reclaim do IO", 1: "lets the code wait for reclaim"}
 
 
@@ -49,10 +52,15 @@ def recursed(chain: Chain) -> Iterator[Finding]:
     entry = chain.entry
     if entry is None:
         message = f"{chain.sleep.what} {does}, but this runs {chain.why}; hand the mask on, or {_REMEDIES[allowed]}"
-        yield chain.finding(RULE, message, Severity.WARNING)
+        yield chain.finding(RULE, message, Severity.NOTE if _remote(chain) else Severity.WARNING)
         return
     message = f"{chain.sleep.what} {does}, but this runs {chain.why}: {entry.why}; {_REMEDIES[allowed]}"
     severity = Severity.parse(entry.severity) if chain.certain else Severity.WARNING
-    if entry.holding and chain.param_types.isdisjoint(entry.holding):
+    if _remote(chain) or (entry.holding and chain.param_types.isdisjoint(entry.holding)):
         severity = Severity.NOTE
     yield chain.finding(RULE, message, severity)
+
+
+def _remote(chain: Chain) -> bool:
+    """Tell whether a chain is too long to convince, or leads through the last of several references, which this may not be."""
+    return len(chain.names) > _LONGEST or any(_PUT.search(name) for name in chain.names)
