@@ -13,7 +13,7 @@ from msgspec import Struct
 from kgfplint.catalogue import CALCULATED, Alloc
 from kgfplint.facts import ir
 from kgfplint.facts.outline import written
-from kgfplint.facts.terms import bare, is_zero, member_of, show
+from kgfplint.facts.terms import bare, is_zero, member_of, names, show
 from kgfplint.facts.types import pointee, tag_of
 from kgfplint.ownership.frame import Frame
 from kgfplint.program.constants import constants_of
@@ -44,7 +44,7 @@ class Provenance:
     """Where memory comes from in the whole program: all allocations by what they are for.
 
     The keys are `path:name` for a global, `tag.member` for what a member of a struct points to, `struct tag` for what is
-    of that type, `secret:tag.member` for what is wiped before it is freed.
+    of that type, `secret:tag.member` for what is wiped before it is freed, `account:struct tag` for what is charged to a user.
     """
 
     def __init__(self, program: Program, by_function: Mapping[int, tuple[Sources, Collection[str]]]) -> None:
@@ -154,6 +154,8 @@ def sources(frame: Frame) -> tuple[Sources, frozenset[str]]:
         source = Source(alloc.family, alloc.name, frame.path, event.line, frame.name, *_order(frame, alloc, call.args))
         keys = keys_of(target, frame) if target is not None else tuple(filter(None, (_struct(returned),)))
         found.extend((key, source) for key in keys)
+        if keys and keys[-1].startswith("struct ") and accounts(frame, alloc, call.args):
+            found.append((f"account:{keys[-1]}", source))
     if frame.frees:
         found.extend(_secrets(frame))
     others = {member_of(place) for event in frame.events() if id(event) not in known for place in written(event)}
@@ -171,6 +173,16 @@ def _order(frame: Frame, alloc: Alloc, args: Sequence[ir.Expr]) -> tuple[str, tu
         fixed = any(constants_of(frame.program).value(frame.file, arg) is not None for arg in plain)
         return "" if fixed else "of its own", ()
     return (str(alloc.fixed_order), (alloc.fixed_order,)) if alloc.fixed_order is not None else ("", ())
+
+
+def accounts(frame: Frame, alloc: Alloc, args: Sequence[ir.Expr]) -> bool:
+    """Tell whether the mask of an allocation has __GFP_ACCOUNT, at least on some path."""
+    if alloc.gfp is None or alloc.gfp >= len(args):
+        return False
+    given, named = args[alloc.gfp], frame.meaning.masks.named
+    bit = named.get("__GFP_ACCOUNT", 0)
+    parts = (given, *(value for name in names(given) for value in frame.values.get(name, ()) if value is not None))
+    return any(bit & named.get(name, 0) for part in parts for name in names(part))
 
 
 def secret_key(member: ir.Field, frame: Frame) -> str:
