@@ -40,8 +40,8 @@ class Choice(NamedTuple):
 
     `written` are the values of the arms of a `?:` in the expression, each with what is sure of the locals in
     it: unlike one of `options`, none of them is put together from steps that exclude each other.
-    `alloc` is how the call allocates (catalogue or inferred), None for any other call that takes a mask;
-    `slab`: the memory comes from slab.
+    `alloc` is how the call allocates (catalogue or inferred), None for any other call that takes a mask; `taker` what such
+    a one hands the mask on to, if that is known; `slab`: the memory comes from slab.
     """
 
     call: ir.Call
@@ -52,6 +52,7 @@ class Choice(NamedTuple):
     alloc: Alloc | None
     slab: bool
     named: Mapping[str, int]
+    taker: Alloc | None = None
 
     @property
     def name(self) -> str:
@@ -204,8 +205,12 @@ class _Flow:
 
     def _choice(self, call: ir.Call, found: tuple[ir.Expr, Alloc | None], options: Options, written: Options) -> Choice:
         expr, alloc = found
-        slab = alloc is not None and from_slab(self._meaning, alloc)
-        return Choice(call, expr, options, written, _joined(options), alloc, slab, self._meaning.masks.named)
+        taker = None
+        if alloc is None and isinstance(call.callee, ir.Name):
+            taker = self._meaning.summary(self._unit.file, call.callee.id).hands
+        user = alloc or taker
+        slab = user is not None and from_slab(self._meaning, user)
+        return Choice(call, expr, options, written, _joined(options), alloc, slab, self._meaning.masks.named, taker)
 
     def _entries(self) -> list[dict[str, Options] | None]:
         """Return the values at the entry of each block, None for one that is not reached."""

@@ -44,6 +44,7 @@ def _applies(unit: Unit, choice: Choice, conflict: Conflict) -> bool:
         return False
     if "__GFP_KSWAPD_RECLAIM" in conflict.clear or conflict.families:
         # What a wrapper makes of its mask before it hands it on is not known: it may add GFP_KERNEL.
-        known = choice.name in unit.meaning.catalogue.allocs
-        return known and (not conflict.families or (choice.alloc is not None and choice.alloc.family in conflict.families))
+        known = choice.name in unit.meaning.catalogue.allocs or choice.taker is not None
+        user = choice.alloc or choice.taker
+        return known and (not conflict.families or (user is not None and user.family in conflict.families))
     return choice.slab or not conflict.slab

@@ -63,7 +63,7 @@ def _trace(unit: Unit, choice: Choice, held: Held, why: str) -> tuple[Step, Step
 def _constant(unit: Unit, choice: Choice, role: Literal["order", "size"]) -> int | None:
     """Return the order or the bytes that are asked for, None if that is not a constant."""
     if choice.alloc is None:
-        return None
+        return choice.taker.fixed_order if choice.taker is not None and role == "order" else None
     place = choice.alloc.order if role == "order" else choice.alloc.size
     if place is None:
         return choice.alloc.fixed_order if role == "order" and choice.alloc.fixed_order != CALCULATED else None

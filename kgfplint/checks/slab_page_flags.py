@@ -31,7 +31,7 @@ def check(unit: Unit) -> Iterator[Finding]:
             continue
         severity, why = _WRONG[flag]
         if choice.name not in unit.meaning.catalogue.allocs:
-            if not every_taker(unit, choice.name, lambda alloc: from_slab(unit.meaning, alloc)):
+            if choice.taker is None and not every_taker(unit, choice.name, lambda alloc: from_slab(unit.meaning, alloc)):
                 continue
             severity, why = Severity.WARNING, f"if {choice.name}() hands it on, {why}"
         message = f"{choice.name}() is given {mask_text(unit, arm)}, but {flag} is for pages: {why}"

@@ -22,7 +22,7 @@ def check(unit: Unit) -> Iterator[Finding]:
     """Report each call of these allocators, or of a wrapper, whose mask this kernel version does not support there."""
     entries = policy(unit.meaning.catalogue.version).unsupported
     for choice in choices(unit):
-        alloc = choice.alloc
+        alloc = choice.alloc or choice.taker
         fitting = [entry for entry in entries if alloc is not None and alloc.family in entry.families]
         found = next(((arm, entry) for entry in fitting for arm in choice.arms() if _applies(unit, arm, entry)), None)
         if found is not None:
@@ -42,7 +42,8 @@ def _finding(unit: Unit, choice: Choice, entry: Unsupported) -> Iterator[Finding
     asked = f"{choice.name}() is given {mask_text(unit, choice)}"
     if choice.name not in unit.meaning.catalogue.allocs:
         based = any(choice.sets(bit) for bit in ("__GFP_KSWAPD_RECLAIM", "__GFP_DIRECT_RECLAIM"))
-        if not based or not every_taker(unit, choice.name, lambda alloc: alloc.family in entry.families):
+        sure = choice.taker is not None
+        if not based or not (sure or every_taker(unit, choice.name, lambda alloc: alloc.family in entry.families)):
             return  # it may add what is missing, or take the memory from elsewhere
         severity = min(severity, Severity.WARNING)
         asked += ", which goes on to " + " or ".join(f"{family}()" for family in entry.families)

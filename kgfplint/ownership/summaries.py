@@ -15,7 +15,7 @@ from kgfplint.ownership.ops import Release, Site
 from kgfplint.ownership.paths import Paths
 from kgfplint.ownership.states import ERROR, MAYBE, NULL, VALID, Exit
 from kgfplint.program.constants import constants_of
-from kgfplint.program.definitions import takes_mask
+from kgfplint.program.definitions import GFP_TYPES, takes_mask
 from kgfplint.program.link import Program, Row
 from kgfplint.program.meaning import EMPTY, Freed, LockChange, Meaning, Summary
 
@@ -53,6 +53,7 @@ def summarise(frame: Frame) -> Summary | None:
     scopes = frame.scopes.changes if frame.touches_scopes else ()
     summary = Summary(
         allocates, frees, acquires, releases, assigns, _comes_back(frame.body, frame.file, frame.meaning), scopes, retakes,
+        _hands(frame),
     )  # fmt: skip
     return None if summary == EMPTY else summary
 
@@ -116,6 +117,31 @@ def _hands_out(row: Row, paths: Paths) -> Alloc | None:
                 return Alloc(name=row.name, family=first.family, params=tuple(p.name for p in row.params), fails="errno",
                              zeroes=all(site.alloc.zeroes for site in sites), sleeps="never", out=place, managed=first.managed)
     return None
+
+
+def _hands(frame: Frame) -> Alloc | None:
+    """What a function hands its mask on to as it came: an allocator like all that are given it, None if it does anything else."""
+    row, meaning = frame.row, frame.meaning
+    place = next((place for place, param in enumerate(row.params) if param.ctype in GFP_TYPES), None)
+    if place is None or row.flags & ir.MACRO or frame.values[row.params[place].name]:
+        return None
+    mask, found = ir.Name(row.params[place].name), list[Alloc]()
+    for call in frame.calls:
+        name = call.callee.id if type(call.callee) is ir.Name else ""
+        if name in policy(meaning.catalogue.version).askers or not any(mask in walk(arg) for arg in call.args):
+            continue
+        taken = meaning.gfp_argument(row.file, name) if name else None
+        if taken is None or taken >= len(call.args) or bare(call.args[taken]) != mask:
+            return None
+        alloc = meaning.alloc(row.file, name) or meaning.summary(row.file, name).hands
+        if alloc is None:
+            return None
+        given = call.args[alloc.order] if alloc.order is not None and alloc.order < len(call.args) else None
+        order = alloc.fixed_order if given is None else constants_of(meaning.program).value(row.file, bare(given))
+        found.append(Alloc(name=alloc.name, family=alloc.family, params=(), gfp=place, fixed_order=order,
+                           slab_backed=alloc.slab_backed))
+    same = {(alloc.family, alloc.fixed_order) for alloc in found}
+    return found[0] if len(same) == 1 else None
 
 
 def _allocates(frame: Frame) -> Alloc | None:

@@ -52,7 +52,8 @@ class Summary(Struct, frozen=True, array_like=True):
     `allocates` it returns fresh memory; `frees` what is freed on every path on which it is not NULL;
     `acquires` held after every return; `releases` dropped on some path without having been taken;
     `assigns` the parameters that a macro assigns to; `returns` False: control does not come back; `scopes` the
-    reclaim scopes that every return has begun or ended; `retakes` the kinds of its caller's locks that it drops for a while.
+    reclaim scopes that every return has begun or ended; `retakes` the kinds of its caller's locks that it drops for a while;
+    `hands` what it hands its mask on to, as it came, whatever it does with the memory.
     """
 
     allocates: Alloc | None = None
@@ -63,6 +64,7 @@ class Summary(Struct, frozen=True, array_like=True):
     returns: bool = True
     scopes: tuple[ScopeChange, ...] = ()
     retakes: tuple[str, ...] = ()
+    hands: Alloc | None = None
 
     @property
     def drops(self) -> frozenset[str]:
@@ -151,7 +153,8 @@ class Meaning:
         assigns = tuple(sorted({place for o in found for place in o.assigns}))
         scopes = tuple(s for s in first.scopes if all(s in o.scopes for o in found))
         retakes = tuple(kind for kind in first.retakes if all(kind in o.retakes for o in found))
-        return Summary(allocates, frees, acquires, releases, assigns, any(o.returns for o in found), scopes, retakes)
+        hands = first.hands if all(o.hands == first.hands for o in found) else None
+        return Summary(allocates, frees, acquires, releases, assigns, any(o.returns for o in found), scopes, retakes, hands)
 
     def alloc(self, file: int, name: str) -> Alloc | None:
         """Return how a call of `name` allocates, None if it does not (as far as is known)."""
