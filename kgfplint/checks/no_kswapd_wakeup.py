@@ -39,7 +39,8 @@ def _finding(unit: Unit, choice: Choice, arm: Choice) -> Iterator[Finding]:
     names = spelled(unit, choice.expr)
     if any(name.startswith("GFP_TRANSHUGE") for name in names):
         return  # what such a mask is for: huge pages have a cheap fallback (include/linux/gfp_types.h)
-    asked = f"{choice.name}() is given {mask_text(unit, arm) if arm.mask.set else 'a mask'}"
+    given = mask_text(unit, arm) if arm.mask.set else "0" if arm.value == 0 else "a mask"
+    asked = f"{choice.name}() is given {given}"
     if names & _CLEARING:
         message = (f"{asked} with all reclaim bits cleared: nobody is told to free memory; "
                    "keep __GFP_KSWAPD_RECLAIM, as GFP_NOWAIT does")

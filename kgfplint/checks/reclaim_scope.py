@@ -1,5 +1,6 @@
 """KGF203: GFP_NOFS or GFP_NOIO written out, where a scope would say it once, and why."""
 
+import functools
 from collections.abc import Iterator, Sequence
 
 from kgfplint.checks import Rule
@@ -7,7 +8,8 @@ from kgfplint.checks.chosen import Choice, choices, mask_text
 from kgfplint.checks.held_at import held_at
 from kgfplint.checks.unit import Unit
 from kgfplint.findings import Finding, Severity
-from kgfplint.gfp.policy import Scope, policy
+from kgfplint.gfp.policy import Policy, Scope, policy
+from kgfplint.program.link import Program
 
 RULE = Rule(
     code="KGF203",
@@ -23,14 +25,26 @@ def check(unit: Unit) -> Iterator[Finding]:
     known = policy(unit.meaning.catalogue.version)
     if not any(scope.clears == ("__GFP_FS",) for scope in known.scopes):
         return
-    for choice in choices(unit):
-        if choice.name in known.askers:
-            continue
-        restricted = (value for value in choice.possible() if value.sets("__GFP_DIRECT_RECLAIM") and value.clears("__GFP_FS"))
-        value = next(restricted, None)
-        scope = _fitting(value, known.scopes) if value is not None else None
-        if value is not None and scope is not None:
-            yield _finding(unit, choice, value, scope)
+    found = [(choice, value, scope) for choice in choices(unit) if choice.name not in known.askers
+             for value in [_restricted(choice)] if value is not None
+             for scope in [_fitting(value, known.scopes)] if scope is not None]
+    if len(found) == 1 and unit.number in _entries(unit.program, known):
+        return  # where the danger begins is known, and one mask says it
+    for choice, value, scope in found:
+        yield _finding(unit, choice, value, scope)
+
+
+@functools.lru_cache(maxsize=2)
+def _entries(program: Program, known: Policy) -> frozenset[int]:
+    """Return the functions that reclaim waits for, or calls, because of where they are stored (see KGF105)."""
+    members = {member for entry in known.reentries.values() for member in entry.members}
+    keys = (key for (tag, member), key in program.keys.items() if f"{tag}.{member}" in members)
+    return frozenset(target for key in keys for target in program.bound.get(key, {}))
+
+
+def _restricted(choice: Choice) -> Choice | None:
+    """Return the first value of a mask that may reclaim, but not through file systems."""
+    return next((value for value in choice.possible() if value.sets("__GFP_DIRECT_RECLAIM") and value.clears("__GFP_FS")), None)
 
 
 def _fitting(value: Choice, scopes: Sequence[Scope]) -> Scope | None:

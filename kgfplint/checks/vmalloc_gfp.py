@@ -38,7 +38,7 @@ def _applies(unit: Unit, choice: Choice, entry: Unsupported) -> bool:
 def _finding(unit: Unit, choice: Choice, entry: Unsupported) -> Iterator[Finding]:
     severity = Severity.parse(entry.severity)
     if "__init" in unit.row.annotations:
-        severity = min(severity, Severity.WARNING)  # while the machine boots, nothing is in the way
+        severity = Severity.NOTE  # while the machine boots, nothing is in the way
     asked = f"{choice.name}() is given {mask_text(unit, choice)}"
     if choice.name not in unit.meaning.catalogue.allocs:
         based = any(choice.sets(bit) for bit in ("__GFP_KSWAPD_RECLAIM", "__GFP_DIRECT_RECLAIM"))
