@@ -14,7 +14,7 @@ from kgfplint.facts.terms import show
 from kgfplint.gfp.policy import policy
 from kgfplint.program.link import Program
 
-_DEPTH = 3
+_DEPTH = 2
 """So many calls below what reclaim calls a function counts as run by reclaim."""
 _READ = "rwsem-read"
 
