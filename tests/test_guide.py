@@ -18,6 +18,13 @@ NAMES = {code: check.RULE.name for code, check in all_checks().items() if code >
 SECTIONS = ["Introduction", "Get Free Page flags", "GFP flags and reclaim behavior", "Selecting memory allocator"]
 
 
+def _files(sentence: Sentence) -> list[str]:
+    """The fixtures of a sentence, patterns expanded; one that fits nothing fails."""
+    found = {pattern: sorted(FIXTURES.glob(pattern)) for pattern in sentence.fixtures}
+    assert all(found.values()), found
+    return [path.relative_to(FIXTURES).as_posix() for paths in found.values() for path in paths]
+
+
 def test_the_sentences_stand_in_the_order_of_the_guide():
     table = sentences()
     assert list(dict.fromkeys(s.section for s in table)) == SECTIONS
@@ -37,7 +44,7 @@ def test_a_sentence_is_enforced_planned_or_explained(sentence: Sentence):
 @pytest.mark.parametrize("sentence", [s for s in sentences() if s.rules], ids=lambda s: "-".join(map(str, s.lines)))
 def test_each_rule_of_a_sentence_is_proved_by_one_of_its_fixtures(sentence: Sentence):
     proved: set[str] = set()
-    for name in sentence.fixtures:
+    for name in _files(sentence):
         expected = {rule.strip() for rules in EXPECT.findall((FIXTURES / name).read_text()) for rule in rules.split(",")}
         assert expected & {NAMES[code] for code in sentence.rules}, name
         proved |= expected
@@ -48,9 +55,10 @@ def test_every_rule_enforces_a_sentence():
     assert NAMES.keys() == {code for sentence in sentences() for code in sentence.rules}
 
 
-def test_every_folder_of_fixtures_proves_a_sentence():
-    named = {name.partition("/")[0] for s in sentences() for name in s.fixtures}
-    assert {folder.name for folder in FIXTURES.glob("KGF*") if folder.name in NAMES} == named
+def test_every_fixture_of_a_mistake_proves_a_sentence():
+    named = {name for sentence in sentences() for name in _files(sentence)}
+    there = {path.relative_to(FIXTURES).as_posix() for path in FIXTURES.glob("KGF*/bad*.c") if path.parent.name in NAMES}
+    assert there == named
 
 
 def test_the_command_shows_every_sentence_and_every_gap():
