@@ -18,8 +18,8 @@ _MARKS: dict[State, str] = {"enforced": "+", "partly": "~", "open": "-", "no too
 class Sentence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the guide asks for in the (1-based) `lines` of its text, put in our words.
 
-    `rules` enforce it, `fixtures` (below tests/fixtures/, `*` is any name) prove that; `planned` are rules that are still to come, and
-    `reason` tells why no tool can check it, or the rest of it.
+    `rules` enforce it, `fixtures` (below tests/fixtures/, `*` is any name) prove that; `planned` are rules that are still to
+    come, and `reason` tells why no tool can check it, or the rest of it.
     """
 
     section: str
