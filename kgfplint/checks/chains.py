@@ -10,6 +10,7 @@ from kgfplint.context.recursion import Recursion
 from kgfplint.context.sleeping import RAW
 from kgfplint.context.steps import Hit, Reached
 from kgfplint.facts import ir
+from kgfplint.facts.terms import show
 from kgfplint.findings import Finding, Mark, Severity, Step
 from kgfplint.gfp.policy import Reentry, policy
 from kgfplint.program.link import Program
@@ -57,6 +58,11 @@ class Chain:
     def names(self) -> Sequence[str]:
         """The names of the functions of the chain, down to the one that allocates."""
         return [self._program.rows[function].name for function in self._functions]
+
+    @property
+    def lazy(self) -> bool:
+        """Whether what is allocated is kept, and only allocated where it is not there yet."""
+        return any(not truth and self._site.key.startswith(f"{show(condition)} = ") for condition, truth in self._site.guards)
 
     @property
     def param_types(self) -> frozenset[str]:

@@ -62,5 +62,8 @@ def recursed(chain: Chain) -> Iterator[Finding]:
 
 
 def _remote(chain: Chain) -> bool:
-    """Tell whether a chain is too long to convince, or leads through the last of several references, which this may not be."""
-    return len(chain.names) > _LONGEST or any(_PUT.search(name) for name in chain.names)
+    """Tell whether a chain is too long to convince, leads through the last of several references, which this may not be, or to
+    something that others may have allocated before.
+    """
+    names = chain.names
+    return len(names) > _LONGEST or any(_PUT.search(name) for name in names) or (len(names) > 1 and chain.lazy)

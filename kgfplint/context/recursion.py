@@ -117,6 +117,13 @@ class Recursion(Reach):
             if not self._impossible(row.file, site.guards, values):
                 yield site, values, kinds
 
+    def _assumed(self, state: Reached, site: Site, values: Values) -> bool:
+        """Tell whether a site stands under a condition on a parameter; what the caller only hands on is not known here."""
+        known, program = ("NULL", "true", "false"), self.program
+        told = {name: value for name, value in values.items() if type(value) is not ir.Name or value.id in known
+                or value.id in program.defined or program.knows(value.id)}
+        return super()._assumed(state, site, told)
+
     def _asks(self, guard: Guard) -> bool:
         """Tell whether a condition is about how far reclaim may go."""
         words = (term.id if type(term) is ir.Name else term.member if type(term) is ir.Field else "" for term in walk(guard[0]))
