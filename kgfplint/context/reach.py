@@ -40,8 +40,8 @@ class Reach:
     """Follows contexts through a program, to the functions that are `sleeping` by something of their own.
 
     `flows` returns the flows of functions by number, of those that can be read; `opened` keeps them. `raw`: only
-    contexts count in which nothing at all may be allocated; `every`: those count, too, that may sleep. `mentions`
-    tells whether a word stands in a file.
+    contexts count in which nothing at all may be allocated; `every`: those count, too, that may sleep; `deepest`: so many
+    calls are followed. `mentions` tells whether a word stands in a file.
     """
 
     program: Program
@@ -52,6 +52,7 @@ class Reach:
     opened: dict[int, Flow] = field(default_factory=dict)
     raw: bool = False
     every: bool = False
+    deepest: int = _DEEPEST
     mentions: Callable[[int, str], bool] = lambda file, word: False
 
     def __post_init__(self) -> None:
@@ -65,12 +66,12 @@ class Reach:
         for function, callee, place, given, line in program.handed:
             self._handed.setdefault((callee, place), []).append((function, given, line))
         self._runs_argument: dict[tuple[int, int], bool] = {}
-        self._away = self.distances.to(self.sleeping, _DEEPEST)
+        self._away = self.distances.to(self.sleeping, self.deepest)
         self._seen: dict[int, set[tuple[object, ...]]] = {}
 
     def _leads(self, target: int, calls: int) -> bool:
         """Tell whether a function that is reached after so many calls leads to something that sleeps."""
-        return calls + int(self._away[target]) <= _DEEPEST
+        return calls + int(self._away[target]) <= self.deepest
 
     def roots(self) -> Iterator[Reached]:
         """Yield the functions that run in a context of interest because of where they are registered."""
@@ -168,7 +169,7 @@ class Reach:
         Goes only to functions that lead to those that are `sleeping`.
         """
         front = [state for state in start if self._leads(state.function, 0)]
-        for calls in range(1, _DEEPEST + 2):
+        for calls in range(1, self.deepest + 2):
             if not front:
                 return
             missing = sorted({state.function for state in front} - self.opened.keys())

@@ -30,6 +30,7 @@ class Recursion(Reach):
     """
 
     every: bool = True
+    deepest: int = 6
 
     def roots(self) -> Iterator[Reached]:
         """Yield the functions that reclaim waits for or calls, because of where they are stored."""
