@@ -90,7 +90,7 @@ class Taint:
                 continue
             name, entry = self._program.rows[taker].name, self._program.rows[self._run[taker]].name
             within = f" for {entry}()" if entry != name else ""
-            hop = Hop(None, function, line, f"{by}: {name}() waits for this lock{within} in reclaim")
+            hop = Hop(None, function, line, f"{by}: {name}() waits for this lock{within} in reclaim", mark="lock")
             why = f"under {by} taken at {path}:{line}, for which {name}() waits{within} at {self._program.file_of(taker)}:{taken}"
             yield site, Reached(function, ("nofs", *site.scopes), "tainted", (), why, hop, 1)
 

@@ -41,7 +41,7 @@ class Recursion(Reach):
             for target, line in program.bound.get(key, {}).items() if entry is not None else ():
                 assert entry is not None
                 name = program.rows[target].name
-                hop = Hop(None, target, line, f"{tag}.{member}: {name}() runs in {entry.title}")
+                hop = Hop(None, target, line, f"{tag}.{member}: {name}() runs in {entry.title}", mark="root")
                 yield Reached(target, (entry.allows,), entry.name, (), f"in {entry.title} ({name}())", hop)
 
     def sections(self, function: int, sites: Iterable[Site]) -> Iterator[Reached]:
@@ -49,7 +49,7 @@ class Recursion(Reach):
         for site in sites:
             entry = self.entry_of(site)
             if entry is not None and not site.held and not self._impossible(self.program.rows[function].file, site.guards, {}):
-                hop = Hop(None, function, site.line, f"this runs in {entry.title}")
+                hop = Hop(None, function, site.line, f"this runs in {entry.title}", mark="root")
                 place = f"{self.program.file_of(function)}:{site.line}"
                 here = Reached(function, (entry.allows, *site.scopes), entry.name, (), f"in {entry.title} at {place}", hop)
                 yield from self._below(here, site, {})
@@ -79,7 +79,7 @@ class Recursion(Reach):
                 continue
             for target in self._definitions.of(self.program.rows[function].file, site.name).functions:
                 row = self.program.rows[target]
-                hop = Hop(None, function, site.line, f"calls {row.name}() with {said}")
+                hop = Hop(None, function, site.line, f"calls {row.name}() with {said}", mark="root")
                 why = f"in {row.name}(), which is given {said} at {path}:{site.line}"
                 given = tuple((row.params[place].name, value) for place, value in site.given if place < len(row.params))
                 yield Reached(target, ("nofs" if site.asks == 2 else "noio", *site.scopes), MASKED, given, why, hop)
