@@ -303,6 +303,20 @@ def patch(fingerprint: str, paths: Sequence[str], output: str | None, **options:
     write([mail], output)
 
 
+@kgfplint.command()
+@reading
+def lsp(**options: Any) -> None:
+    """Serve an editor on standard input and output: findings, contexts and masks as you write (Language Server Protocol).
+
+    A text is judged by the headers that it includes; when it is opened or saved also by its whole tree, once that was linted.
+    """
+    try:
+        from kgfplint.editor.server import serve  # nobody else waits for it to load
+    except ModuleNotFoundError as error:
+        raise engine.RunError(f"{error.name} is missing; install kgfplint[lsp]") from error
+    serve(_given(options))
+
+
 kgfplint.add_command(cache)
 kgfplint.add_command(guide)
 kgfplint.add_command(model)
@@ -322,11 +336,16 @@ def _print_calls(function: str, paths: Sequence[str], options: dict[str, Any],
 
 def _settings(paths: Sequence[str], options: dict[str, Any]) -> Settings:
     """Return the settings, with the options that were given put over file and environment."""
+    return load(Path(paths[0]), _given(options))
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, by setting name."""
     given = {name.replace("_", "-"): value for name, value in options.items() if value is not None and value != ()}
     for name in ("select", "ignore"):
         if name in given:
             given[name] = [word.strip() for words in given[name] for word in words.split(",") if word.strip()]
-    return load(Path(paths[0]), given)
+    return given
 
 
 def main(args: Sequence[str] | None = None) -> int:

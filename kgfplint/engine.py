@@ -176,15 +176,16 @@ def _analysis(program: Program, found: Survey, catalogue: Catalogue, masks: Mask
 
 
 @contextlib.contextmanager
-def analysed(paths: Sequence[Path], settings: Settings,
-             progress: Progress = lambda *_: None) -> Iterator[tuple[Program, Analysis]]:
+def analysed(paths: Sequence[Path], settings: Settings, progress: Progress = lambda *_: None,
+             files: Files | None = None) -> Iterator[tuple[Program, Analysis]]:
     """Read and link what lies below the paths, and yield the program with its analysis, for questions about contexts.
 
-    Raises what `run` raises.
+    Takes and raises what `run` does.
     """
     checks = select(settings.select, settings.ignore)
-    catalogue = _catalogue(common_root(paths), settings)
-    with survey(paths, settings, progress) as found:
+    files = files or Files(common_root(paths))
+    catalogue = _catalogue(files.root, settings)
+    with survey(paths, settings, progress, files) as found:
         masks = Masks.of_tree(found.root, found.version)
         program = linked(found, progress)
         analysis = _analysis(program, found, catalogue, masks, checks, settings, _digest(catalogue, masks, checks), progress)

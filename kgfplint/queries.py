@@ -16,15 +16,20 @@ from kgfplint.facts.index import Progress
 from kgfplint.findings import Finding
 from kgfplint.gfp import Masks
 from kgfplint.program import Program
+from kgfplint.source.tree import Files
 
 _MASK = re.compile(r"with ((?:~?\w+)(?: [|&] ~?\w+)*)")
 _MOST = 12
 """So many contexts of a function are told, the shortest chains first."""
 
 
-def contexts(function: str, paths: Sequence[Path], settings: Settings, progress: Progress) -> Iterator[str]:
-    """Yield lines on what is known of the contexts of functions named `function`; RunError when there is none."""
-    with engine.analysed(paths, settings, progress) as (program, analysis):
+def contexts(function: str, paths: Sequence[Path], settings: Settings, progress: Progress,
+             files: Files | None = None) -> Iterator[str]:
+    """Yield lines on what is known of the contexts of functions named `function`; RunError when there is none.
+
+    `files` tells where the files of the tree are (default: on disk).
+    """
+    with engine.analysed(paths, settings, progress, files) as (program, analysis):
         numbers = frozenset(program.defined.get(function, ()))
         if not numbers:
             raise engine.RunError(f"{function}: no such function in what was read below {', '.join(map(str, paths))}")
@@ -84,12 +89,19 @@ def _told(finding: Finding, root: Path, masks: Masks) -> Iterator[str]:
         yield f"  {step.path}:{step.line}: in {step.function}() {step.note}\n"
         yield f"      {_line(root / step.path, step.line)}\n"
     for text in dict.fromkeys(_MASK.findall(finding.message)):
-        mask = masks.parse(text)
-        if mask.value is not None:
-            blocking = "may sleep" if masks.may_sleep(mask) else "does not sleep"
-            yield f"\n  {text} = {mask.value:#x}, {' | '.join(masks.names(mask))}: {blocking}\n"
+        if said := told_mask(masks, text):
+            yield f"\n  {said}"
     yield f"\n  Guide, section \"{rule.guide}\": {rule.summary}\n"
     yield from _confirm(finding.code)
+
+
+def told_mask(masks: Masks, text: str) -> str:
+    """Return a line on a mask: its value, its bits, and whether it may sleep; "" for what is none."""
+    mask = masks.parse(text)
+    if mask.value is None:
+        return ""
+    blocking = "may sleep" if masks.may_sleep(mask) else "does not sleep"
+    return f"{text} = {mask.value:#x}, {' | '.join(masks.names(mask))}: {blocking}\n"
 
 
 def _line(path: Path, number: int) -> str:

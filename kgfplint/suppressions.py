@@ -123,6 +123,11 @@ def allows(data: bytes) -> list[Allow]:
     return found
 
 
+def statement(data: bytes, line: int) -> tuple[int, int]:
+    """Return the first and last line of the statement at a line of a file."""
+    return _statement(_TOKEN.sub(_blanked, data).split(b"\n"), line)
+
+
 def _blanked(token: re.Match[bytes]) -> bytes:
     """Return as many lines as a comment or string has, with nothing in them that ends a statement."""
     return (b"" if token[0][:1] == b"/" else b'""') + b"\n" * token[0].count(b"\n")
