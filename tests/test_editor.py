@@ -289,7 +289,8 @@ def test_half_written_code_and_broken_messages_do_no_harm(module):
                 await asyncio.sleep(0)
                 asked.cancel()
                 editor.client.protocol.notify("$/cancelRequest", {"id": "nothing"})
-        for body in (b"{", b"[]", b"null", b'{"jsonrpc": "2.0", "method": "textDocument/hover", "id": 9, "params": 7}', b"\xff\xfe"):
+        hover = b'{"jsonrpc": "2.0", "method": "textDocument/hover", "id": 9, "params": 7}'
+        for body in (b"{", b"[]", b"null", hover, b"\xff\xfe"):
             editor.server.stdin.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
         for text in ("\0" * 50, "\ud83d\ude00 \udcff", "{" * 3000, "((" * 3000, "#if\n" * 500, '"', "/*"):
             with contextlib.suppress(UnicodeEncodeError):

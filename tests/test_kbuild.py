@@ -56,6 +56,42 @@ def test_a_build_in_another_folder(tree, tmp_path):
     assert said.startswith("../src/lib/f.c:7:2: error: ") and "\n    ../src/lib/f.c:3:" in said
 
 
+HEADERS = [path for path in sorted(Path("/lib/modules").glob("*/build")) if (path / "Makefile").is_file()]
+MODULE = """#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+#include "demo.h"
+
+static int __init demo_init(void)
+{
+	void *p = vmalloc(DEMO_SIZE);
+
+	if (!p)
+		return -ENOMEM;
+	kfree(p);
+	return 0;
+}
+module_init(demo_init);
+MODULE_LICENSE("GPL");
+"""
+
+
+@pytest.mark.skipif(not HEADERS or not shutil.which("gcc"), reason="no headers of a kernel, or no gcc, to build a module with")
+@pytest.mark.parametrize("inside", [False, True], ids=["from the kernel", "from the module"])
+def test_a_module_with_the_real_kbuild(tmp_path, inside):
+    """The CHECK of a real kernel's Makefiles; what else they say of the module is not our concern."""
+    module = tmp_path / "module"
+    module.mkdir()
+    for name, text in (("Makefile", "obj-m := demo.o\n"), ("demo.h", "#define DEMO_SIZE 4096\n"), ("demo.c", MODULE)):
+        (module / name).write_text(text)
+    place = [f"M={module}"] if not inside else ["-C", str(HEADERS[-1]), f"M={module}"]
+    code, said = make(module if inside else HEADERS[-1], *place, "demo.o" if inside else "modules", "KBUILD_MODPOST_WARN=1")
+    line = MODULE.splitlines().index("\tkfree(p);") + 1
+    assert f"demo.c:{line}:2: error: " in said and "KGF401 mismatched-free" in said
+    assert "internal error" not in said and "kgfplint: " not in said
+    assert code == 0 and (module / "demo.o").exists(), said
+
+
 @pytest.mark.parametrize("args", [[], ["-v"], ["-DX", "none.c"], ["x.mod.c"], ["x.S"]])
 def test_what_it_cannot_do_breaks_no_build(args, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -4,15 +4,15 @@ Questions and answers are pickled, each behind its length in 8 bytes, over the p
 """
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
 import pickle
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from kgfplint.editor import answers
 
@@ -28,7 +28,7 @@ class Worker:
 
     def __init__(self) -> None:
         """Start nothing yet."""
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._turn = asyncio.Lock()
         self._asked: asyncio.Future[Any] | None = None
 
@@ -44,33 +44,44 @@ class Worker:
             return await asyncio.shield(self._asked)
 
     async def _exchange(self, name: str, args: tuple[Any, ...]) -> Any:
+        process = self._process = self._process or _started()
         try:
-            process = self._process = self._process or await self._start()
-            assert process.stdin is not None and process.stdout is not None
-            process.stdin.write(_packed((name, args)))
-            await process.stdin.drain()
-            size = int.from_bytes(await process.stdout.readexactly(_LENGTH), "little")
-            answer, failure = pickle.loads(await process.stdout.readexactly(size))
-        except (OSError, EOFError) as error:  # IncompleteReadError is an EOFError
+            # A thread may wait: the process is killed where nobody waits for that any more, and then its output ends.
+            answer, failure = await asyncio.to_thread(_answer, process, (name, args))
+        except asyncio.CancelledError:
+            self.kill()
+            raise
+        except (OSError, EOFError) as error:
             self.kill()
             raise NoAnswer(f"{name}: the process that worked on it died") from error
         if failure:
             raise NoAnswer(failure)
         return answer
 
-    async def _start(self) -> asyncio.subprocess.Process:
-        # It must be found where this program was, whatever folder the editor is in.
-        path = os.pathsep.join(filter(None, sys.path))
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "kgfplint.editor.worker", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path})
-
     def kill(self) -> None:
         """End the process; the next question starts another."""
         process, self._process = self._process, None
         if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            process.kill()
+            process.wait()
+
+
+def _started() -> "subprocess.Popen[bytes]":
+    # It must be found where this program was, whatever folder the editor is in.
+    path = os.pathsep.join(filter(None, sys.path))
+    return subprocess.Popen([sys.executable, "-m", "kgfplint.editor.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            env={**os.environ, "PYTHONPATH": path})
+
+
+def _answer(process: "subprocess.Popen[bytes]", question: object) -> Any:
+    """Return what the process answers; EOFError when it ends instead."""
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(_packed(question))
+    process.stdin.flush()
+    answer = _read(process.stdout)
+    if answer is None:
+        raise EOFError
+    return answer
 
 
 def _packed(message: object) -> bytes:
@@ -104,10 +115,11 @@ def main() -> None:
         gc.collect()
 
 
-def _read(stream: BinaryIO) -> Any:
+def _read(stream: IO[bytes]) -> Any:
     """Return the next message of a stream, None at its end."""
     size = stream.read(_LENGTH)
-    return pickle.loads(stream.read(int.from_bytes(size, "little"))) if len(size) == _LENGTH else None
+    data = stream.read(int.from_bytes(size, "little"))
+    return pickle.loads(data) if data else None
 
 
 if __name__ == "__main__":
