@@ -232,18 +232,28 @@ def baseline(paths: Sequence[str], **options: Any) -> None:
 
 
 @kgfplint.command()
-def rules() -> None:
+@click.option("--format", type=click.Choice(["text", "markdown"]), default="text", help="A list, or one document with all pages.")
+def rules(format: str) -> None:
     """List all rules."""
-    write(f"{c.RULE.code}  {c.RULE.name:30} {c.RULE.severity.label:8} {c.RULE.summary}\n"
-           for c in all_checks().values())
+    listed = [check.RULE for check in all_checks().values()]
+    if format == "text":
+        write(f"{rule.code}  {rule.name:30} {rule.severity.label:8} {rule.summary}\n" for rule in listed)
+        return
+    write(["# Rules\n\n| code | name | severity | |\n|---|---|---|---|\n",
+           *("| {} |\n".format(" | ".join(word.replace("|", "\\|") for word in (
+               rule.code, rule.name, rule.severity.label, rule.summary))) for rule in listed),
+           *(re.sub("^#+ ", r"#\g<0>", f"\n{_page(rule.code)}", flags=re.M) for rule in listed)])
 
 
 @kgfplint.command()
 @click.argument("rule")
 def explain(rule: str) -> None:
     """Explain RULE (a code or a name): what it says, why, examples, how to fix it."""
-    page = rules_directory() / "pages" / f"{find(rule).RULE.code}.md"
-    write([page.read_text(encoding="utf-8")])
+    write([_page(find(rule).RULE.code)])
+
+
+def _page(code: str) -> str:
+    return (rules_directory() / "pages" / f"{code}.md").read_text(encoding="utf-8")
 
 
 @kgfplint.command()
