@@ -11,8 +11,8 @@ import pytest
 
 from kgfplint.config import Settings
 from kgfplint.engine import run
-from kgfplint.findings import Finding, Severity, Step, with_fingerprints
-from kgfplint.report import FORMATS, Report, Stats, html, render, sarif
+from kgfplint.findings import Edit, Finding, Severity, Step, with_fingerprints
+from kgfplint.report import FORMATS, Report, Stats, render, sarif
 from kgfplint.report.github import append_summary, summary
 
 SNAPSHOTS, SCHEMAS = (Path(__file__).parent / name for name in ("snapshots", "schemas"))
@@ -171,3 +171,10 @@ def test_the_trace_is_no_part_of_the_place():
     moved = msgspec.structs.replace(FINDINGS[1], line=99)
     [other] = json.loads(text("sarif", [moved]))["runs"][0]["results"]
     assert other["partialFingerprints"] == result["partialFingerprints"]
+
+
+def test_sarif_has_one_change_for_each_file():
+    edits = tuple(Edit("net/x/y.c", line, 1, line, 5, "text") for line in (3, 9))
+    [result] = json.loads(text("sarif", [msgspec.structs.replace(FINDINGS[1], edits=edits)]))["runs"][0]["results"]
+    [change] = result["fixes"][0]["artifactChanges"]
+    assert [one["deletedRegion"]["startLine"] for one in change["replacements"]] == [3, 9]

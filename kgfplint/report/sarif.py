@@ -87,7 +87,8 @@ def _result(finding: Finding, index: int) -> dict[str, Any]:
         "partialFingerprints": {"primaryLocationLineHash": f"{finding.fingerprint}:1"},
     }
     if finding.edits:
-        result["fixes"] = [{"artifactChanges": [_change(edit) for edit in finding.edits]}]
+        paths = dict.fromkeys(edit.path for edit in finding.edits)
+        result["fixes"] = [{"artifactChanges": [_changes(path, finding.edits) for path in paths]}]
     if finding.trace:
         steps = [_location(step.path, step.line, 1, step.function) | {"message": {"text": printable(step.note)}}
                  for step in finding.trace]
@@ -95,11 +96,15 @@ def _result(finding: Finding, index: int) -> dict[str, Any]:
     return result
 
 
-def _change(edit: Edit) -> dict[str, Any]:
+def _changes(path: str, edits: Sequence[Edit]) -> dict[str, Any]:
+    """Describe all edits of one file: SARIF has one change for each artifact."""
+    return {"artifactLocation": {"uri": _uri(path), "uriBaseId": "SRCROOT"},
+            "replacements": [_replacement(edit) for edit in edits if edit.path == path]}
+
+
+def _replacement(edit: Edit) -> dict[str, Any]:
     region = {"startLine": edit.line, "startColumn": edit.column, "endLine": edit.end_line, "endColumn": edit.end_column}
-    place = {"uri": _uri(edit.path), "uriBaseId": "SRCROOT"}
-    return {"artifactLocation": place,
-            "replacements": [{"deletedRegion": region, "insertedContent": {"text": printable(edit.text)}}]}
+    return {"deletedRegion": region, "insertedContent": {"text": printable(edit.text)}}
 
 
 def _uri(path: str) -> str:
