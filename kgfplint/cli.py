@@ -131,7 +131,7 @@ def check(ctx: click.Context, /, paths: Sequence[str], stats: bool, output: str 
         if fix:
             report, mended = runs.run_fixes([Path(path) for path in paths], settings, progress)
         elif request:
-            report = runs.run_change([Path(path) for path in paths], settings, request, progress, measure=stats)
+            report = runs.run_change([Path(path) for path in paths], settings, request, progress)
         elif update_baseline:
             report = _with_new_baseline(paths, settings, reason, progress)
         elif source is not None:

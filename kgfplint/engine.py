@@ -113,10 +113,10 @@ def _run(paths: Sequence[Path], settings: Settings, checks: Sequence[CheckModule
             program = linked(found, progress)
             with _timed(found.stats, "analysis"):
                 findings = analyse(program, found, catalogue, masks, checks, settings, digest, progress)
+            if not found.failed:
+                last.keep(findings, found.stats)
             if measure:
                 _count_fields(program, found, settings, progress)
-            elif not found.failed:
-                last.keep(findings, found.stats)
         findings = _unsuppressed(findings, found, checks, settings)
     version = ".".join(map(str, found.version)) if found.version else ""
     # Workers answer in any order; of findings that differ only in their trace the same one must stay.

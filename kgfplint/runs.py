@@ -36,8 +36,7 @@ class Mended(NamedTuple):
     after: bytes
 
 
-def run_change(paths: Sequence[Path], settings: Settings, request: Request, progress: Progress = lambda *_: None,
-               measure: bool = False) -> Report:
+def run_change(paths: Sequence[Path], settings: Settings, request: Request, progress: Progress = lambda *_: None) -> Report:
     """Lint the files below the paths before and after a change, and return the report of what it newly breaks.
 
     Raises RunError as well where there is no such change.
@@ -45,7 +44,7 @@ def run_change(paths: Sequence[Path], settings: Settings, request: Request, prog
     try:
         with between(common_root(paths), request) as change, _each_warning_once():
             before = run(paths, settings, progress, files=change.base)
-            after = run(paths, settings, progress, measure, change.head)
+            after = run(paths, settings, progress, files=change.head)
             found = newly(before.findings, after.findings, change, functools.cache(_functions))
     except ChangeError as error:
         raise RunError(str(error)) from error
