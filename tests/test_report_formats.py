@@ -12,7 +12,7 @@ import pytest
 from kgfplint.config import Settings
 from kgfplint.engine import run
 from kgfplint.findings import Edit, Finding, Severity, Step, with_fingerprints
-from kgfplint.report import FORMATS, Report, Stats, render, sarif
+from kgfplint.report import FORMATS, Report, Stats, html, render, sarif
 from kgfplint.report.github import append_summary, summary
 
 SNAPSHOTS, SCHEMAS = (Path(__file__).parent / name for name in ("snapshots", "schemas"))
