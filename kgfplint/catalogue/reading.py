@@ -30,7 +30,7 @@ _WORDS: dict[str, type[Family] | type[LockKind] | type[Context] | type[Flag] | t
     "flag": Flag,
     "phrase": Phrase,
 }
-_OTHERS = {"abi.toml", "allocator.toml", "gfp.toml", "guide.toml", "patches.toml", "syntax.toml"}
+_OTHERS = {"abi.toml", "allocator.toml", "gfp.toml", "guide.toml", "patches.toml", "syntax.toml", "taint.toml"}
 """Files in the same directory that other stages read."""
 _FIELD = re.compile(r"`\$\.(\w+)|unknown field `(\w+)`")
 

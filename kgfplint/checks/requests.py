@@ -7,11 +7,11 @@ from typing import NamedTuple
 from kgfplint.allocator import Kernel, kernel
 from kgfplint.allocator.sizes import FUNCTIONS, size, times
 from kgfplint.checks.sizes import type_of
-from kgfplint.checks.struct_estimate import estimates_of
 from kgfplint.checks.unit import Allocation, Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import walk
 from kgfplint.program.constants import constants_of
+from kgfplint.program.estimates import estimates_of
 from kgfplint.program.layouts import ProgramLayouts, layouts_of
 from kgfplint.source.layouts import Range, abi_names, abi_of
 
