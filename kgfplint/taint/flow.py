@@ -16,6 +16,8 @@ State = dict[Place, Value]
 """What is known of places; one that is memory stands for all that lies in it and is not told apart."""
 _CONTENT = Width(0, False)
 """The width of memory as a whole."""
+_SUM = "+"
+"""The place of a sum that was looked at and had not overflowed: `if (a + b < a) return`."""
 _ROUNDS, _PATIENCE = 40, 3
 _LEAST = frozenset({"min", "min_t", "min3", "umin", "clamp", "clamp_t", "clamp_val", "min_not_zero"})
 _CHECKED = frozenset({"check_add_overflow", "check_mul_overflow", "check_sub_overflow", "check_shl_overflow"})
@@ -108,7 +110,7 @@ class Outside:
         for place in known.keys() | arriving.keys():
             left, right = known.get(place), arriving.get(place)
             if left is None or right is None:
-                if self._shared(place) is not None:
+                if self._shared(place) is not None or place[0] == _SUM:
                     continue  # where nothing was found out, it is what it was
                 one = left or right
                 assert one is not None
@@ -267,7 +269,9 @@ class Outside:
                 found = self.value(operand, state)
                 return converted(found, width, show(expr)) if width is not None else found
             case ir.Binary(op, left, right):
-                return combined(op, self.value(left, state), self.value(right, state), show(expr))
+                text = show(expr)
+                found = combined(op, self.value(left, state), self.value(right, state), text)
+                return found._replace(wraps=None) if found.wraps is not None and (_SUM, text) in state else found
             case ir.Conditional(condition, then, other):
                 return join(self.value(then, self._refined(condition, True, state)),
                             self.value(other, self._refined(condition, False, state)))
@@ -358,6 +362,9 @@ class Outside:
 
     def _compare(self, op: str, left: ir.Expr, right: ir.Expr, state: State) -> None:
         """Learn that left is less than, or equal to, right."""
+        if isinstance(left, ir.Binary) and left.op == "+" and right in (left.left, left.right):
+            state[_SUM, show(left)] = constant(0)
+            return
         if op not in ("<", "<=", "==") or bare(right) in self._counters:
             return
         limit = self.value(right, state)
@@ -382,6 +389,9 @@ class Outside:
                     self._bound(bare(arg), None, state)
                 return
             case ir.Name() | ir.Field() | ir.Deref() | ir.Index():
+                made = self._frame.value_of(expr)
+                if isinstance(made, ir.Binary):
+                    self._bound(made, most, state)  # last = start + len; if (last > limit)
                 place = self._place(expr)
                 value = self._read(expr, state)
                 if place is not None and value.origin is not None:
