@@ -27,8 +27,8 @@ def check(unit: Unit) -> Iterator[Finding]:
         name = show(count.counter)
         yield unit.finding(
             RULE, count.allocation.call,
-            f"{name}, by which {count.allocation.name}() sizes the memory, is {count.bits} bits wide and counts in a loop without a "
-            f"bound: after {(1 << count.bits) - 1} it starts at 0 again; make it wider, or stop there",
+            f"{name}, the count of {count.allocation.name}(), is {count.bits} bits wide and counts in a loop without "
+            f"a bound: after {(1 << count.bits) - 1} it starts at 0 again; make it wider, or stop there",
             (unit.step(count.line, f"{name} is counted up here"),),
             severity=Severity.WARNING if count.bits <= 8 else Severity.NOTE,
         )

@@ -17,8 +17,8 @@ RULE = Rule(
     guide="Get Free Page flags",
     summary="Memory that goes to user space, hardware or the wire, or is read as a whole, is zeroed or all written first.",
 )
-_MOST = 4
-"""Names of members that a message tells."""
+_MOST, _FEW = 4, 2
+"""Names of members that a message tells; members that are written one by one, if that is how a struct is filled."""
 
 
 def check(unit: Unit) -> Iterator[Finding]:
@@ -53,7 +53,7 @@ def _exposed(unit: Unit, allocation: Allocation) -> Finding | None:
             if row.bytes < len(given.call.args) and filling.covers(given.call.args[row.bytes]):
                 lacking = _lacking(unit, allocation, given)
                 if lacking:
-                    return _finding(unit, allocation, given, f"is given to {row.to} by {name}() with {lacking}", Severity.WARNING)
+                    return _finding(unit, allocation, given, f"goes to {row.to} by {name}() {lacking}", Severity.WARNING)
         elif exposure().registers(name) and (lacking := _unregistered(unit, given)):
             return _finding(unit, allocation, given, f"is not zeroed, and {name}() is given {lacking}", Severity.WARNING)
     return None
@@ -68,8 +68,8 @@ def _by_handle(unit: Unit, allocation: Allocation) -> Finding | None:
     for given in Filling(unit, allocation.call, frozenset(), handle.base).given():
         if bare(given.argument) == handle.base and given.call not in frees:
             what = "only in part written" if given.parts else "not written"
-            name = show(given.call.callee)
-            return _finding(unit, allocation, given, f"is {what} when {name}() is given its address for the device", Severity.NOTE)
+            text = f"is {what} when {show(given.call.callee)}() is given its address for the device"
+            return _finding(unit, allocation, given, text, Severity.NOTE)
     return None
 
 
@@ -97,9 +97,9 @@ def _lacking(unit: Unit, allocation: Allocation, given: Given) -> str:
     tag = unit.typing.tag(target) if target is not None and isinstance(value, ir.SizeOf) else ""
     record = unit.program.types.record(unit.file, tag) if tag else None
     if record is None or record.union or SOME in given.parts:
-        return "what it held before: it is written in part at most"
+        return "though some path writes only part of it, or nothing"
     names = missing(record, given.parts)
-    return f"{_listed(names)} not written" if names else ""
+    return f"without {_listed(names)} being written" if names else ""
 
 
 def _unregistered(unit: Unit, given: Given) -> str:

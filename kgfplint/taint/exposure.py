@@ -29,20 +29,31 @@ class _Registers(msgspec.Struct, frozen=True):
     endings: tuple[str, ...]
 
 
+class _Names(msgspec.Struct, frozen=True):
+    names: tuple[str, ...]
+
+
 class _Tables(msgspec.Struct, frozen=True):
     exposes: tuple[Exposes, ...]
     fills: tuple[Fills, ...]
     registers: tuple[_Registers, ...]
+    contiguous: tuple[_Names, ...]
+    careless: tuple[_Names, ...]
 
 
 class Exposure:
-    """The tables by function; `endings` are those of the names of functions that read a struct they are given."""
+    """The tables by function; `endings` are those of the names of functions that read a struct they are given.
+
+    `contiguous` need memory that is so physically; `careless` surely do not.
+    """
 
     def __init__(self, tables: _Tables) -> None:
         """Index what was read."""
         self.exposes = {name: row for row in tables.exposes for name in row.names}
         self.fills = {name: row for row in tables.fills for name in row.names}
         self.endings = tuple(ending for row in tables.registers for ending in row.endings)
+        self.contiguous = frozenset(name for row in tables.contiguous for name in row.names)
+        self.careless = frozenset(name for row in tables.careless for name in row.names)
 
     def registers(self, name: str) -> bool:
         """Tell whether a function takes over a struct and reads it."""

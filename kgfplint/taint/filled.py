@@ -18,7 +18,7 @@ _ROUNDS = 24
 
 
 class Given(NamedTuple):
-    """A call that memory is given to while it may hold what was there before: the argument, and what was written on every path."""
+    """A call that memory is given to before all of it is written: the argument, and what is written on every path."""
 
     call: ir.Call
     argument: ir.Expr
@@ -108,8 +108,6 @@ class Filling:
             return self._assigned(event, state)
         if isinstance(event, ir.Call):
             return self._called(event, state)
-        if isinstance(event, ir.Return | ir.Evaluate) and event.value is not None:
-            return state
         return state
 
     def _assigned(self, event: ir.Assign, state: Parts) -> Parts | None:
@@ -201,4 +199,5 @@ def _met(left: Parts, right: Parts) -> Parts:
 
 def missing(members: Mapping[str, str], parts: Parts, prefix: str = "") -> list[str]:
     """Return the members that are not written, neither as a whole nor, as far as it goes, in part."""
-    return [name for name in members if not any(part == f"{prefix}{name}" or part.startswith(f"{prefix}{name}.") for part in parts)]
+    written = {part.removeprefix(prefix).partition(".")[0] for part in parts if part.startswith(prefix)}
+    return [name for name in members if name not in written]

@@ -41,7 +41,7 @@ class _Shared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     folders: tuple[str, ...]
 
 
-class _Tables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Tables(msgspec.Struct, frozen=True):
     kind: tuple[Kind, ...]
     source: tuple[Source, ...]
     argument: tuple[_Argument, ...]
