@@ -51,13 +51,27 @@ class Filling:
         return frozenset(names)
 
     def given(self) -> Iterator[Given]:
-        """Yield each call that the memory, or its handle, is given to as long as something may not be written."""
+        """Yield each call that the memory, or its handle, is given to as long as something may not be written.
+
+        Of an array whose elements are written by a variable index nothing is told: the loop may well reach all of them.
+        """
+        if self._is_indexed():
+            return
         for block, entry in zip(self._frame.body.blocks, self._entries(), strict=True):
             state = entry
             for event in block.events:
                 if isinstance(event, ir.Call) and state is not None and WHOLE not in state:
                     yield from (Given(event, arg, state) for arg in event.args if self._concerns(arg))
                 state = self._after(event, state)
+
+    def _is_indexed(self) -> bool:
+        """Tell whether elements are written, or handed over, by an index that is no constant."""
+        for event in self._frame.events():
+            written = (event.target,) if isinstance(event, ir.Assign) else event.args if isinstance(event, ir.Call) else ()
+            for term in (term for expr in written for term in walk(expr)):
+                if isinstance(term, ir.Index) and not isinstance(term.index, ir.Number) and self._mentions_whole(term.base):
+                    return True
+        return False
 
     def _concerns(self, arg: ir.Expr) -> bool:
         return bare(arg) == self._handle or self._path(arg) is not None

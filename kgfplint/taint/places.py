@@ -17,7 +17,7 @@ def place_of(expr: ir.Expr, value_of: Callable[[ir.Expr], ir.Expr], depth: int =
         match expr:
             case ir.Name(name):
                 seen = value_of(expr)
-                if steps and steps[-1] == "*" and seen != expr:
+                if steps and steps[-1] == "*" and seen != expr and not isinstance(seen, ir.CallResult):
                     expr = seen
                     continue
                 return (name, *reversed(steps))
