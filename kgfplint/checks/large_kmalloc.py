@@ -82,7 +82,8 @@ def _may_move(unit: Unit, allocation: Allocation) -> bool:
 
 def _is_local(unit: Unit, allocation: Allocation) -> bool:
     """Tell whether memory is freed here, and given to nobody who may need it contiguous."""
-    if not isinstance(allocation.call.target, ir.Name):
+    target = allocation.call.target
+    if not isinstance(target, ir.Name) or target.id not in unit.locals:
         return False
     names = set(_given_to(unit, allocation))
     return any(unit.meaning.frees(unit.file, name) for name in names) and names <= exposure().careless

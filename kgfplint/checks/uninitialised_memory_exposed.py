@@ -97,7 +97,8 @@ def _lacking(unit: Unit, allocation: Allocation, given: Given) -> str:
     tag = unit.typing.tag(target) if target is not None and isinstance(value, ir.SizeOf) else ""
     record = unit.program.types.record(unit.file, tag) if tag else None
     if record is None or record.union or SOME in given.parts:
-        return "though some path writes only part of it, or nothing"
+        partly = not given.parts or (record is not None and SOME in given.parts)
+        return "though some path writes only part of it, or nothing" if partly else ""
     names = missing(record, given.parts)
     return f"without {_listed(names)} being written" if names else ""
 

@@ -39,6 +39,7 @@ class Filling:
         self._sizes = sizes
         self._handle = handle
         self._names = self._aliases()
+        self._loops: dict[int, frozenset[int]] = {}
 
     def _aliases(self) -> frozenset[str]:
         """Return the local that takes the memory, and those that are set to it."""
@@ -77,28 +78,54 @@ class Filling:
         return bare(arg) == self._handle or self._path(arg) is not None
 
     def _entries(self) -> list[Parts | None]:
-        """Return what is written at the entry of each block; None: not allocated, or not any more."""
+        """Return what is written at the entry of each block; None: not allocated, or not any more.
+
+        A loop is taken to run at least once: there are no bytes where there are no elements.
+        """
         blocks = self._frame.body.blocks
         entries: list[Parts | None] = [None] * len(blocks)
+        again: dict[int, Parts] = {}
         waiting = set(range(len(blocks)))
         for _ in range(_ROUNDS):
             for number, block in enumerate(blocks):
                 if number not in waiting:
                     continue
                 waiting.discard(number)
-                state = entries[number]
-                for event in block.events:
-                    state = self._after(event, state)
+                state = self._through(block, entries[number])
+                late = self._through(block, again[number]) if number in again else state
                 for edge in block.edges:
-                    here = None if state is None or self._is_missing(edge) else state
+                    here = late if late is not state and edge.to not in self._loop(number) else state
+                    if here is None or self._is_missing(edge):
+                        continue
+                    if edge.to <= number:
+                        again[edge.to] = _met(again.get(edge.to, here), here)
+                        waiting.add(edge.to)
                     known = entries[edge.to]
-                    merged = here if known is None else known if here is None else _met(known, here)
+                    merged = here if known is None else _met(known, here)
                     if merged != known:
                         entries[edge.to] = merged
                         waiting.add(edge.to)
             if not waiting:
                 break
         return entries
+
+    def _through(self, block: ir.Block, state: Parts | None) -> Parts | None:
+        for event in block.events:
+            state = self._after(event, state)
+        return state
+
+    def _loop(self, head: int) -> frozenset[int]:
+        """Return the blocks that lead back to the head of a loop."""
+        known = self._loops.get(head)
+        if known is None:
+            blocks = self._frame.body.blocks
+            found = {head}
+            size = 0
+            while size != len(found):
+                size = len(found)
+                found |= {at for at, block in enumerate(blocks) if at >= head and any(edge.to in found for edge in block.edges)}
+            known = self._loops[head] = frozenset(found)
+        return known
 
     def _is_missing(self, edge: ir.Edge) -> bool:
         """Tell whether an edge is only taken if the allocation has failed."""
@@ -154,13 +181,15 @@ class Filling:
         if path:
             return frozenset({path})
         if short:
-            return frozenset({SOME if call.target is None else WHOLE})
+            return frozenset() if call.target is None else frozenset({WHOLE})
         length = bare(call.args[place]) if place < len(call.args) else None
         return frozenset({WHOLE if length is not None and self.covers(length) else SOME})
 
     def covers(self, length: ir.Expr) -> bool:
-        """Tell whether a number of bytes is that of the whole memory."""
-        return bare(length) in self._sizes or self._frame.value_of(bare(length)) in self._sizes
+        """Tell whether a number of bytes is that of the whole memory; a variable must be the same at both places."""
+        length = bare(length)
+        steady = not isinstance(length, ir.Name) or len(self._frame.values.get(length.id, ())) <= 1
+        return steady and (length in self._sizes or self._frame.value_of(length) in self._sizes)
 
     def _is_struct(self, target: ir.Expr) -> bool:
         return self._handle is None and isinstance(target, ir.Deref | ir.Index)

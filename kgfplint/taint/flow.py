@@ -16,8 +16,9 @@ State = dict[Place, Value]
 """What is known of places; one that is memory stands for all that lies in it and is not told apart."""
 _CONTENT = Width(0, False)
 """The width of memory as a whole."""
-_SUM = "+"
-"""The place of a sum that was looked at and had not overflowed: `if (a + b < a) return`."""
+_SEEN = "="
+"""The place of an expression that was looked at: a sum that had not overflowed, `if (a + b < a) return`, or a call that
+brings in the same value each time and was compared, `if (nla_get_u32(attr) > MAX) return`."""
 _ROUNDS, _PATIENCE = 40, 3
 _LEAST = frozenset({"min", "min_t", "min3", "umin", "clamp", "clamp_t", "clamp_val", "min_not_zero"})
 _CHECKED = frozenset({"check_add_overflow", "check_mul_overflow", "check_sub_overflow", "check_shl_overflow"})
@@ -110,7 +111,7 @@ class Outside:
         for place in known.keys() | arriving.keys():
             left, right = known.get(place), arriving.get(place)
             if left is None or right is None:
-                if self._shared(place) is not None or place[0] == _SUM:
+                if self._shared(place) is not None or place[0] == _SEEN:
                     continue  # where nothing was found out, it is what it was
                 one = left or right
                 assert one is not None
@@ -251,6 +252,9 @@ class Outside:
         frame = self._frame
         if len(place) < 2 or place[1] != "*" or place[0] not in _pointers(frame):
             return None
+        ctype = frame.types[place[0]]
+        if ctype != "void *" and not _is_shared(frame, ctype):
+            return None  # a copy that is kept has been looked at
         return Origin(_uapi(frame, place[0]), frame.row.line, place[0])
 
     # The values of expressions.
@@ -271,7 +275,7 @@ class Outside:
             case ir.Binary(op, left, right):
                 text = show(expr)
                 found = combined(op, self.value(left, state), self.value(right, state), text)
-                return found._replace(wraps=None) if found.wraps is not None and (_SUM, text) in state else found
+                return found._replace(wraps=None) if found.wraps is not None and (_SEEN, text) in state else found
             case ir.Conditional(condition, then, other):
                 return join(self.value(then, self._refined(condition, True, state)),
                             self.value(other, self._refined(condition, False, state)))
@@ -310,9 +314,9 @@ class Outside:
             return _least(values)
         if kind is not None and source is not None and source.returns:
             given = next((value for value in values if value.origin is not None), None)
-            if given is not None:
-                return given._replace(width=_width_by_name(name))
-            return anything(_width_by_name(name), Origin(kind, 0, name + "()"))
+            found = given or anything(None, Origin(kind, 0, name + "()"))
+            seen = found.bounded or (_SEEN, show(expr)) in state
+            return found._replace(width=_width_by_name(name), high=min(found.high, _width_by_name(name).most), bounded=seen)
         if name in _PRODUCTS and len(values) > 1:
             return self._product(_PRODUCTS[name], name, expr, values)
         if name in rules.carriers and values:
@@ -353,6 +357,8 @@ class Outside:
                 self._compare(_MIRRORED[op], right, left, state)
             case ir.Binary("&", left, ir.Unary("~", _)) if not truth:
                 self._bound(left, None, state)
+            case ir.Name() | ir.Field() | ir.Deref() | ir.Index() if not truth:
+                self._bound(condition, 0, state)
             case ir.CallResult(callee, args) if not self._tells_nothing(callee):
                 for arg in args:
                     if isinstance(arg, ir.Binary) and arg.op in _NEGATED:
@@ -363,7 +369,7 @@ class Outside:
     def _compare(self, op: str, left: ir.Expr, right: ir.Expr, state: State) -> None:
         """Learn that left is less than, or equal to, right."""
         if isinstance(left, ir.Binary) and left.op == "+" and right in (left.left, left.right):
-            state[_SUM, show(left)] = constant(0)
+            state[_SEEN, show(left)] = constant(0)
             return
         if op not in ("<", "<=", "==") or bare(right) in self._counters:
             return
@@ -385,6 +391,7 @@ class Outside:
                 self._bound(bare(left), None, state)
                 return
             case ir.CallResult(_, args):
+                state[_SEEN, show(expr)] = constant(0)
                 for arg in args:
                     self._bound(bare(arg), None, state)
                 return
