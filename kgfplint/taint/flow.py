@@ -115,6 +115,8 @@ class Outside:
                     continue  # where nothing was found out, it is what it was
                 one = left or right
                 assert one is not None
+                if one.origin is None:
+                    continue
                 above = self._content(place, known if left is None else arriving)
                 value = join(one, above) if above is not None and one.width != _CONTENT else one
             else:
