@@ -10,7 +10,8 @@ from kgfplint.checks.sizes import is_constant
 from kgfplint.checks.unit import Allocation, Unit
 from kgfplint.facts import ir
 from kgfplint.findings import Severity, Step
-from kgfplint.taint.flow import Outside, brings_in
+from kgfplint.taint.entering import may_come_from_outside
+from kgfplint.taint.flow import Outside
 from kgfplint.taint.rules import taint_rules
 from kgfplint.taint.values import WORD, Value, Width, combined
 
@@ -45,7 +46,7 @@ def limit_of(unit: Unit) -> int:
 def outside(unit: Unit) -> tuple[Asked, ...]:
     """Return the allocations of a function whose size is in part from outside."""
     wanted = {id(one.call): (one, sizes) for one in unit.allocations if (sizes := _sizes(unit, one))}
-    if not wanted or not brings_in(unit):
+    if not wanted or not may_come_from_outside(unit, [size for _, sizes in wanted.values() for size in sizes]):
         return ()
     return tuple(_asked(unit, wanted))
 

@@ -1,49 +1,29 @@
 """The values of variables and members that are from outside, forward through one function."""
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, show, walk
 from kgfplint.ownership.frame import Frame
 from kgfplint.program.constants import constants_of
 from kgfplint.program.estimates import estimates_of
+from kgfplint.taint.entering import is_shared, is_shared_member, kind_of_shared, pointers
 from kgfplint.taint.places import Place, place_of, target_of
-from kgfplint.taint.rules import Kind, stored_in, taint_rules
-from kgfplint.taint.values import WORD, Origin, Value, Width, anything, combined, constant, converted, join, width_of
+from kgfplint.taint.rules import stored_in, taint_rules
+from kgfplint.taint.values import WORD, Origin, Value, Width, anything, combined, constant, converted, join, least, width_of
 
 State = dict[Place, Value]
 """What is known of places; one that is memory stands for all that lies in it and is not told apart."""
 _CONTENT = Width(0, False)
 """The width of memory as a whole."""
 _SEEN = "="
-"""The place of an expression that was looked at: a sum that had not overflowed, `if (a + b < a) return`, or a call that
-brings in the same value each time and was compared, `if (nla_get_u32(attr) > MAX) return`."""
+"""The place of what was looked at: `if (a + b < a) return`, or a call with one value, `if (nla_get_u32(attr) > MAX) return`."""
 _ROUNDS, _PATIENCE = 40, 3
 _LEAST = frozenset({"min", "min_t", "min3", "umin", "clamp", "clamp_t", "clamp_val", "min_not_zero"})
 _CHECKED = frozenset({"check_add_overflow", "check_mul_overflow", "check_sub_overflow", "check_shl_overflow"})
 _MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "==": "==", "!=": "!="}
 _NEGATED = {"<": ">=", ">=": "<", ">": "<=", "<=": ">", "==": "!=", "!=": "=="}
 _PRODUCTS = {"array_size": "*", "array3_size": "*", "size_mul": "*", "flex_array_size": "*", "size_add": "+", "struct_size": "+"}
-
-
-def brings_in(frame: Frame) -> bool:
-    """Tell cheaply whether anything in a function may be from outside."""
-    if not taint_rules().callees.isdisjoint(frame.callees) or frame.number in stored_in(frame.program):
-        return True
-    return any(_is_shared(frame, ctype) for ctype in frame.types.values() if ctype.endswith("*") and ctype.startswith("struct "))
-
-
-@lru_cache(maxsize=4096)
-def _folder_is_shared(path: str) -> bool:
-    return any(path.startswith(folder) or (folder.startswith("/") and folder in path) for folder in taint_rules().shared)
-
-
-def _is_shared(frame: Frame, ctype: str) -> bool:
-    """Tell whether a struct type, or what it points to, is one that user space knows."""
-    tag = ctype.removeprefix("struct ").rstrip(" *")
-    record = frame.program.types.record(frame.file, tag) if tag.isidentifier() else None
-    return record is not None and _folder_is_shared(frame.program.paths[record.file])
 
 
 class Outside:
@@ -101,8 +81,8 @@ class Outside:
         kind, places = stored_in(frame.program).get(frame.number, (None, ()))
         params = frame.row.params
         given = [params[place] for place in places if place < len(params)]
-        return {(param.name,): anything(width, Origin(kind, frame.row.line, param.name))
-                for param in given if kind is not None and (width := self._width(ir.Name(param.name))) is not None}
+        return {(one.name,): anything(width, Origin(kind, frame.row.line, one.name)) for one in given
+                if kind is not None and (width := self._width(ir.Name(one.name))) is not None}
 
     def _merged(self, known: State | None, arriving: State, widen: bool) -> State:
         if known is None:
@@ -252,12 +232,12 @@ class Outside:
     def _shared(self, place: Place) -> Origin | None:
         """Return where a place is from if it lies in a struct that user space knows and that a parameter points to."""
         frame = self._frame
-        if len(place) < 2 or place[1] != "*" or place[0] not in _pointers(frame):
+        if len(place) < 2 or place[1] != "*" or place[0] not in pointers(frame):
             return None
         ctype = frame.types[place[0]]
-        if ctype != "void *" and not _is_shared(frame, ctype):
+        if ctype != "void *" and not is_shared(frame, ctype):
             return None  # a copy that is kept has been looked at
-        return Origin(_uapi(frame, place[0]), frame.row.line, place[0])
+        return Origin(kind_of_shared(frame, place[0]), frame.row.line, place[0])
 
     # The values of expressions.
 
@@ -303,7 +283,7 @@ class Outside:
         content = found or self._content(place, state)
         if content is not None:
             return anything(width, content.origin)._replace(bounded=content.bounded)
-        if isinstance(expr, ir.Field) and (origin := self._shared(place)) is not None and _is_shared_member(self._frame, expr):
+        if isinstance(expr, ir.Field) and (origin := self._shared(place)) is not None and is_shared_member(self._frame, expr):
             return anything(width, Origin(origin.kind, origin.line, show(expr)))
         return anything(width)
 
@@ -313,7 +293,7 @@ class Outside:
         kind, source = rules.sources.get(name, (None, None))
         width = self._width(expr)
         if name in _LEAST and values:
-            return _least(values)
+            return least(values)
         if kind is not None and source is not None and source.returns:
             given = next((value for value in values if value.origin is not None), None)
             found = given or anything(None, Origin(kind, 0, name + "()"))
@@ -410,14 +390,6 @@ class Outside:
                     state[place] = value._replace(high=max(min(value.high, most), value.low))
 
 
-def _least(values: list[Value]) -> Value:
-    """Return the value of min(): bounded if any of them is."""
-    first = next((value for value in values if value.open), values[0])
-    closed = any(not value.open for value in values)
-    return first._replace(high=min(value.high for value in values), low=min(value.low for value in values), wraps=None,
-                          bounded=first.bounded or closed)
-
-
 def _width_by_name(name: str) -> Width:
     return Width(64 if "64" in name or name == "nla_get_uint" else 32, "s32" in name)
 
@@ -426,21 +398,3 @@ def _forget(place: Place, state: State) -> None:
     """Forget a place and all that lies in it."""
     for known in [one for one in state if one[: len(place)] == place]:
         del state[known]
-
-
-@lru_cache(maxsize=1)
-def _pointers(frame: Frame) -> frozenset[str]:
-    """Return the parameters that point to a struct, or to anything."""
-    return frozenset(param.name for param in frame.row.params if param.ctype.endswith("*") and not param.ctype.endswith("**"))
-
-
-def _is_shared_member(frame: Frame, expr: ir.Field) -> bool:
-    """Tell whether a member is one of a struct that user space knows."""
-    tag = frame.typing.tag(expr.base)
-    return bool(tag) and _is_shared(frame, "struct " + tag)
-
-
-def _uapi(frame: Frame, name: str) -> Kind:
-    """Return how a shared struct behind a parameter is judged: an ioctl that is handed anything is the first to see it."""
-    plain = any(param.name == name and param.ctype == "void *" for param in frame.row.params)
-    return taint_rules().kinds["request" if plain and "ioctl" in frame.name else "uapi"]

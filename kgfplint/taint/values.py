@@ -135,3 +135,11 @@ def combined(op: str, left: Value, right: Value, text: str) -> Value:
 def _common(left: Width, right: Width) -> Width:
     """Return the type that two operands are converted to."""
     return max(Width(32, True), left, right, key=lambda width: (width.bits, not width.signed))
+
+
+def least(values: list[Value]) -> Value:
+    """Return the value of min(): bounded if any of them is."""
+    first = next((value for value in values if value.open), values[0])
+    closed = any(not value.open for value in values)
+    return first._replace(high=min(value.high for value in values), low=min(value.low for value in values), wraps=None,
+                          bounded=first.bounded or closed)

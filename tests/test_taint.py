@@ -1,0 +1,58 @@
+"""Values from outside in whole runs: structs that are shared with user space, and who hands them over."""
+
+from pathlib import Path
+
+import pytest
+
+from kgfplint.config import Settings
+from kgfplint.engine import run
+
+SHARED = "struct request { __u32 count; __u16 depth; __u64 pointer; };\n"
+KEPT = "struct kept { struct request *request; };\n"
+
+
+@pytest.fixture
+def kernel_tree(tmp_path: Path) -> Path:
+    for folder in ("include/uapi/linux", "drivers/x"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "Makefile").write_text("VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 0\n")
+    (tmp_path / "Kconfig").write_text("")
+    (tmp_path / "include/uapi/linux/request.h").write_text(SHARED)
+    return tmp_path
+
+
+def found(tree: Path, body: str, params: str = "struct request *request", name: str = "make") -> list[tuple[str, str]]:
+    text = f"#include <linux/request.h>\n{KEPT}void *{name}({params})\n{{\n\t{body}\n}}\n"
+    (tree / "drivers/x/x.c").write_text(text)
+    report = run([tree / "drivers"], Settings(severity="note", jobs=1, select=["KGF503", "KGF511"], cache=False))
+    return [(finding.code, finding.severity.label) for finding in report.findings]
+
+
+def test_a_shared_struct_that_a_caller_hands_over(kernel_tree: Path):
+    assert found(kernel_tree, "return kmalloc(request->count, GFP_KERNEL);") == [("KGF511", "note")]
+
+
+def test_an_ioctl_is_the_first_to_look(kernel_tree: Path):
+    body = "struct request *args = data;\n\treturn kcalloc(args->count, 8, GFP_KERNEL);"
+    assert found(kernel_tree, body, "void *data", "x_ioctl_make") == [("KGF511", "warning")]
+    assert found(kernel_tree, body, "void *data") == [("KGF511", "note")]
+
+
+@pytest.mark.parametrize("body", [
+    "return kmalloc(request->depth, GFP_KERNEL);",
+    "if (request->count > 64)\n\t\treturn NULL;\n\treturn kmalloc(request->count, GFP_KERNEL);",
+    "if (!request->count || check(request))\n\t\treturn NULL;\n\treturn kmalloc(request->count, GFP_KERNEL);",
+    "request->count = 8;\n\treturn kmalloc(request->count, GFP_KERNEL);",
+    "struct request own = { .count = 8 };\n\treturn kmalloc(own.count, GFP_KERNEL);",
+])  # fmt: skip
+def test_what_bounds_it(kernel_tree: Path, body: str):
+    assert found(kernel_tree, body) == []
+
+
+def test_a_copy_that_is_kept_has_been_looked_at(kernel_tree: Path):
+    assert found(kernel_tree, "return kmalloc(kept->request->count, GFP_KERNEL);", "struct kept *kept") == []
+
+
+def test_one_branch_knows_nothing(kernel_tree: Path):
+    body = "u32 more = 0;\n\tif (x)\n\t\tmore = other();\n\treturn kmalloc(request->count + more, GFP_KERNEL);"
+    assert found(kernel_tree, body, "struct request *request, int x") == [("KGF503", "note")]
