@@ -52,7 +52,8 @@ class Alloc(msgspec.Struct, frozen=True, kw_only=True):
     of an optional one). `array` and `zeroing` name the twin for n * size and for zeroed memory.
     `length` counts characters, without the final NUL, or limits them: the size is not told by it alone.
     `ptr` set means that it resizes that memory, as krealloc() does. `fixed_order` is the order of pages that an
-    allocator without `order` implies, CALCULATED if it makes one from what it is given.
+    allocator without `order` implies, CALCULATED if it makes one from what it is given. Where the argument `noblock` is not 0
+    it does not sleep.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Alloc(msgspec.Struct, frozen=True, kw_only=True):
     member: int | None = None
     align: int | None = None
     source: int | None = None
+    noblock: int | None = None
 
 
 class Free(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,9 +215,13 @@ class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Flag(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A piece of the names of variables and members that tell code whether it may sleep (`can_sleep`)."""
+    """A piece of the names of variables and members that tell code whether it may sleep (`can_sleep`).
+
+    Names that begin with one of `operations` do not tell: atomic_read().
+    """
 
     name: str
+    operations: tuple[str, ...] = ()
 
 
 class Phrase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

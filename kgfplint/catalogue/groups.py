@@ -129,7 +129,7 @@ class AllocGroup(Group, kw_only=True):
         roles = _roles(
             prototype, gfp="gfp", size="size", length="len", count="n", element="elem", order="order", cache="cache", pool="pool",
             dev="dev", ptr="ptr", handle="handle", type="type", member="member", align="align", source="src",
-            out=self.result,
+            noblock="noblock", out=self.result,
         )  # fmt: skip
         if self.result != "return" and roles["out"] is None:
             raise Mistake("result", f"{prototype.name} has no parameter `{self.result}`")

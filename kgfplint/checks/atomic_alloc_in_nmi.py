@@ -34,4 +34,4 @@ def reached(chain: Chain) -> Iterator[Finding]:
     """Report an allocation that is called in NMI context or under a raw spinlock."""
     if chain.sleep.where == RAW:
         message = f"{chain.sleep.what} takes locks that must not be taken here: this runs {chain.why}; allocate before it"
-        yield chain.finding(RULE, message, None if chain.certain else Severity.NOTE)
+        yield chain.finding(RULE, message, None if chain.severity() == Severity.ERROR else Severity.NOTE)

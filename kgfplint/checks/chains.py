@@ -7,13 +7,16 @@ from kgfplint.checks import CheckModule, Rule
 from kgfplint.context.flow import Site
 from kgfplint.context.reach import Reach
 from kgfplint.context.recursion import Recursion
-from kgfplint.context.sleeping import RAW
+from kgfplint.context.sleeping import ANYWHERE, RAW
 from kgfplint.context.steps import Hit, Reached
 from kgfplint.facts import ir
 from kgfplint.facts.terms import show
 from kgfplint.findings import Finding, Mark, Severity, Step
 from kgfplint.gfp.policy import Reentry, policy
 from kgfplint.program.link import Program
+
+_PLAIN, _LONG = 4, 5
+"""Steps before what sleeps: so many are plain to see; more than so many convince few."""
 
 
 class Chain:
@@ -32,7 +35,7 @@ class Chain:
         assert hit.site.sleep is not None
         self.sleep = hit.site.sleep
         self.state = hit.state
-        self.certain = hit.certain
+        self._assumed = hit.assumed
         self._site = hit.site
         self._program = program
         self._hops = hit.state.hop.chain()
@@ -69,6 +72,26 @@ class Chain:
         """The types of what the functions of the chain are given."""
         rows = (self._program.rows[function] for function in (self._hops[0].function, *self._functions))
         return frozenset(param.ctype for row in rows for param in row.params)
+
+    @property
+    def certain(self) -> bool:
+        """Whether nothing is assumed, and the steps are few enough to be plain."""
+        return not self._assumed and len(self._hops) <= _PLAIN
+
+    @property
+    def provided(self) -> str:
+        """What the chain assumes, as the end of the reason: ", provided that …"."""
+        more = f", and {len(self._assumed) - 1} more" if len(self._assumed) > 1 else ""
+        return f", provided that {self._assumed[0]}{more}" if self._assumed else ""
+
+    def severity(self) -> Severity:
+        """An error if it is plain, a warning if it needs one assumption (two if it is short), else a note."""
+        rarely = self.sleep.perhaps and self.sleep.unless is None
+        assumed = len(self._assumed) + rarely
+        many = assumed > (1 if len(self._hops) >= _PLAIN else 2)
+        if many or len(self._hops) > _LONG or (rarely and self.sleep.where == ANYWHERE):
+            return Severity.NOTE
+        return Severity.WARNING if assumed or len(self._hops) > _PLAIN else Severity.ERROR
 
     def steps(self) -> Sequence[Step]:
         """Return the steps from the root to what sleeps."""

@@ -43,4 +43,4 @@ def reached(chain: Chain) -> Iterator[Finding]:
     """Report what sleeps in a function that was told not to."""
     if chain.state.context == MASKED and chain.sleep.where != RAW and not chain.sleep.frees:
         message = f"{chain.sleep.what} may sleep, but this runs {chain.why}; pass the mask on"
-        yield chain.finding(RULE, message, None if chain.certain else Severity.NOTE)
+        yield chain.finding(RULE, message, None if chain.severity() == Severity.ERROR else Severity.NOTE)

@@ -1,11 +1,12 @@
 """What is held at a call, locks, disabled contexts and reclaim scopes, and which calls must not stand there."""
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from kgfplint.checks.unit import Unit
+from kgfplint.context.distances import NO_KERNEL, home_of
 from kgfplint.context.held import Held
-from kgfplint.context.sleeping import RAW, Sleep, forbidden
+from kgfplint.context.sleeping import IRQS_OFF, RAW, Sleep, forbidden
 from kgfplint.facts import ir
 
 
@@ -35,17 +36,24 @@ def wrong_sleeps(unit: Unit) -> tuple[tuple[ir.Call, Sleep, Held], ...]:
     """Return the calls that must not stand where they do, each with how it sleeps and what the function holds that forbids it."""
     catalogue = unit.meaning.catalogue
     found = []
-    for event, state in unit.states if unit.sleeps else ():
+    foreign = home_of(unit.path) in NO_KERNEL
+    for event, state in unit.states if unit.sleeps and not foreign else ():
         sleep = unit.sleeps.get(id(event)) if state.held else None
         if not isinstance(event, ir.Call) or sleep is None:
             continue
         kept = _kept(unit, event, state.held)
         if forbidden(sleep, [held.kind for held in kept], "", catalogue):
             raw = (held for held in kept if catalogue.kinds[held.kind].raw)
-            held = next(raw, None) if sleep.where == RAW else first_atomic(unit, kept)
+            held = next(raw, None) if sleep.where == RAW else first_atomic(unit, _off(kept) if sleep.where == IRQS_OFF else kept)
             assert held is not None  # or nothing would forbid it
             found.append((event, sleep, held))
     return tuple(found)
+
+
+def _off(held: Sequence[Held]) -> Sequence[Held]:
+    """Return what of it turned interrupts off."""
+    places = {(one.by, one.line) for one in held if one.kind == "irq"}
+    return [one for one in held if (one.by, one.line) in places]
 
 
 def _kept(unit: Unit, call: ir.Call, held: tuple[Held, ...]) -> tuple[Held, ...]:

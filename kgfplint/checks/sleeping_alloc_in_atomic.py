@@ -53,5 +53,6 @@ def _fix(unit: Unit, call: ir.Call, held: Held) -> Rewrite | None:
 def reached(chain: Chain) -> Iterator[Finding]:
     """Report a sleeping allocation that is called where sleeping is wrong."""
     if not chain.sleep.frees and chain.sleep.where != RAW and chain.state.context != MASKED:
-        message = f"{chain.sleep.what} may sleep, but this runs {chain.why}; use GFP_ATOMIC there or allocate before it"
-        yield chain.finding(RULE, message, severity(chain.sleep) if chain.certain else Severity.WARNING)
+        message = (f"{chain.sleep.what} may sleep, but this runs {chain.why}{chain.provided}; "
+                   "use GFP_ATOMIC there or allocate before it")
+        yield chain.finding(RULE, message, chain.severity())

@@ -31,5 +31,5 @@ def check(unit: Unit) -> Iterator[Finding]:
 def reached(chain: Chain) -> Iterator[Finding]:
     """Report a sleeping free that is called where sleeping is wrong."""
     if chain.sleep.frees and chain.state.context != MASKED:
-        message = f"{chain.sleep.what} may sleep, but this runs {chain.why}; free it where sleeping is allowed"
-        yield chain.finding(RULE, message, severity(chain.sleep) if chain.certain else Severity.WARNING)
+        message = f"{chain.sleep.what} may sleep, but this runs {chain.why}{chain.provided}; free it where sleeping is allowed"
+        yield chain.finding(RULE, message, chain.severity())

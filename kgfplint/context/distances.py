@@ -16,6 +16,9 @@ FAR = 127
 MOST_TARGETS = 8
 """An indirect call with more targets than this is not followed: it says too little of each."""
 
+NO_KERNEL = ("tools", "scripts", "Documentation")
+"""Code there has locks of its own kind: programs for user space, and for BPF."""
+
 
 class Distances:
     """How many calls each function of a program is away from the nearest of some others."""

@@ -79,8 +79,11 @@ class Flow(Struct, frozen=True, array_like=True):
 
 
 @functools.lru_cache(maxsize=4)
-def _telling_names(catalogue: Catalogue) -> re.Pattern[str]:
-    return re.compile("|".join(map(re.escape, catalogue.flags)) or "(?!)", re.IGNORECASE)
+def telling_names(catalogue: Catalogue) -> re.Pattern[str]:
+    """Return what the names of variables, members and functions look like that tell code whether it may sleep."""
+    operations = [re.escape(word) for flag in catalogue.flags.values() for word in flag.operations]
+    pieces = "|".join(map(re.escape, catalogue.flags)) or "(?!)"
+    return re.compile(rf"^(?!{'|'.join(operations) or '(?!)'}).*?(?:{pieces})", re.IGNORECASE)
 
 
 class _Conditions:
@@ -90,7 +93,7 @@ class _Conditions:
         self._params = params
         self._values = values
         self._tests = catalogue.tests
-        self._named = _telling_names(catalogue)
+        self._named = telling_names(catalogue)
         self._blocks = body.blocks
         self._seen: dict[tuple[ir.Expr, bool], frozenset[Guard]] = {}
         self.entry: list[frozenset[Guard] | None] = [frozenset()] * len(body.blocks)
@@ -219,7 +222,9 @@ class _Sites:
         if sleep is None and name in self._catalogue.described:
             return
         if len(guards) > _MOST_GUARDS:
-            guards = ()
+            guards = tuple(sorted(guards, key=lambda guard: show(guard[0])))[:_MOST_GUARDS]
+        if sleep is not None and sleep.unless is not None:
+            guards = (*guards, atom(sleep.unless, False))
         key = show(ir.CallResult(call.callee, call.args)) if sleep is not None or held else ""
         if sleep is not None and call.target is not None:
             key = f"{show(call.target)} = {key}"
@@ -286,6 +291,6 @@ def _asks(condition: ir.Expr, catalogue: Catalogue) -> bool:
         if type(term) is ir.CallResult and type(term.callee) is ir.Name and term.callee.id in catalogue.tests:
             return True
         word = term.id if type(term) is ir.Name else term.member if type(term) is ir.Field else ""
-        if word and _telling_names(catalogue).search(word):
+        if word and telling_names(catalogue).search(word):
             return True
     return False

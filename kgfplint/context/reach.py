@@ -4,13 +4,14 @@ Goes from level to level over the whole program. Only functions that can reach s
 along calls whose conditions the constants that were handed down do not rule out.
 """
 
+import itertools
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kgfplint.catalogue import Callback, Catalogue
-from kgfplint.context.distances import FAR, MOST_TARGETS, Distances, home_of
-from kgfplint.context.flow import Flow, Guard, Site, decided
+from kgfplint.context.distances import FAR, MOST_TARGETS, NO_KERNEL, Distances, home_of
+from kgfplint.context.flow import Flow, Guard, Place, Site, decided, telling_names
 from kgfplint.context.sleeping import MASKED, forbidden
 from kgfplint.context.stated import told_context
 from kgfplint.context.steps import Hit, Hop, Reached
@@ -21,12 +22,10 @@ from kgfplint.program.constants import constants_of
 from kgfplint.program.definitions import GFP_TYPES, definitions_of, takes_mask
 from kgfplint.program.link import Program
 
-_DEEPEST, _PLAIN = 8, 4
-"""Calls between the root and what sleeps: a longer chain convinces nobody; one of so many is plain."""
+_DEEPEST = 8
+"""Calls between the root and what sleeps: a longer chain convinces nobody."""
 _MOST_STATES = 4
 """A function is looked at in so many states (locks, values of parameters), the shortest chains first."""
-_NO_KERNEL = ("tools", "scripts", "Documentation")
-"""Code there has locks of its own kind: programs for user space, and for BPF."""
 _WORDS: Mapping[str, ir.Expr] = {"NULL": ir.Number(0), "false": ir.Number(0), "true": ir.Number(1)}
 
 Values = Mapping[str, ir.Expr]
@@ -104,7 +103,8 @@ class Reach:
             if context and self._counts(context):
                 title = self._title(context)
                 hop = Hop(None, number, row.line, f"the comment of {row.name}() says that it runs in {title}", mark="root")
-                yield Reached(number, (), context, (), f"in {title}, as the comment of {row.name}() says", hop, 1)
+                assumed = (f"the comment of {row.name}() is right",)
+                yield Reached(number, (), context, (), f"in {title}, as the comment of {row.name}() says", hop, assumed)
 
     def _title(self, context: str) -> str:
         return self.catalogue.contexts[context].title
@@ -130,10 +130,10 @@ class Reach:
 
     def under(self, function: int, sites: Iterable[Site]) -> Iterator[Reached]:
         """Yield what a function calls while it holds something itself."""
-        foreign = home_of(self.program.file_of(function)) in _NO_KERNEL
+        foreign = home_of(self.program.file_of(function)) in NO_KERNEL
         for site in () if foreign else sites:
             if site.held and not self._impossible(self.program.rows[function].file, site.guards, {}):
-                last = next((held for held in site.held if held.lock), site.held[0])
+                last = _telling(site.held)
                 place = f"{last.by}({last.lock})"
                 path = self.program.file_of(function)
                 hop = Hop(None, function, last.line, f"{place}: no sleeping from here", mark="lock")
@@ -174,6 +174,7 @@ class Reach:
                 return
             missing = sorted({state.function for state in front} - self.opened.keys())
             self.opened.update(self.flows(missing))
+            front.sort(key=self._strays)
             below: list[Reached] = []
             for state in front:
                 flow = self.opened.get(state.function, _UNREAD)
@@ -184,6 +185,11 @@ class Reach:
                     yield state, sites
                     below.extend(self._next(state, sites))
             front = [state for state in below if self._leads(state.function, calls)]
+
+    def _strays(self, state: Reached) -> bool:
+        """Tell whether a chain has left the file where it begins: of two that are equally long the other one is plainer."""
+        rows = self.program.rows
+        return rows[state.hop.chain()[0].function].file != rows[state.function].file
 
     def _new(self, state: Reached, flow: Flow) -> bool:
         """Tell whether the function was not yet seen in such a state."""
@@ -220,8 +226,7 @@ class Reach:
         """Yield the first site that sleeps wrongly: those after it would follow from the same mistake."""
         for site, values, kinds in sites:
             if site.sleep is not None and forbidden(site.sleep, kinds, state.context, self.catalogue):
-                certain = not state.loose and not self._assumed(state, site, values) and len(state.hop.chain()) <= _PLAIN
-                yield Hit(state, site, certain)
+                yield Hit(state, site, (*state.assumed, *self._assumed(state, site, values)))
                 return
 
     def _next(self, state: Reached, sites: Iterable[Possible]) -> Iterator[Reached]:
@@ -234,13 +239,16 @@ class Reach:
         program = self.program
         file = program.rows[state.function].file
         params = {param.name for param in program.rows[state.function].params}
-        loose = state.loose + self._assumed(state, site, values)
+        unknown = params - values.keys()
+        state = state._replace(assumed=(*state.assumed, *self._assumed(state, site, values)))
         if site.name in params and site.held:
-            yield from self._visited(state._replace(loose=loose), site)
+            yield from self._visited(state, site)
             return
         if site.member:
-            targets: Sequence[int] = self._targets(state.function, site)
-            loose += len(targets) > 1 or not all(self._together(state, target) for target in targets)
+            stored = self._targets(state.function, site)
+            targets: Sequence[int] = self._near(state, stored)
+            if len(stored) > 1 or not all(self._together(state, target) for target in stored):
+                state = state._replace(assumed=(*state.assumed, f"->{site.name}() is the one meant"))
         else:
             definition = self._definitions.of(file, site.name)
             targets = () if site.name in self.catalogue.described else self._general(file, definition.functions)
@@ -251,23 +259,43 @@ class Reach:
             if self._away[target] < FAR and not honours and target != state.function:
                 hop = Hop(state.hop, state.function, site.line, f"calls {row.name}()", site.column)
                 given = tuple((row.params[place].name, substitute(value, values)) for place, value in site.given
-                              if place < len(row.params))
-                yield state._replace(function=target, values=given, hop=hop, loose=loose)
+                              if place < len(row.params) and unknown.isdisjoint(names_in(value)))
+                yield state._replace(function=target, values=given, hop=hop)
 
     def _together(self, state: Reached, target: int) -> bool:
         """Tell whether a target lies in the folder of the function that calls it, or of the root."""
         folders = {posixpath.dirname(self.program.file_of(f)) for f in (state.function, state.hop.chain()[0].function)}
         return posixpath.dirname(self.program.file_of(target)) in folders
 
-    def _assumed(self, state: Reached, site: Site, values: Values) -> bool:
-        """Tell whether a site stands under a condition on a parameter whose value is not known.
+    def _near(self, state: Reached, targets: Sequence[int]) -> Sequence[int]:
+        """Return the targets of an indirect call that a chain from its root can mean.
+
+        What a driver calls through code that all share comes back to its own functions, not to those of its siblings.
+        """
+        if len(targets) < 2:
+            return targets
+        path = self.program.file_of
+        root = path(state.hop.chain()[0].function)
+        if own := [target for target in targets if path(target) == root]:
+            return own
+        folder = posixpath.dirname(root)
+        if folder == posixpath.dirname(path(state.function)):
+            return targets
+        if own := [target for target in targets if posixpath.dirname(path(target)) == folder]:
+            return own
+        above = posixpath.dirname(folder)
+        return [target for target in targets if posixpath.dirname(posixpath.dirname(path(target))) != above]
+
+    def _assumed(self, state: Reached, site: Site, values: Values) -> tuple[str, ...]:
+        """Return, in words, the first condition on a parameter whose value is not known, that a site stands under.
 
         That a pointer is not NULL is what most functions ask first, and most often so.
         """
         row = self.program.rows[state.function]
         params = {param.name for param in row.params} - values.keys()
-        return any(not params.isdisjoint(names_in(condition)) and not (truth and type(condition) is ir.Name)
-                   for condition, truth in site.guards)
+        unknown = (f"{show(condition)} is {str(truth).lower()} in {row.name}()" for condition, truth in site.guards
+                   if not params.isdisjoint(names_in(condition)) and not (truth and type(condition) is ir.Name))
+        return tuple(itertools.islice(unknown, 1))
 
     def _targets(self, function: int, site: Site) -> Sequence[int]:
         for key, line in self.program.indirect(function):
@@ -298,6 +326,8 @@ class Reach:
         if site.name in self.catalogue.callbacks:
             return
         file = self.program.rows[state.function].file
+        if "put" in site.name:
+            state = state._replace(assumed=(*state.assumed, f"{site.name}() drops the last reference"))
         for place, value in site.given:
             if type(value) is ir.Name and any(self._runs(target, place) for target in targets):
                 for target in self._definitions.of(file, value.id).functions:
@@ -328,7 +358,7 @@ class Reach:
 
     def _impossible(self, file: int, guards: Sequence[Guard], values: Values) -> bool:
         """Tell whether conditions rule a site out: they do not hold here, or only where code may sleep, or nobody knows."""
-        tests, flags = self.catalogue.tests, self.catalogue.flags
+        tests, named = self.catalogue.tests, telling_names(self.catalogue)
         for condition, truth in decided(guards, values):
             if type(condition) is ir.CallResult and type(condition.callee) is ir.Name and condition.callee.id in tests:
                 if tests[condition.callee.id].sleepable is truth:
@@ -338,7 +368,7 @@ class Reach:
             if value is not None:
                 if bool(value) is not truth:
                     return True
-            elif any(flag in word.lower() for word in _words(condition) for flag in flags):
+            elif any(named.search(word) for word in _words(condition)):
                 return True
         return False
 
@@ -350,6 +380,13 @@ class Reach:
             if all(type(side) is ir.Name and side.id in self.program.enumerators for side in sides):
                 return int(sides[0] == sides[1])
         return value
+
+
+def _telling(held: Sequence[Place]) -> Place:
+    """Return what of some held state tells most: a lock that turns interrupts off, else any lock."""
+    off = {(place.by, place.line) for place in held if place.kind == "irq"}
+    locks = [place for place in held if place.lock]
+    return next((place for place in locks if (place.by, place.line) in off), locks[0] if locks else held[0])
 
 
 def _words(condition: ir.Expr) -> Iterator[str]:

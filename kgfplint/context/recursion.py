@@ -19,8 +19,6 @@ from kgfplint.gfp.policy import Reentry, policy
 from kgfplint.program.definitions import GFP_TYPES
 
 _SPOKEN = {2: "GFP_NOFS", 1: "GFP_NOIO"}
-_PLAIN = 4
-"""A chain of so many steps convinces."""
 
 
 @dataclass
@@ -118,13 +116,6 @@ class Recursion(Reach):
             if not self._impossible(row.file, site.guards, values):
                 yield site, values, kinds
 
-    def _assumed(self, state: Reached, site: Site, values: Values) -> bool:
-        """Tell whether a site stands under a condition on a parameter; what the caller only hands on is not known here."""
-        known, program = ("NULL", "true", "false"), self.program
-        told = {name: value for name, value in values.items() if type(value) is not ir.Name or value.id in known
-                or value.id in program.defined or program.knows(value.id)}
-        return super()._assumed(state, site, told)
-
     def _asks(self, guard: Guard) -> bool:
         """Tell whether a condition is about how far reclaim may go."""
         words = (term.id if type(term) is ir.Name else term.member if type(term) is ir.Field else "" for term in walk(guard[0]))
@@ -135,9 +126,9 @@ class Recursion(Reach):
         """Yield the first allocation that lets reclaim go too far: what keeps it out there covers those after it."""
         for site, values, kinds in sites:
             if site.sleep is not None and min(site.sleep.reclaims, self._left(kinds[1:])) > ALLOWED[state.kinds[0]]:
-                loose = bool(state.loose or self._assumed(state, site, values))
-                if not (loose and state.context == MASKED):
-                    yield Hit(state, site, not loose and len(state.hop.chain()) <= _PLAIN)
+                assumed = (*state.assumed, *self._assumed(state, site, values))
+                if not (assumed and state.context == MASKED):
+                    yield Hit(state, site, assumed)
                 return
 
 

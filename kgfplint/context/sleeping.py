@@ -4,11 +4,12 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from kgfplint.catalogue import Catalogue, Free
+from kgfplint.catalogue import Alloc, Catalogue, Free
 from kgfplint.facts import ir
 from kgfplint.findings import Severity
 from kgfplint.gfp import Mask, Masks
 from kgfplint.gfp.policy import policy
+from kgfplint.program.constants import constants_of
 from kgfplint.program.meaning import Meaning, Values
 
 ANYWHERE, PROCESS, IRQS_OFF, RAW = "anywhere", "process", "irqs-off", "raw"
@@ -24,7 +25,7 @@ class Sleep(Struct, frozen=True, array_like=True):
 
     `frees`: it frees memory; `perhaps`: it sleeps for some memory only (kvfree() of what vmalloc() gave), or not on machines
     that map it already (ioremap()). `reclaims`: how far its mask lets reclaim go (see strength()), 0 if it
-    does not, or nobody knows.
+    does not, or nobody knows. `unless`: it sleeps only where this is 0, which is not known in the function itself.
     """
 
     what: str
@@ -32,6 +33,7 @@ class Sleep(Struct, frozen=True, array_like=True):
     frees: bool = False
     perhaps: bool = False
     reclaims: int = 0
+    unless: ir.Expr | None = None
 
 
 def sleep_of(meaning: Meaning, file: int, call: ir.Call, values: Values) -> Sleep | None:
@@ -50,11 +52,7 @@ def sleep_of(meaning: Meaning, file: int, call: ir.Call, values: Values) -> Slee
         return _freeing(free, call)
     alloc = known.allocs.get(name)
     if alloc is not None and alloc.sleeps != "gfp":
-        where = _WHERE.get(alloc.sleeps, ANYWHERE)
-        # What makes a whole object may have its own way to memory: a tag, an inode of the file system's own cache.
-        plain = alloc.mask is not None and not known.families[alloc.family].object
-        own = strength(meaning.masks, meaning.masks.parse(alloc.mask or "")) if plain else 0
-        return Sleep(f"{name}()", where, False, alloc.sleeps == "mostly", own) if alloc.sleeps != "never" else None
+        return _allocating(meaning, file, alloc, call)
     if alloc is not None:
         mask = meaning.mask_of(file, alloc, call, values)
     else:
@@ -89,6 +87,20 @@ def restricted(masks: Masks, mask: Mask) -> int:
 
 ALLOWED = {"none": 0, "noio": 1, "nofs": 2, "": 3}
 """How far reclaim may go, as a strength: where nothing may be reclaimed, no IO be done, no file system entered."""
+
+
+def _allocating(meaning: Meaning, file: int, alloc: Alloc, call: ir.Call) -> Sleep | None:
+    """Return how a call sleeps that no mask decides on, None where it is told not to block."""
+    unless = call.args[alloc.noblock] if alloc.noblock is not None and alloc.noblock < len(call.args) else None
+    told = constants_of(meaning.program).value(file, unless) if unless is not None else 0
+    if alloc.sleeps == "never" or told:
+        return None
+    unknown = unless if told is None else None
+    # What makes a whole object may have its own way to memory: a tag, an inode of the file system's own cache.
+    plain = alloc.mask is not None and not meaning.catalogue.families[alloc.family].object
+    own = strength(meaning.masks, meaning.masks.parse(alloc.mask or "")) if plain else 0
+    return Sleep(f"{alloc.name}()", _WHERE.get(alloc.sleeps, ANYWHERE), False, alloc.sleeps == "mostly" or unknown is not None,
+                 own, unknown)
 
 
 def _freeing(free: Free, call: ir.Call) -> Sleep | None:

@@ -30,8 +30,8 @@ class Hop(NamedTuple):
 class Reached(NamedTuple):
     """A function in a state: `kinds` of held locks, a `context` ("" for none), constant values of its parameters.
 
-    `why` is the reason in words, `hop` the last step to it, `loose` the number of steps that need an assumption: one of
-    several targets of an indirect call, or a condition on a parameter of unknown value.
+    `why` is the reason in words, `hop` the last step to it, `assumed` what steps assume, in words: one of several targets
+    of an indirect call, a condition on a parameter of unknown value, or that a reference is the last one.
     """
 
     function: int
@@ -40,15 +40,15 @@ class Reached(NamedTuple):
     values: tuple[tuple[str, ir.Expr], ...]
     why: str
     hop: Hop
-    loose: int = 0
+    assumed: tuple[str, ...] = ()
 
 
 class Hit(NamedTuple):
     """Something that sleeps where it must not: the site in `state.function`.
 
-    `certain`: no step needs an assumption, and they are few enough to be believed.
+    `assumed` is what all its steps assume, and this site does.
     """
 
     state: Reached
     site: Site
-    certain: bool
+    assumed: tuple[str, ...] = ()

@@ -134,10 +134,19 @@ class Frame:
 
     @cached_property
     def stated(self) -> tuple[Held, ...]:
-        """What annotations say that the callers hold."""
+        """What annotations say that the callers hold, but for what the function takes itself before it drops it."""
         if not self.row.annotations:
             return ()
-        return tuple(held_at_entry(self.row, self.typing.of, self.meaning.catalogue))
+        stated = tuple(held_at_entry(self.row, self.typing.of, self.meaning.catalogue))
+        return tuple(held for held in stated if not self._takes(held)) if stated else ()
+
+    def _takes(self, held: Held) -> bool:
+        """Tell whether the first thing that a function does to a lock is to take it."""
+        for call in self.calls if held.lock is not None else ():
+            effect = self.meaning.catalogue.locks.get(call.callee.id) if type(call.callee) is ir.Name else None
+            if effect is not None and effect.lock is not None and held.lock in call.args:
+                return effect.action == "acquire" and effect.when == "always"
+        return False
 
     @cached_property
     def locks(self) -> HeldLocks:
