@@ -6,6 +6,7 @@ from kgfplint.checks import Rule
 from kgfplint.checks.chains import Chain
 from kgfplint.checks.unit import Unit
 from kgfplint.context.sleeping import MASKED, RAW
+from kgfplint.facts import ir
 from kgfplint.facts.terms import names
 from kgfplint.findings import Finding, Severity
 from kgfplint.program.definitions import GFP_TYPES
@@ -22,7 +23,7 @@ RULE = Rule(
 def check(unit: Unit) -> Iterator[Finding]:
     """Report allocations with a mask of their own, on paths that do not look at the given mask."""
     given = next((param.name for param in unit.row.params if param.ctype in GFP_TYPES), None)
-    if given is None or not unit.allocates:
+    if given is None or not unit.allocates or _kept(unit, given):
         return
     masks = unit.meaning.masks
     strong = {(a.call.line, a.call.column): a for a in unit.allocations if not a.inferred and masks.may_sleep(a.mask)
@@ -37,6 +38,19 @@ def check(unit: Unit) -> Iterator[Finding]:
         message = (f"{allocation.name}() with {masks.describe(allocation.mask)} may sleep whatever {given} says; "
                    f"pass {given} on")
         yield unit.finding(RULE, allocation.call, message)
+
+
+def _kept(unit: Unit, given: str) -> bool:
+    """Tell whether a function keeps the mask that it is given for later: it is not meant for what it allocates itself."""
+    for event in unit.events():
+        if type(event) is ir.Assign and type(event.target) is ir.Field and ir.Name(given) == event.value:
+            return True
+        if type(event) is ir.Call and type(event.callee) is ir.Name and ir.Name(given) in event.args:
+            name, meaning = event.callee.id, unit.meaning
+            if (meaning.gfp_argument(unit.file, name) is not None and meaning.alloc(unit.file, name) is None
+                    and not meaning.allocates_by_mask(name)):
+                return True
+    return False
 
 
 def reached(chain: Chain) -> Iterator[Finding]:

@@ -244,7 +244,9 @@ class _Sites:
             return given.id, 3
         masks = self._meaning.masks
         mask = self._meaning.evaluate(self._file, given, self._values)
-        if masks.may_sleep(mask) is False:
+        # Without any of them it is no mask, but bits to be added to one.
+        whole = any(masks.has(mask, name) for name in ("__GFP_KSWAPD_RECLAIM", "__GFP_HIGH"))
+        if whole and masks.may_sleep(mask) is False:
             return masks.describe(mask), 0
         return "", restricted(masks, mask)
 
