@@ -19,6 +19,8 @@ from kgfplint.program import Program
 from kgfplint.source.tree import Files
 
 _MASK = re.compile(r"with ((?:~?\w+)(?: [|&] ~?\w+)*)")
+_HOLDS = ": no sleeping from here"
+"""How the note of a step ends that takes what forbids to sleep."""
 _MOST = 12
 """So many contexts of a function are told, the shortest chains first."""
 
@@ -46,6 +48,7 @@ def _contexts(program: Program, analysis: Analysis, number: int, states: list[Re
     yield from _sleeps(analysis.flow(number))
     for state in states[:_MOST]:
         yield f"  runs {state.why}\n"
+        yield from (f"    provided that {assumed.text}\n" for assumed in state.assumed)
         for hop in state.hop.chain():
             yield f"    {program.file_of(hop.function)}:{hop.line}: in {program.rows[hop.function].name}() {hop.note}\n"
     if len(states) > _MOST:
@@ -85,9 +88,12 @@ def _told(finding: Finding, root: Path, masks: Masks) -> Iterator[str]:
     rule = find(finding.code).RULE
     yield f"{finding.path}:{finding.line}: {finding.severity.label}: {finding.message} [{finding.code} {finding.rule}]\n"
     yield f"  in {finding.function}(), fingerprint {finding.fingerprint}\n\n"
-    for step in finding.trace:
+    state = _state(finding.trace[0].note) if finding.trace else ""
+    for place, step in enumerate(finding.trace):
         yield f"  {step.path}:{step.line}: in {step.function}() {step.note}\n"
         yield f"      {_line(root / step.path, step.line)}\n"
+        if state and place:
+            yield f"      here {state}\n"
     for text in dict.fromkeys(_MASK.findall(finding.message)):
         if said := told_mask(masks, text):
             yield f"\n  {said}"
@@ -102,6 +108,14 @@ def told_mask(masks: Masks, text: str) -> str:
         return ""
     blocking = "may sleep" if masks.may_sleep(mask) else "does not sleep"
     return f"{text} = {mask.value:#x}, {' | '.join(masks.names(mask))}: {blocking}\n"
+
+
+def _state(note: str) -> str:
+    """Return what holds at all steps after the first one, by its note: the lock that it takes, or the context that it tells."""
+    if note.endswith(_HOLDS):
+        return f"{note.removesuffix(_HOLDS)} is held"
+    _, found, context = note.partition(" runs in ")
+    return f"it runs in {context}" if found else ""
 
 
 def _line(path: Path, number: int) -> str:

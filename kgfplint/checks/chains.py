@@ -82,14 +82,14 @@ class Chain:
     def provided(self) -> str:
         """What the chain assumes, as the end of the reason: ", provided that …"."""
         more = f", and {len(self._assumed) - 1} more" if len(self._assumed) > 1 else ""
-        return f", provided that {self._assumed[0]}{more}" if self._assumed else ""
+        return f", provided that {self._assumed[0].text}{more}" if self._assumed else ""
 
     def severity(self) -> Severity:
-        """An error if it is plain, a warning if it needs one assumption (two if it is short), else a note."""
+        """An error if it is plain, a warning if it needs one assumption, a note if it needs more or is long."""
         rarely = self.sleep.perhaps and self.sleep.unless is None
-        assumed = len(self._assumed) + rarely
-        many = assumed > (1 if len(self._hops) >= _PLAIN else 2)
-        if many or len(self._hops) > _LONG or (rarely and self.sleep.where == ANYWHERE):
+        # That a driver comes to a line of its own is easily believed, however often it has to.
+        assumed = sum(not one.near for one in self._assumed) + any(one.near for one in self._assumed) + rarely
+        if assumed > 1 or len(self._hops) > _LONG or (rarely and self.sleep.where == ANYWHERE):
             return Severity.NOTE
         return Severity.WARNING if assumed or len(self._hops) > _PLAIN else Severity.ERROR
 

@@ -14,7 +14,7 @@ from kgfplint.context.distances import FAR, MOST_TARGETS, NO_KERNEL, Distances, 
 from kgfplint.context.flow import Flow, Guard, Place, Site, decided, telling_names
 from kgfplint.context.sleeping import MASKED, forbidden
 from kgfplint.context.stated import told_context
-from kgfplint.context.steps import Hit, Hop, Reached
+from kgfplint.context.steps import Assumed, Hit, Hop, Reached
 from kgfplint.facts import ir
 from kgfplint.facts.terms import names as names_in
 from kgfplint.facts.terms import show, substitute, walk
@@ -103,7 +103,7 @@ class Reach:
             if context and self._counts(context):
                 title = self._title(context)
                 hop = Hop(None, number, row.line, f"the comment of {row.name}() says that it runs in {title}", mark="root")
-                assumed = (f"the comment of {row.name}() is right",)
+                assumed = (Assumed(f"the comment of {row.name}() is right"),)
                 yield Reached(number, (), context, (), f"in {title}, as the comment of {row.name}() says", hop, assumed)
 
     def _title(self, context: str) -> str:
@@ -248,7 +248,7 @@ class Reach:
             stored = self._targets(state.function, site)
             targets: Sequence[int] = self._near(state, stored)
             if len(stored) > 1 or not all(self._together(state, target) for target in stored):
-                state = state._replace(assumed=(*state.assumed, f"->{site.name}() is the one meant"))
+                state = state._replace(assumed=(*state.assumed, Assumed(f"->{site.name}() is the one meant")))
         else:
             definition = self._definitions.of(file, site.name)
             targets = () if site.name in self.catalogue.described else self._general(file, definition.functions)
@@ -286,14 +286,15 @@ class Reach:
         above = posixpath.dirname(folder)
         return [target for target in targets if posixpath.dirname(posixpath.dirname(path(target))) != above]
 
-    def _assumed(self, state: Reached, site: Site, values: Values) -> tuple[str, ...]:
-        """Return, in words, the first condition on a parameter whose value is not known, that a site stands under.
+    def _assumed(self, state: Reached, site: Site, values: Values) -> tuple[Assumed, ...]:
+        """Return the first condition on a parameter whose value is not known, that a site stands under.
 
         That a pointer is not NULL is what most functions ask first, and most often so.
         """
         row = self.program.rows[state.function]
         params = {param.name for param in row.params} - values.keys()
-        unknown = (f"{show(condition)} is {str(truth).lower()} in {row.name}()" for condition, truth in site.guards
+        near = not self._strays(state)
+        unknown = (Assumed(f"{show(condition)} is {str(truth).lower()} in {row.name}()", near) for condition, truth in site.guards
                    if not params.isdisjoint(names_in(condition)) and not (truth and type(condition) is ir.Name))
         return tuple(itertools.islice(unknown, 1))
 
@@ -327,7 +328,7 @@ class Reach:
             return
         file = self.program.rows[state.function].file
         if "put" in site.name:
-            state = state._replace(assumed=(*state.assumed, f"{site.name}() drops the last reference"))
+            state = state._replace(assumed=(*state.assumed, Assumed(f"{site.name}() drops the last reference")))
         for place, value in site.given:
             if type(value) is ir.Name and any(self._runs(target, place) for target in targets):
                 for target in self._definitions.of(file, value.id).functions:

@@ -27,6 +27,13 @@ class Hop(NamedTuple):
         return found[::-1]
 
 
+class Assumed(NamedTuple):
+    """Something that a chain assumes, in words; `near`: it is a condition in the file where the chain begins."""
+
+    text: str
+    near: bool = False
+
+
 class Reached(NamedTuple):
     """A function in a state: `kinds` of held locks, a `context` ("" for none), constant values of its parameters.
 
@@ -40,7 +47,7 @@ class Reached(NamedTuple):
     values: tuple[tuple[str, ir.Expr], ...]
     why: str
     hop: Hop
-    assumed: tuple[str, ...] = ()
+    assumed: tuple[Assumed, ...] = ()
 
 
 class Hit(NamedTuple):
@@ -51,4 +58,4 @@ class Hit(NamedTuple):
 
     state: Reached
     site: Site
-    assumed: tuple[str, ...] = ()
+    assumed: tuple[Assumed, ...] = ()
