@@ -1,0 +1,76 @@
+"""How sure a chain is decides how loudly it is told, and what it assumes is said."""
+
+from pathlib import Path
+
+import pytest
+
+from kgfplint import engine
+from kgfplint.config import Settings
+from kgfplint.findings import Finding, Severity
+
+HEAD = """
+struct dev { spinlock_t lock; struct kref ref; const struct dev_ops *ops; int mode; void *buf; };
+struct dev_ops { void (*fill)(struct dev *dev); };
+static void fill(struct dev *dev) { dev->buf = kmalloc(16, GFP_KERNEL); }
+"""
+LOCKED = "void work(struct dev *dev) { spin_lock(&dev->lock); CALL; spin_unlock(&dev->lock); }\n"
+PLAIN = HEAD + LOCKED.replace("CALL", "fill(dev)")
+MODE = HEAD + "static void try(struct dev *dev) { if (dev->mode == 3) fill(dev); }\n" + LOCKED.replace("CALL", "try(dev)")
+MODES = MODE.replace("CALL", "").replace("try(dev);", "if (dev->mode != 4) try(dev);")
+LAST = HEAD + ("static void gone(struct kref *ref) { kfree(kmalloc(8, GFP_KERNEL)); }\n"
+               "int kref_put(struct kref *kref, void (*release)(struct kref *kref)) { release(kref); return 1; }\n"
+               ) + LOCKED.replace("CALL", "kref_put(&dev->ref, gone)")
+
+
+def told(folder: Path, files: dict[str, str]) -> list[Finding]:
+    """Lint files and return what KGF101 says of them."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    settings = Settings(severity="note", cache=False)
+    return [finding for finding in engine.run([folder], settings, lambda *_: None).findings if finding.code == "KGF101"]
+
+
+@pytest.mark.parametrize(("text", "severity", "words"), [
+    (PLAIN, Severity.ERROR, ""),
+    (MODE, Severity.WARNING, "provided that dev->mode == 3 is true in try()"),
+    (MODES, Severity.WARNING, "and 1 more"),
+    (LAST, Severity.WARNING, "provided that kref_put() drops the last reference"),
+], ids=["plain", "condition", "conditions", "last reference"])
+def test_what_a_chain_assumes(tmp_path: Path, text: str, severity: Severity, words: str) -> None:
+    """One assumption makes a warning, and so do several conditions in the file where the chain begins."""
+    found, = told(tmp_path, {"dev.c": text})
+    assert found.severity == severity
+    assert words in found.message
+    assert ("provided" in found.message) is bool(words)
+
+
+STRUCTS, _, FILL = HEAD.strip().rpartition("\n")
+SHARED = '#include "../dev.h"\n'
+CORE = SHARED + "void core(struct dev *dev) { TEST dev->ops->fill(dev); }\n"
+DRIVER = f"{SHARED}{FILL}\nstatic const struct dev_ops ops = {{ .fill = fill }};\n"
+
+
+def test_other_assumptions_add_up(tmp_path: Path) -> None:
+    """A condition somewhere else on top of the choice of an operation is too much for a warning."""
+    found = told(tmp_path, {
+        "dev.h": STRUCTS, "core/core.c": CORE.replace("TEST", "if (dev->mode == 3)"), "a/a.c": DRIVER, "b/b.c": DRIVER,
+        "c/deep/c.c": LOCKED.replace("CALL", "core(dev)"),
+    })  # fmt: skip
+    assert [finding.severity for finding in found] == [Severity.NOTE]
+    assert "and 1 more" in found[0].message
+
+
+@pytest.mark.parametrize("mask", ["GFP_KERNEL", "GFP_ATOMIC"])
+def test_a_chain_comes_back_to_its_own_driver(tmp_path: Path, mask: str) -> None:
+    """What a driver calls through common code is an operation of its own, not one of another driver."""
+    mine = DRIVER.replace("GFP_KERNEL", mask) + LOCKED.replace("CALL", "core(dev)")
+    found = told(tmp_path, {"dev.h": STRUCTS, "core/core.c": CORE.replace("TEST", ""), "a/a.c": mine, "b/b.c": DRIVER})
+    assert [step.path for finding in found for step in finding.trace[-1:]] == ["a/a.c"] * (mask == "GFP_KERNEL")
+
+
+def test_the_shorter_of_two_equal_chains_stays_in_its_file(tmp_path: Path) -> None:
+    """Of two locks that lead to an allocation the one in its own file is told."""
+    fill = PLAIN.replace("static void fill", "void fill").replace("work", "own")
+    found, = told(tmp_path, {"b.c": fill, "a.c": LOCKED.replace("CALL", "fill(dev)").replace("work", "other")})
+    assert [step.path for step in found.trace] == ["b.c"] * 3
