@@ -1,5 +1,6 @@
 """How far functions are from what sleeps: along the calls that can be meant, over integer arrays."""
 
+import re
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -16,6 +17,7 @@ FAR = 127
 MOST_TARGETS = 8
 """An indirect call with more targets than this is not followed: it says too little of each."""
 
+_TEST = re.compile(r"[-_](?:kunit|test|kunit[-_]test)\.c$|/(?:tests|kunit)/")
 NO_KERNEL = ("tools", "scripts", "Documentation")
 """Code there has locks of its own kind: programs for user space, and for BPF."""
 
@@ -79,4 +81,6 @@ def home_of(path: str) -> str:
     first, _, rest = path.partition("/")
     if first == "arch":
         return f"arch/{rest.partition('/')[0]}" + "/boot" * ("/boot/" in rest)
+    if _TEST.search(path):
+        return "tests"
     return first if first in ("tools", "scripts", "samples", "Documentation") else ""

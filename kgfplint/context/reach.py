@@ -302,7 +302,9 @@ class Reach:
         for key, line in self.program.indirect(function):
             if line == site.line and self._members[key] == site.name:
                 targets = self.program.bound.get(key, {})
-                fitting = [target for target in targets if self._one_struct(function, target, key)]
+                homes = ("", home_of(self.program.file_of(function)))
+                fitting = [target for target in targets
+                           if home_of(self.program.file_of(target)) in homes and self._one_struct(function, target, key)]
                 return fitting if len(fitting) <= MOST_TARGETS else ()
         return ()
 
