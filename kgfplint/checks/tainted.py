@@ -8,7 +8,7 @@ from kgfplint.catalogue import Version
 from kgfplint.checks.unit import Unit
 from kgfplint.context.flow import Site
 from kgfplint.context.held import Held
-from kgfplint.context.steps import Hop, Reached
+from kgfplint.context.steps import Assumed, Hop, Reached
 from kgfplint.facts import ir
 from kgfplint.facts.terms import show
 from kgfplint.gfp.policy import policy
@@ -17,6 +17,9 @@ from kgfplint.program.link import Program
 _DEPTH = 2
 """So many calls below what reclaim calls a function counts as run by reclaim."""
 _READ = "rwsem-read"
+
+_SAME = Assumed("both locks are of one object")
+"""What is assumed of locks that are told by their type and member."""
 
 
 class Taking(NamedTuple):
@@ -92,7 +95,7 @@ class Taint:
             within = f" for {entry}()" if entry != name else ""
             hop = Hop(None, function, line, f"{by}: {name}() waits for this lock{within} in reclaim", mark="lock")
             why = f"under {by} taken at {path}:{line}, for which {name}() waits{within} at {self._program.file_of(taker)}:{taken}"
-            yield site, Reached(function, ("nofs", *site.scopes), "tainted", (), why, hop, 1)
+            yield site, Reached(function, ("nofs", *site.scopes), "tainted", (), why, hop, (_SAME,))
 
     def _folder(self, function: int) -> str:
         return posixpath.dirname(self._program.file_of(function))
