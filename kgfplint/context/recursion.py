@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from kgfplint.context.flow import Flow, Guard, Site
 from kgfplint.context.reach import Possible, Reach, Values
 from kgfplint.context.sleeping import ALLOWED, MASKED
-from kgfplint.context.steps import Hit, Hop, Reached
+from kgfplint.context.steps import Assumed, Hit, Hop, Reached
 from kgfplint.facts import ir
 from kgfplint.facts.terms import names as names_in
 from kgfplint.facts.terms import walk
@@ -115,6 +115,13 @@ class Recursion(Reach):
                 continue
             if not self._impossible(row.file, site.guards, values):
                 yield site, values, kinds
+
+    def _assumed(self, state: Reached, site: Site, values: Values) -> tuple[Assumed, ...]:
+        """Return what stands under a condition on a parameter; what the caller only hands on is not known here."""
+        known, program = ("NULL", "true", "false"), self.program
+        told = {name: value for name, value in values.items() if type(value) is not ir.Name or value.id in known
+                or value.id in program.defined or program.knows(value.id)}
+        return super()._assumed(state, site, told)
 
     def _asks(self, guard: Guard) -> bool:
         """Tell whether a condition is about how far reclaim may go."""
