@@ -18,6 +18,7 @@ from pathlib import Path
 
 from kgfplint.catalogue.entries import (
     CALCULATED,
+    Access,
     Alloc,
     Callback,
     Cleanup,
@@ -28,6 +29,7 @@ from kgfplint.catalogue.entries import (
     Guard,
     LockEffect,
     LockKind,
+    Need,
     Phrase,
     Reclaim,
     Section,
@@ -42,8 +44,8 @@ from kgfplint.catalogue.tables import CatalogueError
 
 __all__ = [
     "CALCULATED",
-    "Alloc", "Callback", "Catalogue", "CatalogueError", "Cleanup", "Context", "Family", "Flag", "Free", "Guard",
-    "LockEffect", "LockKind", "Phrase", "Reclaim", "Section", "Sleeper", "Test", "Verdict", "Version", "View", "load",
+    "Access", "Alloc", "Callback", "Catalogue", "CatalogueError", "Cleanup", "Context", "Family", "Flag", "Free", "Guard",
+    "LockEffect", "LockKind", "Need", "Phrase", "Reclaim", "Section", "Sleeper", "Test", "Verdict", "Version", "View", "load",
     "rules_directory",
 ]  # fmt: skip
 
@@ -69,6 +71,8 @@ class Catalogue:
         self.guards: Mapping[str, Guard] = content.of(Guard)
         self.cleanups: Mapping[str, Cleanup] = content.of(Cleanup)
         self.views: Mapping[str, View] = content.of(View)
+        self.needs: Mapping[str, Need] = content.of(Need)
+        self.accesses: Mapping[str, Access] = content.of(Access)
         self.verdicts: Mapping[str, Verdict] = content.of(Verdict)
         self.callbacks: Mapping[str, tuple[Callback, ...]] = content.callbacks
         self.fields: Mapping[str, Callback] = content.fields

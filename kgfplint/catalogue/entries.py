@@ -29,7 +29,8 @@ class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `contiguous`: physically, so that it may go to DMA; `slab_backed`: highmem and movable masks are wrong
     for it; `heap`: of the guide's general allocators; `managed`: freed by its device; `object`: not plain
-    memory but a counted object.
+    memory but a counted object; `scattered`: its pages do not follow each other ("always", or "large": above a page), and its
+    addresses are none of the linear map.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     heap: bool = False
     managed: bool = False
     object: bool = False
+    scattered: Literal["", "always", "large"] = ""
 
 
 CALCULATED = -1
@@ -251,6 +253,31 @@ class Callback(msgspec.Struct, frozen=True, kw_only=True):
     argument: int | None = None
     member: str = ""
     unless: str = ""
+
+
+class Need(msgspec.Struct, frozen=True, kw_only=True):
+    """A function that needs memory of a kind: physically contiguous ("contiguous"), or pages that the kernel has an address for
+    ("mapped"). "asked": it needs nothing, but tells which of them it is given, so that its caller handles both.
+    `ptr` is its argument, `why` completes "it ...".
+    """
+
+    name: str
+    of: Literal["contiguous", "mapped", "asked"]
+    ptr: int
+    why: str
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """A function that accesses `size` bytes of its argument `ptr`.
+
+    `string`: it writes the string `source` with its NUL instead.
+    """
+
+    name: str
+    ptr: int
+    size: int | None
+    string: bool
+    source: int | None
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from kgfplint.catalogue.entries import (
+    Access,
     Alloc,
     Callback,
     Cleanup,
@@ -28,6 +29,7 @@ from kgfplint.catalogue.entries import (
     Guard,
     LockEffect,
     LockKind,
+    Need,
     Section,
     Sleeper,
     Sleeps,
@@ -343,8 +345,36 @@ class ViewGroup(Group, kw_only=True):
         yield View(name=prototype.name, ptr=prototype.params.index("ptr"), family=self.family)
 
 
+class NeedGroup(Group, kw_only=True):
+    """`[[need]]`: functions whose parameter `ptr` must be memory of a kind (`of`); `why` completes "it ..."."""
+
+    of: Literal["contiguous", "mapped", "asked"]
+    why: str = ""
+
+    def build(self, prototype: Prototype, scope: Scope) -> Iterator[Any]:
+        """Yield the need."""
+        if "ptr" not in prototype.params:
+            raise Mistake("prototypes", f"{prototype.name} has no parameter `ptr`")
+        yield Need(name=prototype.name, of=self.of, ptr=prototype.params.index("ptr"), why=self.why)
+
+
+class AccessGroup(Group, kw_only=True):
+    """`[[access]]`: functions that access `size` bytes of `ptr`; `string`: that write the string `src` there, and its NUL."""
+
+    string: bool = False
+
+    def build(self, prototype: Prototype, scope: Scope) -> Iterator[Any]:
+        """Yield the access."""
+        roles = _roles(prototype, size="size", source="src")
+        wanted = "source" if self.string else "size"
+        if "ptr" not in prototype.params or roles[wanted] is None:
+            raise Mistake("prototypes", f"{prototype.name} lacks a parameter `ptr` or `{'src' if self.string else 'size'}`")
+        yield Access(name=prototype.name, ptr=prototype.params.index("ptr"), string=self.string,
+                     size=roles["size"], source=roles["source"])
+
+
 GROUPS: dict[str, type[Group]] = {
     "alloc": AllocGroup, "free": FreeGroup, "lock": LockGroup, "section": SectionGroup, "sleep": SleepGroup, "guard": GuardGroup,
     "cleanup": CleanupGroup, "callback": CallbackGroup, "result": ResultGroup,
-    "test": TestGroup, "view": ViewGroup,
+    "test": TestGroup, "view": ViewGroup, "need": NeedGroup, "access": AccessGroup,
 }  # fmt: skip

@@ -226,6 +226,6 @@ def _telling(unit: Unit) -> bool:
     mask is handed over to be looked at.
     """
     carriers = policy(unit.meaning.catalogue.version).carriers
-    return unit.allocates or unit.frees or unit.touches_scopes or any(
+    return unit.allocates or unit.frees or unit.touches_scopes or unit.needs_memory or any(
         unit.meaning.gfp_argument(unit.file, name) is not None for name in unit.callees) or any(
         param.ctype in carriers for param in unit.row.params)

@@ -34,7 +34,7 @@ def check(unit: Unit) -> Iterator[Finding]:
         if request.hangs_on_structs and unit.provenance is None:
             if request.size.low * _NEAR > machine.kmalloc_max_size:
                 unit.questions.append(Question((), ()))  # structs change unseen: each run asks anew
-        elif request.size.low > machine.kmalloc_max_size and (request.hangs_on_structs == (unit.provenance is not None)):
+        elif request.size.low > machine.kmalloc_max_size and (unit.provenance is not None or not request.hangs_on_structs):
             yield _finding(unit, request, machine)
 
 

@@ -58,7 +58,7 @@ def requests(unit: Unit) -> tuple[Request, ...]:
 
 
 def _request(unit: Unit, allocation: Allocation) -> Request:
-    known = _Known(unit)
+    known = Measured(unit)
     alloc = allocation.alloc
     parts = [allocation.argument(place) for place in ((alloc.size,) if alloc.size is not None else (alloc.count, alloc.element))]
     given = [part for part in parts if part is not None]
@@ -86,10 +86,11 @@ def _may_assign(unit: Unit, callee: ir.Expr) -> bool:
     return not known or all(program.rows[number].flags & ir.MACRO for number in known)
 
 
-class _Known:
+class Measured:
     """What a function knows of the names in its expressions; `structs`: some size followed from a struct of the program."""
 
     def __init__(self, unit: Unit) -> None:
+        """See the names as one function does."""
         self._unit = unit
         self._constants = constants_of(unit.program)
         self._layouts: ProgramLayouts = layouts_of(unit.program, arch_of(unit.path))

@@ -33,7 +33,7 @@ def check(unit: Unit) -> Iterator[Finding]:
             continue
         if estimate:
             unit.questions.append(Question((), ()))  # structs change unseen: each run asks anew
-        elif request.hangs_on_structs == (unit.provenance is not None):
+        elif unit.provenance is not None or not request.hangs_on_structs:
             most = "" if request.size.exact is not None else "at most "
             yield unit.finding(
                 RULE, request.allocation.call,

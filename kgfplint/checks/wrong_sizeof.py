@@ -33,13 +33,19 @@ class Wrong(NamedTuple):
 def check(unit: Unit) -> Iterator[Finding]:
     """Report each allocation sized by a sizeof that does not fit its pointer."""
     for allocation in unit.allocations:
-        target = bare(allocation.call.target) if allocation.call.target is not None else None
-        if target is None or not _is_raw(unit, allocation) or _is_shadowed(unit, allocation, root(target)):
-            continue
-        wrong = next(_wrong(unit, allocation, target), None)
-        if wrong is not None:
+        wrong, target = judged(unit, allocation), allocation.call.target
+        if wrong is not None and target is not None:
+            target = bare(target)
             message = f"{wrong.what}; {allocation.name}() for {show(target)} needs {wrong.advice}"
             yield unit.finding(RULE, allocation.call, message, severity=wrong.severity)
+
+
+def judged(unit: Unit, allocation: Allocation) -> Wrong | None:
+    """Return what is wrong with the sizeof of an allocation, None if nothing is."""
+    target = bare(allocation.call.target) if allocation.call.target is not None else None
+    if target is None or not _is_raw(unit, allocation) or _is_shadowed(unit, allocation, root(target)):
+        return None
+    return next(_wrong(unit, allocation, target), None)
 
 
 def _is_raw(unit: Unit, allocation: Allocation) -> bool:

@@ -127,6 +127,12 @@ class Frame:
         return any(called.frees for called in self.called)
 
     @cached_property
+    def needs_memory(self) -> bool:
+        """Whether any call needs memory of a kind, or tells which one it is given."""
+        needs = self.meaning.catalogue.needs.keys()
+        return not needs.isdisjoint(self.callees) or any(called.summary.needs for called in self.called)
+
+    @cached_property
     def touches_locks(self) -> bool:
         """Whether any event may change the held state."""
         return (any(called.locks for called in self.called) or any(type(event) is ir.Guard for event in self.events())

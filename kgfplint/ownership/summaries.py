@@ -35,7 +35,7 @@ def telling(program: Program, catalogue: Catalogue) -> Iterator[int]:
     marks = bytearray(len(program.name_list))
     known = policy(catalogue.version)
     masked = (row.name for row in program.rows if takes_mask(row))
-    primitives = {*catalogue.primitives, *catalogue.sections, "guard", *known.scope_functions}
+    primitives = {*catalogue.primitives, *catalogue.sections, *catalogue.needs, "guard", *known.scope_functions}
     for name in {*primitives, *program.noreturn, *masked} & program.names.keys():
         marks[program.names[name]] = 1
     for number, row in enumerate(program.rows):
@@ -53,9 +53,27 @@ def summarise(frame: Frame) -> Summary | None:
     scopes = frame.scopes.changes if frame.touches_scopes else ()
     summary = Summary(
         allocates, frees, acquires, releases, assigns, _comes_back(frame.body, frame.file, frame.meaning), scopes, retakes,
-        _hands(frame),
+        _hands(frame), _needs(frame) if frame.needs_memory and not frame.row.flags & ir.MACRO else (),
     )  # fmt: skip
     return None if summary == EMPTY else summary
+
+
+def _needs(frame: Frame) -> tuple[tuple[int, str], ...]:
+    """The parameters that are given on as they came, to what needs memory of a kind; none where the function asks itself."""
+    needs = frame.meaning.catalogue.needs
+    if any(needs[name].of == "asked" for name in frame.callees & needs.keys()):
+        return ()
+    places = {param.name: place for place, param in enumerate(frame.row.params) if not frame.values[param.name]}
+    found: dict[int, str] = {}
+    for call in frame.calls:
+        name = call.callee.id if type(call.callee) is ir.Name else ""
+        need = needs.get(name)
+        wanted = ((need.ptr, name),) if need is not None else frame.meaning.summary(frame.file, name).needs if name else ()
+        for at, lower in wanted:
+            given = bare(call.args[at]) if at < len(call.args) else None
+            if type(given) is ir.Name and given.id in places:
+                found.setdefault(places[given.id], lower)
+    return tuple(sorted(found.items()))
 
 
 def _assigned(body: ir.Body, row: Row) -> tuple[int, ...]:

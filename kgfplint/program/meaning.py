@@ -53,7 +53,8 @@ class Summary(Struct, frozen=True, array_like=True):
     `acquires` held after every return; `releases` dropped on some path without having been taken;
     `assigns` the parameters that a macro assigns to; `returns` False: control does not come back; `scopes` the
     reclaim scopes that every return has begun or ended; `retakes` the kinds of its caller's locks that it drops for a while;
-    `hands` what it hands its mask on to, as it came, whatever it does with the memory.
+    `hands` what it hands its mask on to, as it came, whatever it does with the memory; `needs` the parameters that it gives
+    on to a function that needs memory of a kind, with that function's name.
     """
 
     allocates: Alloc | None = None
@@ -65,6 +66,7 @@ class Summary(Struct, frozen=True, array_like=True):
     scopes: tuple[ScopeChange, ...] = ()
     retakes: tuple[str, ...] = ()
     hands: Alloc | None = None
+    needs: tuple[tuple[int, str], ...] = ()
 
     @property
     def drops(self) -> frozenset[str]:
