@@ -161,8 +161,8 @@ def sizes(root: Path, folders: list[str], show_unknown: int) -> None:
 def _tell(name: str, counts: "collections.Counter[str]") -> None:
     known = counts["exact"] + counts["bounded"]
     share = 100 * known / max(1, counts.total())
-    print(f"{name}: {known} of {counts.total()} allocations by sizeof have known sizes ({share:.2f} %), {counts['exact']} of them "
-          f"the same in all configurations")
+    print(f"{name}: {known} of {counts.total()} allocations by sizeof have known sizes ({share:.2f} %), {counts['exact']} of "
+          f"them the same in all configurations")
 
 
 def main() -> None:

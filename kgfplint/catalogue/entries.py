@@ -256,13 +256,14 @@ class Callback(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
-    """A function that needs memory of a kind: physically contiguous ("contiguous"), or pages that the kernel has an address for
-    ("mapped"). "asked": it needs nothing, but tells which of them it is given, so that its caller handles both.
-    `ptr` is its argument, `why` completes "it ...".
+    """A function that needs memory of a kind; `ptr` is its argument, `why` completes "it ...".
+
+    contiguous: one piece of physical memory of the linear map; mapped: pages that the kernel has an address for; still: pages
+    that stay where they are. asked: it needs nothing, but tells which kind it is given, so that its caller handles all.
     """
 
     name: str
-    of: Literal["contiguous", "mapped", "asked"]
+    of: Literal["contiguous", "mapped", "still", "asked"]
     ptr: int
     why: str
 

@@ -348,7 +348,7 @@ class ViewGroup(Group, kw_only=True):
 class NeedGroup(Group, kw_only=True):
     """`[[need]]`: functions whose parameter `ptr` must be memory of a kind (`of`); `why` completes "it ..."."""
 
-    of: Literal["contiguous", "mapped", "asked"]
+    of: Literal["contiguous", "mapped", "still", "asked"]
     why: str = ""
 
     def build(self, prototype: Prototype, scope: Scope) -> Iterator[Any]:

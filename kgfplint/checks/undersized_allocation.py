@@ -10,7 +10,7 @@ from kgfplint.checks.requests import Measured, Request, requests
 from kgfplint.checks.sizes import arguments
 from kgfplint.checks.struct_estimate import estimates_of
 from kgfplint.checks.unit import Allocation, Question, Unit
-from kgfplint.checks.wrong_sizeof import judged
+from kgfplint.checks.wrong_sizeof import is_raw, judged
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, show, walk
 from kgfplint.facts.types import pointee, tag_of
@@ -83,8 +83,8 @@ def _without_room(unit: Unit, allocation: Allocation, target: ir.Name, there: Am
         if written and isinstance(event, ir.Call | ir.Assign):
             trace = (unit.step(allocation.call.line, f"{allocation.name}() allocates {show(target)}"),)
             line, advice = allocation.call.line, f"use struct_size({show(target)}, {member}, n)"
-            yield unit.finding(RULE, event, f"{show(tail)} is written, but {allocation.name}() in line {line} allocates no element "
-                               f"of it; {advice}", trace)
+            yield unit.finding(RULE, event, f"{show(tail)} is written, but {allocation.name}() in line {line} allocates no "
+                               f"element of it; {advice}", trace)
             return
 
 
@@ -161,7 +161,7 @@ def _too_small_for_type(unit: Unit) -> Iterator[Finding]:
     for request in requests(unit):
         target = request.allocation.call.target
         high = request.size.high
-        if target is None or high is None or high == 0 or request.size.low == 0:
+        if target is None or not high or not request.size.low or not is_raw(unit, request.allocation):
             continue
         tag = _tag(unit, bare(target))
         if not tag or _is_partial(unit, request, tag) or judged(unit, request.allocation) is not None:

@@ -43,12 +43,12 @@ def check(unit: Unit) -> Iterator[Finding]:
 def judged(unit: Unit, allocation: Allocation) -> Wrong | None:
     """Return what is wrong with the sizeof of an allocation, None if nothing is."""
     target = bare(allocation.call.target) if allocation.call.target is not None else None
-    if target is None or not _is_raw(unit, allocation) or _is_shadowed(unit, allocation, root(target)):
+    if target is None or not is_raw(unit, allocation) or _is_shadowed(unit, allocation, root(target)):
         return None
     return next(_wrong(unit, allocation, target), None)
 
 
-def _is_raw(unit: Unit, allocation: Allocation) -> bool:
+def is_raw(unit: Unit, allocation: Allocation) -> bool:
     """Tell whether the result is the memory of the given size, rather than an object that holds it."""
     family = unit.meaning.catalogue.families.get(allocation.alloc.family)
     returned = unit.program.types.root_type(unit.file, "()" + allocation.name)
