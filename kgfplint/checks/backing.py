@@ -38,6 +38,13 @@ def given(unit: Unit, kind: str) -> Iterator[Given]:
                 yield Given(call, call.args[place], needs[name], True)
 
 
+def asked_in(unit: Unit) -> bool:
+    """Tell whether any function of this file asks what memory it has: it may choose between two ways for the others."""
+    program, needs = unit.program, unit.meaning.catalogue.needs
+    asking = {name for name, need in needs.items() if need.of == "asked"}
+    return any(name in asking for number in program.functions_of(unit.file) for name, _ in program.calls(number))
+
+
 def pointer(unit: Unit, expr: ir.Expr) -> ir.Expr:
     """Return the pointer whose memory an address lies in: `p` of `p + 4`, `&p->member`, `&p[3]`, and `p->array`.
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from kgfplint.checks import Rule
-from kgfplint.checks.backing import Given, given, is_scattered, pointer, scattered, stack_variable
+from kgfplint.checks.backing import Given, asked_in, given, is_scattered, pointer, scattered, stack_variable
 from kgfplint.checks.unit import Question, Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import show
@@ -60,8 +60,10 @@ def _by_provenance(unit: Unit, use: Given, at: ir.Expr, keys: tuple[str, ...]) -
     key, made = unit.provenance.of(unit.file, keys)
     if not made or not all(is_scattered(unit, source.family) for source in made):
         return
-    first = made[0]
-    surely = all(families[source.family].scattered == "always" for source in made) and not use.through
+    first, always = made[0], all(families[source.family].scattered == "always" for source in made)
+    if not always and asked_in(unit):
+        return
+    surely = always and not use.through
     near = all(source.path == unit.path for source in made)
     what = f"{show(at)} is {families[first.family].title}, which is not physically contiguous"
     trace = (Step(first.path, first.line, first.function, f"{first.alloc}() allocates {key.rpartition(':')[2]}"),)

@@ -1,20 +1,20 @@
 """KGF507: memory that is smaller than what is put there."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from kgfplint.allocator.sizes import show_bytes
 from kgfplint.checks import Rule
-from kgfplint.checks.extents import Amount, allocated, amount, last_index, plus, shown, surplus, times
+from kgfplint.checks.accesses import accesses, indexed, struct_of
+from kgfplint.checks.extents import Amount, allocated, amount, shown, surplus
 from kgfplint.checks.requests import Measured, Request, requests
-from kgfplint.checks.sizes import arguments
+from kgfplint.checks.sizes import arguments, is_constant, type_of
 from kgfplint.checks.struct_estimate import estimates_of
 from kgfplint.checks.unit import Allocation, Question, Unit
 from kgfplint.checks.wrong_sizeof import is_raw, judged
 from kgfplint.facts import ir
-from kgfplint.facts.terms import bare, show, walk
-from kgfplint.facts.types import pointee, tag_of
-from kgfplint.findings import Finding, Severity
+from kgfplint.facts.terms import bare, names, show, walk
+from kgfplint.facts.types import pointee
+from kgfplint.findings import Finding, Severity, Step
 
 RULE = Rule(
     code="KGF507",
@@ -25,20 +25,14 @@ RULE = Rule(
 )
 
 
-class _Touched(NamedTuple):
-    """An access through a pointer: where, and the bytes from the pointer on that it needs."""
-
-    event: ir.Call | ir.Assign
-    what: str
-    needed: Amount
-    string: bool
-
-
 def check(unit: Unit) -> Iterator[Finding]:
     """Report each allocation that is too small for its type, and each access that goes beyond one."""
     if not unit.allocates or unit.row.flags & ir.MACRO:
         return
     yield from _too_small_for_type(unit)
+    yield from _one_of_many(unit)
+    if not unit.meaning.catalogue.accesses.keys().isdisjoint(unit.callees):
+        yield from _of_another_length(unit)
     for allocation in unit.allocations:
         target = allocation.call.target
         if type(target) is ir.Name and not allocation.inferred and len(unit.values.get(target.id, ())) == 1:
@@ -52,7 +46,7 @@ def _beyond(unit: Unit, allocation: Allocation, target: ir.Name) -> Iterator[Fin
         return
     if len(there) == 1:
         yield from _without_room(unit, allocation, target, there)
-    for touched in _accesses(unit, target):
+    for touched in accesses(unit, target):
         rest = surplus(touched.needed, there)
         if rest is not None:
             more = " + ".join(shown(rest))
@@ -63,9 +57,51 @@ def _beyond(unit: Unit, allocation: Allocation, target: ir.Name) -> Iterator[Fin
                                f"{allocation.call.line} gave {show(target)}: {reason}; allocate as much as is written", trace)
 
 
+def _one_of_many(unit: Unit) -> Iterator[Finding]:
+    """Yield the members that get room for one pointer, though other functions of the file store elements of an array there."""
+    program = unit.program
+    for allocation in unit.allocations:
+        member = bare(allocation.call.target) if allocation.call.target is not None else None
+        if type(member) is not ir.Field or allocation.alloc.size is None or allocation.alloc.count is not None:
+            continue
+        size = allocation.argument(allocation.alloc.size)
+        item = pointee(unit.typing.expanded(member)) or ""
+        if not item.endswith("*") or type(size) is not ir.SizeOf or unit.typing.of(ir.Deref(member)) != type_of(unit, size):
+            continue
+        others = [number for number in program.store_functions.get(f"{member.member}[]", ())
+                  if number != unit.number and program.rows[number].file == unit.file]
+        if others:
+            name, row = show(member), program.rows[others[0]]
+            trace = (unit.step(allocation.call.line, f"{allocation.name}() allocates one element"),
+                     Step(unit.path, row.line, row.name, f"stores elements of {member.member}[]"))
+            yield unit.finding(RULE, allocation.call, f"{allocation.name}() gives {name} room for one pointer, but {row.name}() "
+                               "fills it as an array; allocate as many as there will be (kcalloc())", trace, Severity.WARNING)
+
+
+def _of_another_length(unit: Unit) -> Iterator[Finding]:
+    """Yield copies of as many bytes as the caller says, which nobody looks at, into memory whose size was told elsewhere."""
+    edges = (edge for block in unit.body.blocks for edge in block.edges)
+    asked = {name for edge in edges if edge.condition is not None for name in names(edge.condition)}
+    given = {param.name for param in unit.row.params if not unit.values[param.name]} - asked
+    for call in unit.calls if given else ():
+        row = unit.meaning.catalogue.accesses.get(call.callee.id) if type(call.callee) is ir.Name else None
+        if row is None or row.size is None or row.size >= len(call.args):
+            continue
+        length, target = bare(call.args[row.size]), bare(call.args[row.ptr])
+        for allocation in unit.allocations if type(length) is ir.Name and length.id in given else ():
+            size = allocation.argument(allocation.alloc.size)
+            if allocation.call.target != target or size is None or allocation.inferred or is_constant(unit, size):
+                continue
+            if not isinstance(unit.value_of(bare(size)), ir.Field) or type(target) is not ir.Field:
+                continue
+            trace = (unit.step(allocation.call.line, f"{allocation.name}() allocates {show(size)} bytes"),)
+            yield unit.finding(RULE, call, f"{show(call.callee)}() writes {show(length)} bytes to {show(target)}, which has "
+                               f"{show(size)}; compare the two first", trace, Severity.WARNING)
+
+
 def _without_room(unit: Unit, allocation: Allocation, target: ir.Name, there: Amount) -> Iterator[Finding]:
     """Yield the writes to the flexible array of an object that was allocated without room for one."""
-    tag = _tag(unit, target)
+    tag = struct_of(unit, target)
     record = unit.program.types.record(unit.file, tag) if tag else None
     if record is None or not record.order or there != amount(unit, ir.SizeOf(f"struct {tag}", None)):
         return
@@ -78,7 +114,7 @@ def _without_room(unit: Unit, allocation: Allocation, target: ir.Name, there: Am
             row = unit.meaning.catalogue.accesses.get(event.callee.id)
             written = row is not None and row.ptr < len(event.args) and bare(event.args[row.ptr]) == tail
         else:
-            place = _indexed(event.target) if type(event) is ir.Assign else None
+            place = indexed(event.target) if type(event) is ir.Assign else None
             written = place is not None and bare(place.base) == tail
         if written and isinstance(event, ir.Call | ir.Assign):
             trace = (unit.step(allocation.call.line, f"{allocation.name}() allocates {show(target)}"),)
@@ -88,74 +124,6 @@ def _without_room(unit: Unit, allocation: Allocation, target: ir.Name, there: Am
             return
 
 
-def _tag(unit: Unit, target: ir.Expr) -> str:
-    """Return the tag of the struct that a pointer points to, "" for what points to anything else."""
-    item = pointee(unit.typing.expanded(target)) or ""
-    return tag_of(item) if not item.endswith(("*", "]", ")")) else ""
-
-
-def _accesses(unit: Unit, target: ir.Name) -> Iterator[_Touched]:
-    """Yield what is written through a local whose amount is known."""
-    known = unit.meaning.catalogue.accesses
-    for event in unit.events():
-        if type(event) is ir.Call and type(event.callee) is ir.Name and (row := known.get(event.callee.id)) is not None:
-            given = row.source if row.string else row.size
-            if given is None or max(given, row.ptr) >= len(event.args):
-                continue
-            offset = _offset(unit, event.args[row.ptr], target)
-            length = _string(unit, event.args[given]) if row.string else amount(unit, event.args[given])
-            needed = plus(offset, length) if offset is not None and length is not None else None
-            if needed is not None:
-                yield _Touched(event, f"{row.name}()", needed, row.string)
-        elif type(event) is ir.Assign and (place := _indexed(event.target)) is not None and bare(place.base) == target:
-            index = amount(unit, place.index) or last_index(unit, event, place.index)
-            element = _element(unit, target)
-            needed = _end(index, element) if index is not None and element is not None else None
-            if needed is not None:
-                yield _Touched(event, show(place), needed, False)
-
-
-def _indexed(target: ir.Expr) -> ir.Index | None:
-    """Return the element that an assignment stores to, or into: `p[i]` of `p[i].x`."""
-    while type(target) is ir.Field and not target.arrow:
-        target = target.base
-    return target if type(target) is ir.Index else None
-
-
-def _end(index: Amount, element: Amount) -> Amount | None:
-    following = plus(index, {(): 1})
-    return times(following, element) if following is not None else None
-
-
-def _element(unit: Unit, pointer: ir.Expr) -> Amount | None:
-    item = pointee(unit.typing.expanded(pointer)) or ""
-    return amount(unit, ir.SizeOf(item, None)) if item and item != "void" else None
-
-
-def _offset(unit: Unit, given: ir.Expr, target: ir.Name) -> Amount | None:
-    """Return how many bytes behind `target` an argument points: `target`, `target + n`, `&target[n]`."""
-    given = bare(given)
-    if given == target:
-        return {}
-    steps: ir.Expr | None = None
-    if type(given) is ir.Binary and given.op == "+" and given.left == target:
-        steps = given.right
-    elif type(given) is ir.AddressOf and type(given.base) is ir.Index and given.base.base == target:
-        steps = given.base.index
-    index = amount(unit, steps) if steps is not None else None
-    element = _element(unit, target)
-    return times(index, element) if index is not None and element is not None else None
-
-
-def _string(unit: Unit, source: ir.Expr) -> Amount | None:
-    """Return the bytes of a string with its NUL."""
-    source = bare(source)
-    if type(source) is ir.Text:
-        return {(): len(source.value) + 1} if "\\" not in source.value else None
-    length = amount(unit, ir.CallResult(ir.Name("strlen"), (source,)))
-    return plus(length, {(): 1}) if length is not None else None
-
-
 def _too_small_for_type(unit: Unit) -> Iterator[Finding]:
     """Yield the allocations of less than one object of the type that their pointer points to."""
     for request in requests(unit):
@@ -163,7 +131,7 @@ def _too_small_for_type(unit: Unit) -> Iterator[Finding]:
         high = request.size.high
         if target is None or not high or not request.size.low or not is_raw(unit, request.allocation):
             continue
-        tag = _tag(unit, bare(target))
+        tag = struct_of(unit, bare(target))
         if not tag or _is_partial(unit, request, tag) or judged(unit, request.allocation) is not None:
             continue
         if unit.provenance is None:
