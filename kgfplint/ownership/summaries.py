@@ -59,21 +59,29 @@ def summarise(frame: Frame) -> Summary | None:
 
 
 def _needs(frame: Frame) -> tuple[tuple[int, str], ...]:
-    """The parameters that are given on as they came, to what needs memory of a kind; none where the function asks itself."""
+    """The parameters that are given on as they came, to what needs memory of a kind; none where the function asks itself.
+
+    What it gives to another function of the tree as well may go there instead, by a condition: of that nothing is told.
+    """
     needs = frame.meaning.catalogue.needs
     if any(needs[name].of == "asked" for name in frame.callees & needs.keys()):
         return ()
     places = {param.name: place for place, param in enumerate(frame.row.params) if not frame.values[param.name]}
     found: dict[int, str] = {}
+    others: set[int] = set()
     for call in frame.calls:
         name = call.callee.id if type(call.callee) is ir.Name else ""
         need = needs.get(name)
-        wanted = ((need.ptr, name),) if need is not None else frame.meaning.summary(frame.file, name).needs if name else ()
-        for at, lower in wanted:
-            given = bare(call.args[at]) if at < len(call.args) else None
-            if type(given) is ir.Name and given.id in places:
-                found.setdefault(places[given.id], lower)
-    return tuple(sorted(found.items()))
+        wanted = {need.ptr: name} if need is not None else dict(frame.meaning.summary(frame.file, name).needs) if name else {}
+        for at, arg in enumerate(call.args):
+            given = bare(arg)
+            if type(given) is not ir.Name or given.id not in places:
+                continue
+            if at in wanted:
+                found.setdefault(places[given.id], wanted[at])
+            elif name in frame.program.defined:
+                others.add(places[given.id])
+    return tuple((place, name) for place, name in sorted(found.items()) if place not in others)
 
 
 def _assigned(body: ir.Body, row: Row) -> tuple[int, ...]:
