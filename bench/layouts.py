@@ -14,7 +14,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,7 +36,7 @@ from kgfplint.source.layouts import Layouts, Range, abi_of, declarations  # noqa
 ARCHES = ("x86_64", "i386", "arm64", "arm")
 
 
-def generated(wanted: int, seed: int) -> None:
+def generated(wanted: int, seed: int, arches: Sequence[str]) -> None:
     """Compare generated structs with each compiler."""
     import test_layouts as tests
     from hypothesis import HealthCheck, Phase, given, settings
@@ -52,7 +52,7 @@ def generated(wanted: int, seed: int) -> None:
             made.append(structs)
 
     collect()
-    for arch in ARCHES:
+    for arch in arches:
         compiler = tests.COMPILERS[arch]
         if shutil.which(compiler[0]) is None:
             print(f"{arch}: no {compiler[0]}")
@@ -71,13 +71,13 @@ def generated(wanted: int, seed: int) -> None:
         print(f"{arch}: {structs - wrong} of {structs} structs as gcc lays them out ({values} sizes, alignments and offsets)")
 
 
-def tree(root: Path, most: int) -> None:
+def tree(root: Path, most: int, arches: Sequence[str]) -> None:
     """Compare the structs of a kernel that gcc accepts behind nothing but the basic types."""
     os.environ["KGFPLINT_TREE"] = str(root)
     import test_layouts_tree as tests
 
     candidates = list(_spread(tests.structs(), most * 6))
-    for arch in ARCHES:
+    for arch in arches:
         compiler = tests.COMPILERS[arch]
         if shutil.which(compiler[0]) is None:
             print(f"{arch}: no {compiler[0]}")
@@ -175,15 +175,17 @@ def main() -> None:
     two = commands.add_parser("tree")
     two.add_argument("tree", type=Path)
     two.add_argument("--most", type=int, default=2000)
+    for command in (one, two):
+        command.add_argument("--arch", nargs="+", choices=ARCHES, default=ARCHES)
     three = commands.add_parser("sizes")
     three.add_argument("tree", type=Path)
     three.add_argument("folders", nargs="+")
     three.add_argument("--unknown", type=int, default=0, help="show so many that are not known")
     args = parser.parse_args()
     if args.command == "generated":
-        generated(args.structs, args.seed)
+        generated(args.structs, args.seed, args.arch)
     elif args.command == "tree":
-        tree(args.tree, args.most)
+        tree(args.tree, args.most, args.arch)
     else:
         sizes(args.tree, args.folders, args.unknown)
 

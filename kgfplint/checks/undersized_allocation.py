@@ -68,8 +68,9 @@ def _one_of_many(unit: Unit) -> Iterator[Finding]:
         item = pointee(unit.typing.expanded(member)) or ""
         if not item.endswith("*") or type(size) is not ir.SizeOf or unit.typing.of(ir.Deref(member)) != type_of(unit, size):
             continue
+        growing = program.store_functions.get(member.member, ())
         others = [number for number in program.store_functions.get(f"{member.member}[]", ())
-                  if number != unit.number and program.rows[number].file == unit.file]
+                  if number != unit.number and program.rows[number].file == unit.file and number not in growing]
         if others:
             name, row = show(member), program.rows[others[0]]
             trace = (unit.step(allocation.call.line, f"{allocation.name}() allocates one element"),
