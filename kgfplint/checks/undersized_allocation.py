@@ -8,13 +8,13 @@ from kgfplint.checks.accesses import accesses, indexed, struct_of
 from kgfplint.checks.extents import Amount, allocated, amount, shown, surplus
 from kgfplint.checks.requests import Measured, Request, requests
 from kgfplint.checks.sizes import arguments, is_constant, type_of
-from kgfplint.checks.struct_estimate import estimates_of
 from kgfplint.checks.unit import Allocation, Question, Unit
 from kgfplint.checks.wrong_sizeof import is_raw, judged
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, names, show, walk
 from kgfplint.facts.types import pointee
 from kgfplint.findings import Finding, Severity, Step
+from kgfplint.program.estimates import estimates_of
 
 RULE = Rule(
     code="KGF507",
