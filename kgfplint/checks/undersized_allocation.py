@@ -76,7 +76,7 @@ def _one_of_many(unit: Unit) -> Iterator[Finding]:
             trace = (unit.step(allocation.call.line, f"{allocation.name}() allocates one element"),
                      Step(unit.path, row.line, row.name, f"stores elements of {member.member}[]"))
             yield unit.finding(RULE, allocation.call, f"{allocation.name}() gives {name} room for one pointer, but {row.name}() "
-                               "fills it as an array; allocate as many as there will be (kcalloc())", trace, Severity.WARNING)
+                               "fills it as an array; allocate as many as there will be (kcalloc())", trace, Severity.NOTE)
 
 
 def _of_another_length(unit: Unit) -> Iterator[Finding]:
@@ -97,7 +97,7 @@ def _of_another_length(unit: Unit) -> Iterator[Finding]:
                 continue
             trace = (unit.step(allocation.call.line, f"{allocation.name}() allocates {show(size)} bytes"),)
             yield unit.finding(RULE, call, f"{show(call.callee)}() writes {show(length)} bytes to {show(target)}, which has "
-                               f"{show(size)}; compare the two first", trace, Severity.WARNING)
+                               f"{show(size)}; compare the two first", trace, Severity.NOTE)
 
 
 def _without_room(unit: Unit, allocation: Allocation, target: ir.Name, there: Amount) -> Iterator[Finding]:
