@@ -35,6 +35,7 @@ from kgfplint.catalogue.entries import (
     Section,
     Sleeper,
     Test,
+    Undo,
     Verdict,
     Version,
     View,
@@ -44,8 +45,9 @@ from kgfplint.catalogue.tables import CatalogueError
 
 __all__ = [
     "CALCULATED",
-    "Access", "Alloc", "Callback", "Catalogue", "CatalogueError", "Cleanup", "Context", "Family", "Flag", "Free", "Guard",
-    "LockEffect", "LockKind", "Need", "Phrase", "Reclaim", "Section", "Sleeper", "Test", "Verdict", "Version", "View", "load",
+    "Access", "Alloc", "Callback", "Catalogue", "CatalogueError", "Cleanup", "Context", "Family", "Flag", "Free",
+    "Guard", "LockEffect", "LockKind", "Need", "Phrase", "Reclaim", "Section", "Sleeper", "Test", "Undo", "Verdict",
+    "Version", "View", "load",
     "rules_directory",
 ]  # fmt: skip
 
@@ -68,6 +70,7 @@ class Catalogue:
         self.tests: Mapping[str, Test] = content.of(Test)
         self.flags: Mapping[str, Flag] = content.flags
         self.phrases: Mapping[str, Phrase] = content.phrases
+        self.undos: Mapping[str, Undo] = content.undos
         self.guards: Mapping[str, Guard] = content.of(Guard)
         self.cleanups: Mapping[str, Cleanup] = content.of(Cleanup)
         self.views: Mapping[str, View] = content.of(View)

@@ -235,6 +235,14 @@ class Phrase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     context: str
 
 
+class Undo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A word in the names of functions (or the name of one, `whole`), and those in the names of what takes its doing back."""
+
+    name: str
+    by: tuple[str, ...]
+    whole: bool = False
+
+
 class Test(msgspec.Struct, frozen=True, kw_only=True):
     """A function whose value tells in which context it runs: true where code may sleep (`sleepable`), or where it must not."""
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from kgfplint.catalogue.entries import Alloc, Callback, Context, Family, Flag, LockKind, Phrase, Version
+from kgfplint.catalogue.entries import Alloc, Callback, Context, Family, Flag, LockKind, Phrase, Undo, Version
 from kgfplint.catalogue.groups import (
     GROUPS,
     AllocGroup,
@@ -23,12 +23,13 @@ from kgfplint.catalogue.groups import (
 from kgfplint.catalogue.prototypes import Prototype, parse_all
 from kgfplint.catalogue.tables import CatalogueError, Table, read_tables
 
-_WORDS: dict[str, type[Family] | type[LockKind] | type[Context] | type[Flag] | type[Phrase]] = {
+_WORDS: dict[str, type[Family] | type[LockKind] | type[Context] | type[Flag] | type[Phrase] | type[Undo]] = {
     "family": Family,
     "kind": LockKind,
     "context": Context,
     "flag": Flag,
     "phrase": Phrase,
+    "undo": Undo,
 }
 _OTHERS = {"abi.toml", "allocator.toml", "gfp.toml", "guide.toml", "patches.toml", "syntax.toml", "taint.toml"}
 """Files in the same directory that other stages read."""
@@ -72,6 +73,11 @@ class Content:
     def phrases(self) -> dict[str, Phrase]:
         """The words of comments that tell a context, in order."""
         return self.words["phrase"]
+
+    @property
+    def undos(self) -> dict[str, Undo]:
+        """What functions do that others take back."""
+        return self.words["undo"]
 
     def of(self, kind: type[Entry]) -> dict[str, Entry]:
         """Return the entries of one class by name."""

@@ -1,6 +1,6 @@
 """What an expression is when it is no allocation: the address of a variable, a literal, the inside of an object."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, is_zero
@@ -8,6 +8,7 @@ from kgfplint.facts.types import pointee, tag_of
 from kgfplint.program.types import Types, Typing
 
 ADDRESSES = ("local", "static", "string", "interior")
+_Pair = tuple[ir.Expr, ir.Expr]
 ERROR_POINTERS = frozenset({"ERR_PTR", "ERR_CAST"})
 """Kinds of values that point to something, but not to the start of an allocation."""
 
@@ -58,13 +59,24 @@ class Addresses:
         target = pointee(self._typing.expanded(bare(expr)))
         return target is not None and not tag_of(target)
 
-    @staticmethod
-    def pointer(value: ir.Expr) -> ir.Expr | None:
-        """Return the pointer into whose target an address leads: `p` for `&p->a.b[i]`, None for any other value."""
-        thing = bare(value.base) if type(value) is ir.AddressOf else None
+    def pointer(self, value: ir.Expr) -> ir.Expr | None:
+        """Return the pointer into whose target an address leads: `p` for `&p->a.b[i]` or `p->c + i`, an array, else None."""
+        thing: ir.Expr | None = None
+        if type(value) is ir.Binary and value.op == "+":
+            value = bare(value.left)
+        if type(value) is ir.AddressOf:
+            thing = bare(value.base)
+        elif type(value) is ir.Field and self.is_array(value):
+            thing = value
         while type(thing) is ir.Index or (type(thing) is ir.Field and not thing.arrow):
             thing = bare(thing.base)
         return bare(thing.base) if type(thing) is ir.Field else None
+
+    def arrays(self, copies: Iterable["_Pair"], pointers: Container[ir.Expr]) -> Iterator["_Pair"]:
+        """Yield the targets, of some copies, that get an array within what one of some pointers leads to, with that pointer."""
+        for target, value in copies:
+            if type(value) is ir.Field and value.arrow and value.base in pointers and self.is_array(value):
+                yield target, value.base
 
     def is_start(self, thing: ir.Expr) -> bool:
         """Tell whether an addressed member is known to be at the start of the object: its address is the pointer's value."""

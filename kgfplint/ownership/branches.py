@@ -6,7 +6,7 @@ from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, root, show, walk
 from kgfplint.ownership.accesses import Accesses
 from kgfplint.ownership.addresses import ADDRESSES, Addresses
-from kgfplint.ownership.conditions import Test, asks, constant, reading, stable
+from kgfplint.ownership.conditions import ORIGIN, Test, asks, constant, reading, stable
 from kgfplint.ownership.ops import Branch
 from kgfplint.ownership.walks import repeated
 from kgfplint.program.meaning import Meaning
@@ -45,9 +45,11 @@ def facts_of(body: ir.Body, tests: Tests, lvalues: Collection[ir.Expr]) -> dict[
         return {}
     fixed = {bare(event.target) for block in body.blocks for event in block.events
              if type(event) is ir.Assign and type(event.value) not in _VARYING and constant(event.value) is not None}
+    returned = {bare(event.value) for block in body.blocks for event in block.events
+                if type(event) is ir.Return and type(event.value) is ir.Name}
     facts: dict[ir.Expr, int] = {}
     for subject, count in tested.items():
-        worth = count > 1 or subject in fixed or type(subject) is ir.CallResult
+        worth = count > 1 or subject in fixed or subject in returned or type(subject) is ir.CallResult
         if worth and subject not in lvalues and stable(subject):
             facts[subject] = len(facts)
     for subject in _copied(body, facts):
@@ -108,9 +110,10 @@ class Branches:
             return about
         fact = self._facts.get(subject, -1)
         if not uses and (mentioned := self._mentioned(subject)):
-            asked = type(subject) is ir.CallResult and asks(show(subject.callee))
+            asked = show(subject.callee) if type(subject) is ir.CallResult and asks(show(subject.callee)) else ""
             first = next((n for n, variable in mentioned if variable not in self._params), mentioned[0][0])
-            return Branch(first, "asked" if asked else "mention", test.truth, fact, test, ())
+            verdict = "mention" if not asked else "origin" if ORIGIN.search(asked) else "asked"
+            return Branch(first, verdict, test.truth, fact, test, ())
         return Branch(-1, "", test.truth, fact, test, used) if fact >= 0 or used else None
 
     def _asked(self, subject: ir.Expr, truth: bool) -> Branch | None:

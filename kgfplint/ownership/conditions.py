@@ -22,6 +22,8 @@ def asks(name: str) -> bool:
     return bool(QUESTION.search(name))
 
 
+ORIGIN = re.compile(r"addr|alloc|slab|stack|static|embedded|inline|const|page|shared|own|free|external|dynamic")
+"""What is in the names of such functions that may ask where memory comes from, or who must free it."""
 LEAST, MOST = -(1 << 64), 1 << 64
 
 

@@ -44,7 +44,7 @@ class Failing:
             call = self._tested(block.events, test) if test is not None and self._of_event else None
             failing = call is not None and test is not None and self._fails(call, test)
             # One that is given a function may have called it: destructors are handed over so.
-            failing = failing and call is not None and not any(map(self._is_function, call.args))
+            failing = failing and call is not None and (self._defers(call) or not any(map(self._is_function, call.args)))
             calls = tuple(self._of_event.get(id(call), ())) if failing else ()
             yield edge.to, (branch or _NO_MATTER)._replace(failed=calls) if calls else branch
 
@@ -79,6 +79,11 @@ class Failing:
         if self._is_truth(call):
             return known.lo == known.hi == 0
         return known.hi < 0 or 0 in known.excluded
+
+    def _defers(self, call: ir.Call) -> bool:
+        """Tell whether a call is known to register functions that others call later, none of which undoes it."""
+        known = self._meaning.catalogue.callbacks.get(call.callee.id, ()) if type(call.callee) is ir.Name else ()
+        return bool(known) and all(callback.context != "probe" for callback in known)
 
     def _is_function(self, arg: ir.Expr) -> bool:
         arg = bare(arg.base) if type(arg) is ir.AddressOf else bare(arg)

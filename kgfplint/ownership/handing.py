@@ -7,12 +7,33 @@ from kgfplint.facts.terms import bare
 from kgfplint.ownership.addresses import Addresses
 from kgfplint.ownership.carrying import carried
 from kgfplint.ownership.fates import Fates, known_fate
-from kgfplint.ownership.ops import Give, Handed
+from kgfplint.ownership.ops import Give, Handed, Regain
+from kgfplint.ownership.undoing import undoing_of
 from kgfplint.program.meaning import Meaning
 
 _PLAIN = frozenset({ir.Number, ir.Text, ir.SizeOf, ir.TypeName})
 AWAY, NEARBY = -1, -2
 """Where pointers go that somebody else knows from then on; those in a struct on the stack: who is given that may know."""
+_STORED = -3
+_MOST_STORED = 900
+"""Numbers from _STORED down stand for stores to lvalues that others can reach, as long as nothing else is stored there."""
+
+
+def stored_in(lvalue: int) -> int:
+    """Return where a pointer goes that is stored to an lvalue, by its number, which others can reach."""
+    return _STORED - lvalue if lvalue < _MOST_STORED else AWAY
+
+
+def is_away(whom: Collection[int]) -> bool:
+    """Tell whether somebody else, no call, surely knows of memory."""
+    return any(number == AWAY or _STORED - _MOST_STORED < number <= _STORED for number in whom)
+
+
+def holder_of(lvalue: ir.Expr, elements: bool = False) -> ir.Expr | None:
+    """Return the pointer to what a member lies in: `p` of `p->a.b`, None for anything else; `elements`: p of `p->a[i].b`, too."""
+    while (type(lvalue) is ir.Field and not lvalue.arrow) or (elements and type(lvalue) is ir.Index):
+        lvalue = bare(lvalue.base)
+    return bare(lvalue.base) if type(lvalue) is ir.Field else None
 
 
 class Handing:
@@ -27,21 +48,35 @@ class Handing:
         self._addresses = addresses
         self._meaning = meaning
         self._returns = Fates(meaning.program, meaning.catalogue).returns
+        self._undoing = undoing_of(meaning.catalogue)
+        self._given_to: dict[tuple[str, ir.Expr], list[int]] = {}
 
     def __bool__(self) -> bool:
         """Tell whether the function allocates anything that can be lost."""
         return bool(self._numbers)
 
-    def of_call(self, event: ir.Call, freed: Collection[int]) -> Iterator[Give]:
-        """Yield what a call may keep of its arguments, but for the lvalues in `freed`, which it frees."""
+    def of_call(self, event: ir.Call, freed: Collection[int]) -> Iterator[Give | Regain]:
+        """Yield what a call may keep of its arguments, but for the lvalues in `freed`, which it frees; or what it takes back
+        that an earlier call was given.
+        """
         if event.block_macro:
             return
         for place, arg in enumerate(event.args):
             found = tuple(number for number in self._of(arg) if number not in freed)
-            if found:
+            if found and (undone := self._undone(event, arg)):
+                yield Regain(found, undone)
+            elif found:
                 to = self._given(event, place, arg)
                 if to is not None:
                     yield Give(found, to)
+
+    def _undone(self, event: ir.Call, arg: ir.Expr) -> frozenset[int]:
+        """Return the calls, of those that were given the same before, that a call undoes."""
+        if type(event.callee) is not ir.Name or not self._given_to or event.callee.id in self._meaning.catalogue.frees:
+            return frozenset()
+        names = self._undoing.undone_by(event.callee.id)
+        calls = (call for name in names for call in self._given_to.get((name, arg), ()))
+        return frozenset(number for call in calls for number in self.of_event[call])
 
     def _given(self, event: ir.Call, place: int, arg: ir.Expr) -> int | None:
         """Return to whom an argument goes: AWAY, or the number of a call that may keep it; None if the call does not."""
@@ -63,14 +98,16 @@ class Handing:
         result = event.target is not None and self._returns(event.callee) and self._addresses.is_pointer(event.target)
         self.of_event.setdefault(id(event), []).append(len(self.handed))
         plain = type(arg) is not ir.AddressOf and (sized or self._addresses.is_buffer(arg))
+        self._given_to.setdefault((name, arg), []).append(id(event))
         self.handed.append(Handed(name, place, event.line, result, plain, void))
         return len(self.handed) - 1
 
-    def of_value(self, expr: ir.Expr, to: int = AWAY) -> Iterator[Give]:
-        """Yield what somebody else may know once the value of an expression is stored or returned."""
+    def of_value(self, expr: ir.Expr, to: int = AWAY, target: ir.Expr | None = None) -> Iterator[Give]:
+        """Yield what somebody else may know once the value of an expression is returned, or stored to a target."""
         found = self._of(expr)
         if found:
-            yield Give(tuple(found), to)
+            holder = holder_of(target, elements=True) if target is not None else None
+            yield Give(tuple(found), to, self._numbers.get(holder, -1) if holder is not None else -1)
 
     def _of(self, expr: ir.Expr) -> list[int]:
         if type(expr) in _PLAIN:

@@ -2,12 +2,11 @@
 
 from collections.abc import Collection, Iterator, Mapping
 
-from kgfplint.facts import ir
 from kgfplint.facts.terms import bare
 from kgfplint.ownership.conditions import ZERO, constant
 from kgfplint.ownership.failing import standing
-from kgfplint.ownership.handing import AWAY, NEARBY
-from kgfplint.ownership.ops import Leave, Reduced, Release
+from kgfplint.ownership.handing import AWAY, NEARBY, holder_of, is_away, stored_in
+from kgfplint.ownership.ops import Give, Leave, Reduced, Release
 from kgfplint.ownership.states import MAYBE, VALID, Origin, State
 from kgfplint.ownership.walks import repeated
 
@@ -37,15 +36,16 @@ class Leaks:
         self.freed: dict[int, set[int]] = {}
         self.spared: dict[int, set[int]] = {}
         self._again: dict[int, dict[int, Whom]] = {}
+        self._cleared: set[int] = set()
         self._origins = origins
         self._locals = program.locals
         self._made = program.made
         numbers = {lvalue: number for number, lvalue in enumerate(program.lvalues)}
         self._holders: dict[int, int] = {}
         for number in program.made:
-            lvalue = program.lvalues[number]
-            if type(lvalue) is ir.Field and lvalue.arrow and lvalue.base in numbers:
-                self._holders[number] = numbers[lvalue.base]
+            holder = holder_of(program.lvalues[number], elements=True)
+            if holder in numbers:
+                self._holders[number] = numbers[holder]
         self._stacked = program.stacked
 
     def lost(self, failing: bool) -> Iterator[tuple[int, int, Whom]]:
@@ -57,16 +57,16 @@ class Leaks:
         for site, lines in self._lost.items():
             for line, states in sorted(lines.items()):
                 ways = [whom for (_, failed), whom in states.items() if failed or not failing]
-                if ways and AWAY not in (whom := self._whom(site, line, ways)):
+                if ways and not is_away(whom := self._whom(site, line, ways)):
                     yield site, line, whom
 
     def _whom(self, site: int, line: int, ways: Collection[Whom]) -> Whom:
         """Return whom memory had been handed to when it was lost at a line; where a function returns without an error and
         others keep it on some ways to that return, there is a reason why they do not on the rest."""
-        if line in self.well and any(AWAY in whom for whom in ways):
+        if line in self.well and any(map(is_away, ways)):
             return frozenset({AWAY})
         looped = (whom for block, whom in self._again.get(site, {}).items() if self.last_line(block) < line)
-        return min(ways, key=_order).union(*looped)
+        return min(ways, key=_order).union(frozenset().union(*looped) - self._cleared)
 
     def last_line(self, block: int) -> int:
         """Return the line of the last event of a block that has one, else that of its condition."""
@@ -84,14 +84,41 @@ class Leaks:
                 blocks = self._again.setdefault(number, {})
                 blocks[self.block] = blocks.get(self.block, _NOBODY) | {to}
 
+    def hand(self, state: State, op: Give) -> None:
+        """Note that objects go elsewhere, but for that in which they are stored."""
+        into = self._whole(state.values.get(op.into))
+        for target in op.targets:
+            number = state.values.get(target)
+            if into is None or self._whole(number) != into:
+                self.give(state, number, op.to)
+
+    def _whole(self, number: int | None) -> int | None:
+        """Return the object that an address leads into, or the number itself."""
+        within = self._origins[number].within if number is not None else None
+        return number if within is None else within
+
     def stored(self, state: State, target: int) -> None:
         """Note that an object was stored: only in a local or in a member of another object of ours it is still our own."""
+        number = state.values.get(target)
         if target not in self._locals and not self._is_ours(state, target):
-            self.give(state, state.values.get(target), NEARBY if target in self._stacked else AWAY)
+            self.give(state, number, NEARBY if target in self._stacked else stored_in(target))
+
+    def cleared(self, state: State, target: int) -> None:
+        """Note that an lvalue is NULL from here on: nobody finds there what was stored before."""
+        gone = frozenset({stored_in(target)}) - {AWAY}
+        if any(gone & whom for whom in state.given.values()):
+            self._cleared |= gone
+            state.given = {number: whom - gone for number, whom in state.given.items()}
+
+    def changed(self, state: State, target: int, number: int) -> None:
+        """Note that a call may have changed an lvalue, and seen its object: what a struct of ours holds was lent to it."""
+        known = stored_in(target) in state.given.get(number, _NOBODY)
+        if not known and state.values.get(self._holders.get(target, AWAY)) != number:
+            self.give(state, number, NEARBY if target in self._stacked else AWAY)
 
     def _is_ours(self, state: State, member: int) -> bool:
         holder = state.values.get(self._holders.get(member, AWAY))
-        return holder is not None and self._origins[holder].site is not None and AWAY not in state.given.get(holder, _NOBODY)
+        return holder is not None and self._origins[holder].site is not None and not is_away(state.given.get(holder, _NOBODY))
 
     def in_use(self, state: State, op: Release) -> list[int]:
         """Return the lvalues of memory of ours that is alive while the cache or pool that it came from is destroyed."""
@@ -108,11 +135,11 @@ class Leaks:
     def is_unknown(self, state: State, number: int | None) -> bool:
         """Tell whether an object is memory that was allocated here and that nothing else can point to."""
         return (number is not None and self._origins[number].site is not None and state.objects[number].state == VALID
-                and AWAY not in state.given.get(number, _NOBODY))
+                and not is_away(state.given.get(number, _NOBODY)))
 
     def free(self, state: State, number: int) -> None:
         """Note that this function frees memory itself: no call before kept it, but perhaps the last one, if it could fail."""
-        whom = sorted(standing(state.given.get(number, _NOBODY)) - {AWAY, NEARBY})
+        whom = sorted(one for one in standing(state.given.get(number, _NOBODY)) if one >= 0)
         self.freed.setdefault(number, set()).update(whom)
         if whom and not self.handed[whom[-1]].void:
             whom.pop()
@@ -177,4 +204,4 @@ class Leaks:
 
 
 def _order(whom: Whom) -> tuple[bool, int, list[int]]:
-    return AWAY in whom, len(standing(whom)), sorted(whom)
+    return is_away(whom), len(standing(whom)), sorted(whom)

@@ -119,10 +119,21 @@ class Pass(NamedTuple):
 
 
 class Give(NamedTuple):
-    """What lvalues point to is known elsewhere from here on: for good (`to` -1), or if a call keeps what it is handed."""
+    """What lvalues point to is known elsewhere from here on: for good (`to` -1), or if a call keeps what it is handed.
+
+    `into` is the lvalue that leads to where it is stored, -1 for none that is tracked.
+    """
 
     targets: tuple[int, ...]
     to: int
+    into: int = -1
+
+
+class Regain(NamedTuple):
+    """Lvalues whose memory some calls, by their numbers among `handed`, do not know any more."""
+
+    targets: tuple[int, ...]
+    calls: frozenset[int]
 
 
 class Leave(NamedTuple):
@@ -137,14 +148,14 @@ class Stop(NamedTuple):
     """Control does not come back."""
 
 
-Op = Allocate | Release | Copy | Set | Shift | Inside | Ask | Forget | Learn | Adopt | Use | Pass | Give | Leave | Stop
+Op = Allocate | Release | Copy | Set | Shift | Inside | Ask | Forget | Learn | Adopt | Use | Pass | Give | Regain | Leave | Stop
 
 
 class Branch(NamedTuple):
     """The condition of an edge: about a tracked lvalue (`verdict` how it is tested), or a fact, or neither.
 
     verdict: "null" (truth of the pointer), "err_ptr", "either" (IS_ERR_OR_NULL), "mention" (in a comparison), "asked"
-    (a function is asked about it, perhaps where it comes from), "address" (equal to the address of something),
+    (a function is asked about it), "origin" (perhaps about where it comes from), "address" (equal to the address of something),
     "same" (equal to lvalue `other`) or "". `failed` are calls (see Handed) that failed where it holds.
     """
 

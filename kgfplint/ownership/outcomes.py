@@ -23,7 +23,7 @@ def outcome(thing: Object, branch: Branch) -> Object | None:
     `branch.truth` tells that the pointer is good, as far as the test goes.
     """
     state, good = thing.state, branch.truth
-    if branch.verdict == "mention":
+    if branch.verdict in ("mention", "asked"):
         return Object(UNKNOWN, thing.freed) if state == MAYBE else thing
     if branch.verdict == "err_ptr":
         if good:

@@ -57,8 +57,8 @@ class Paths:
         return {
             ops.Allocate: self._allocate, ops.Release: self._release, ops.Copy: self._copy, ops.Set: self._set,
             ops.Shift: self._shift, ops.Inside: self._lead, ops.Ask: self._ask, ops.Forget: self._forget,
-            ops.Learn: self._learn, ops.Adopt: self._adopt, ops.Use: self._use, ops.Pass: self._passed, ops.Give: self._give,
-            ops.Leave: self._leave, ops.Stop: self._stop,
+            ops.Learn: self._learn, ops.Adopt: self._adopt, ops.Use: self._use, ops.Pass: self._passed, ops.Give: self.leaks.hand,
+            ops.Regain: State.regain, ops.Leave: self._leave, ops.Stop: self._stop,
         }
 
     def number(self, lvalue: ir.Expr) -> int:
@@ -159,7 +159,7 @@ class Paths:
     def _forget(self, state: State, op: ops.Forget) -> None:
         for target in op.targets:
             if (number := state.values.pop(target, None)) is not None and target != op.assigned:
-                self.leaks.give(state, number)
+                self.leaks.changed(state, target, number)
         for fact in op.facts:
             state.facts.pop(fact, None)
 
@@ -185,10 +185,6 @@ class Paths:
         if number is not None and state.objects[number].state == MAYBE and type(op.event) is ir.Call:
             self._report("error-test", state, op.subject, op.event, op.event.line)
             state.objects[number] = Object(UNKNOWN)
-
-    def _give(self, state: State, op: ops.Give) -> None:
-        for target in op.targets:
-            self.leaks.give(state, state.values.get(target), op.to)
 
     def _allocate(self, state: State, op: ops.Allocate) -> None:
         """A new object; what still points to the one made here before points to something unknown."""
@@ -216,6 +212,7 @@ class Paths:
         if number is not None:
             state.values[target] = number
             state.objects[number] = Object(NULL if what == "null" else ERROR)
+            self.leaks.cleared(state, target)
         elif what:
             number = _ADDRESS - target
             self._origins[number] = Origin(None, what)
@@ -355,7 +352,7 @@ class Paths:
                 return None
             return self._remembered(state, branch) if branch.verdict == "null" else state
         thing, origin = state.objects[number], self._origins[number]
-        if branch.verdict == "asked":
+        if branch.verdict == "origin" or (branch.verdict == "asked" and origin.site is None):
             given = together(state.given, {number: frozenset({-1})})
             return State({lv: n for lv, n in state.values.items() if n != number}, state.objects, state.facts, given, loose=True)
         if branch.verdict == "same":

@@ -100,11 +100,10 @@ class Reducer:
 
     def _is_stacked(self, lvalue: ir.Expr) -> bool:
         """Tell whether an lvalue is a member of a struct that is a local itself."""
-        if type(lvalue) is not ir.Field:
-            return False
+        inside = type(lvalue) is ir.Field
         while type(lvalue) is ir.Field and not lvalue.arrow:
             lvalue = bare(lvalue.base)
-        return type(lvalue) is ir.Name and lvalue.id in self._own
+        return inside and type(lvalue) is ir.Name and lvalue.id in self._own
 
     def _track(self, lvalue: ir.Expr) -> bool:
         if type(lvalue) not in LVALUES or lvalue in self.lvalues or lvalue == NULL or not root(lvalue):
@@ -134,12 +133,14 @@ class Reducer:
                     target, value = bare(event.target), bare(event.value)
                     if type(value) in LVALUES:
                         copies.append((target, value))
-                    elif type(value) is ir.AddressOf:
-                        pointer = self._addresses.pointer(value)
-                        if pointer is not None:
-                            inside.append((target, pointer))
+                    elif type(value) is ir.AddressOf and (pointer := self._addresses.pointer(value)) is not None:
+                        inside.append((target, pointer))
+                    elif type(value) is ir.Binary and (value.op == "+" or value.op == "-"):
+                        inside.append((target, bare(value.left)))
         for lvalue in origins:
             self._track(lvalue)
+        self._follow(copies, inside)
+        inside += self._addresses.arrays([*copies, *inside], self.lvalues)
         self._follow(copies, inside)
         pairs = [*copies, *inside, *self._taken()]
         return self._live(origins, pairs), self._live(self._made, pairs) if self._made else set()
@@ -269,7 +270,7 @@ class Reducer:
         frees = self._frees.get(id(event), [])
         called = self.meaning.called(self.file, name) if name else None
         self._arguments(event, name, called)
-        holds = len(event.args) == 1 and bool(_HOLDS.search(name))
+        holds = len(event.args) == 1 and bool(_HOLDS.search(name)) and not self._addresses.is_buffer(event.args[0])
         counted = self._addresses.pointer(event.args[0]) if holds else None
         passed = tuple(n for arg in event.args if (n := self._number(counted or arg)) >= 0)
         if passed and not frees:
@@ -281,8 +282,7 @@ class Reducer:
         for free, argument in frees:
             subject = bare(argument)
             soft = type(subject) is not ir.Name and self._unlinks(name)
-            number = event.line * 1000 + event.column
-            wrapped = name not in self.meaning.catalogue.frees
+            number, wrapped = event.line * 1000 + event.column, name not in self.meaning.catalogue.frees
             self._out.append(Release(self.lvalues.get(subject, -1), argument, free, event, number, soft, wrapped))
         for place in called.summary.assigns if called is not None else ():
             if place < len(event.args):
@@ -320,7 +320,7 @@ class Reducer:
         self._out.append(Allocate(self._number(target) if target is not None else -1, site))
 
     def _judged(self, event: ir.Call, name: str) -> None:
-        """What a function that judges or takes over its argument does to it."""
+        """What a function that judges or takes over its argument does."""
         target = self._number(event.target) if event.target is not None else -1
         if target >= 0 and name in ERROR_POINTERS:
             self._out.append(Set(target, "err_ptr"))
@@ -364,7 +364,7 @@ class Reducer:
             self._moved(event, target, value, number)
         elif self._handing:
             stacked = type(value) is ir.Initialiser and type(target) is ir.Name and target.id in self._own
-            self._out += self._handing.of_value(event.value, NEARBY if stacked or self._is_stacked(target) else AWAY)
+            self._out += self._handing.of_value(event.value, NEARBY if stacked or self._is_stacked(target) else AWAY, target)
 
     def _moved(self, event: ir.Assign, target: ir.Expr, value: ir.Expr, number: int) -> None:
         """What a tracked lvalue points to that is set to something else than another one."""
@@ -374,7 +374,7 @@ class Reducer:
         kind = self._addresses.kind(value) if not event.op else ""
         inside = pointer is not None and kind in ("interior", "")
         if self._handing and not inside and base < 0:
-            self._out += self._handing.of_value(target if event.op else value)
+            self._out += self._handing.of_value(target if event.op else value, target=target)
         if base >= 0 and event.op in ("", "+", "-"):
             self._changed(target, number)
             self._out.append(Shift(number, base))

@@ -99,6 +99,14 @@ class State:
         if to not in known:
             self.given = {**self.given, number: known | {to}}
 
+    def regain(self, op: ops.Regain) -> None:
+        """Note that some calls, failed or not, do not know any more what they were given."""
+        for number in {self.values[target] for target in op.targets if target in self.values}:
+            known = self.given.get(number, _NONE)
+            if known:
+                left = frozenset(one for one in known if one not in op.calls and failed(one) not in op.calls)
+                self.given = {**self.given, number: left}
+
     def after_failure(self, calls: Collection[int]) -> "State":
         """Return the state once calls that objects were handed to have failed."""
         given = {number: frozenset(failed(one) if one in calls else one for one in whom) for number, whom in self.given.items()}
