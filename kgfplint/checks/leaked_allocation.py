@@ -63,6 +63,8 @@ def _case(unit: Unit, number: int, line: int, whom: frozenset[int], spared: set[
     gone = {one for one in whom if has_failed(one) and believed and failed(one) not in freed}
     others = {failed(one) if has_failed(one) else one for one in whom - gone}
     asked = [_asked(leaks.handed[one], one not in taken) for one in sorted(others - spared - {NEARBY})]
+    failures = (leaks.handed[failed(one)] for one in sorted(gone))
+    asked += [Asked(handed.callee, handed.place, "unfreed") for handed in failures if handed.callee]
     if NEARBY in whom:
         asked.append(Asked("", 0, "lent", _is_buffer(unit, site.call)))
     if site.alloc.name not in unit.meaning.catalogue.allocs:

@@ -18,12 +18,12 @@ class Asked(NamedTuple):
     """What must be true of a callee and the pointer that it is given at a place (fates.MADE: the one it returns).
 
     "lent": it does not outlive the call elsewhere; "forgotten": nor is it in what the call returns; "used": it is
-    dereferenced without a test. `assumed`: where that cannot be told, it is believed.
+    dereferenced without a test; "unfreed": no way through it frees it. `assumed`: where that cannot be told, it is believed.
     """
 
     callee: str
     place: int
-    what: Literal["lent", "forgotten", "used"]
+    what: Literal["lent", "forgotten", "used", "unfreed"]
     assumed: bool = False
 
 
@@ -48,6 +48,8 @@ class Pending(NamedTuple):
 
 _LENT, _UNCLEAR, _KEPT = range(3)
 _MOST_STEPS = 4
+_FREES_WITHIN = 3
+"""Calls further down than this are not thought to free what they are given."""
 _UNSEEN: Mapping[int, Fate] = {0: KEPT}
 Look = Callable[[Sequence[int]], Iterable[tuple[int, Mapping[int, Fate]]]]
 
@@ -67,9 +69,22 @@ class Settling:
         """Return the findings that stand, each with the number of its function; `pending` likewise."""
         waiting = list(pending)
         rows = self._program.rows
-        self._gather({(function, asked.place) for number, one in waiting for case in one.cases for asked in case.asked
-                      for function in self._targets(rows[number].file, asked.callee)})
+        asked = {(rows[number].file, asked) for number, one in waiting for case in one.cases for asked in case.asked}
+        for freeing in (False, True):
+            self._gather({(function, one.place) for file, one in asked if (one.what == "unfreed") is freeing
+                          for function in self._targets(file, one.callee)}, freeing)
         return [(number, finding) for number, one in waiting if (finding := self._settled(rows[number].file, one)) is not None]
+
+    def _frees(self, file: int, callee: str, place: int, depth: int) -> bool:
+        """Tell whether a callee may free what it is given, perhaps because it failed."""
+        for function in self._targets(file, callee):
+            fate = self._fate(function, place)
+            if fate.freed:
+                return True
+            own = self._program.rows[function].file
+            if depth and any(name and self._frees(own, name, at, depth - 1) for name, at in fate.passes):
+                return True
+        return False
 
     def _settled(self, file: int, pending: Pending) -> Finding | None:
         cases = [case for case in pending.cases if all(self._holds(file, asked) for asked in case.asked)]
@@ -84,6 +99,8 @@ class Settling:
         functions = self._telling(file, asked.callee)
         if asked.what == "used":
             return bool(functions) and all(self._fate(function, asked.place).uses for function in functions)
+        if asked.what == "unfreed":
+            return not self._frees(file, asked.callee, asked.place, _FREES_WITHIN)
         if asked.what == "forgotten" and not (functions and all(self._forgets(function, asked.place) for function in functions)):
             return False
         return self._given(file, asked.callee, asked.place, DEPTH) <= (_UNCLEAR if asked.assumed else _LENT)
@@ -92,20 +109,20 @@ class Settling:
         """Tell whether a pointer is not part of what a function returns; what macros paste together is anybody's guess."""
         return not self._program.rows[function].flags & ir.MACRO and not self._fate(function, place).returned
 
-    def _gather(self, wanted: Collection[tuple[int, int]]) -> None:
-        """Look at what is wanted and at all that it leads to."""
+    def _gather(self, wanted: Collection[tuple[int, int]], freeing: bool) -> None:
+        """Look at what is wanted and at all that it leads to; `freeing`: only at what may be freed there, kept or not."""
         seen: set[tuple[int, int]] = set()
-        for _ in range(DEPTH):
+        for _ in range(_FREES_WITHIN + 1 if freeing else DEPTH):
             wanted = set(wanted) - seen
             seen |= wanted
             fresh = sorted({function for function, _ in wanted} - self._fates.keys())
             self._fates.update(self._look(fresh) if fresh else ())
-            wanted = {step for function, place in wanted for step in self._steps(function, place)}
+            wanted = {step for function, place in wanted for step in self._steps(function, place, freeing)}
 
-    def _steps(self, function: int, place: int) -> Iterator[tuple[int, int]]:
-        """Yield where a function hands a pointer to."""
+    def _steps(self, function: int, place: int, kept: bool) -> Iterator[tuple[int, int]]:
+        """Yield where a function hands a pointer to; `kept`: though it keeps the pointer, too."""
         fate = self._fate(function, place)
-        if not fate.kept:
+        if kept or not fate.kept:
             file = self._program.rows[function].file
             for name, at in fate.passes:
                 yield from ((target, at) for target in self._targets(file, name))

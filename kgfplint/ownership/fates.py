@@ -8,6 +8,7 @@ import functools
 import re
 from collections.abc import Callable, Iterable, Iterator
 
+import msgspec
 from msgspec import Struct
 
 from kgfplint.catalogue import Catalogue
@@ -31,13 +32,14 @@ class Fate(Struct, frozen=True, array_like=True):
 
     `passes` are (callee, place of the argument); UNCLEAR stands for who cannot be told by name. `uses`: on every way
     through the function it is dereferenced before anything is compared with it. `returned`: it may be (part of) what the
-    function returns.
+    function returns. `freed`: it is given to a deallocator somewhere.
     """
 
     kept: bool = False
     passes: tuple[tuple[str, int], ...] = ()
     uses: bool = False
     returned: bool = False
+    freed: bool = False
 
 
 _NUMBERS = frozenset({
@@ -48,6 +50,7 @@ _NUMBERS = frozenset({
 """Types that no pointer hides in; others of the kernel may hold one (unsigned long, netmem_ref)."""
 KEPT, LENT = Fate(True), Fate()
 UNCLEAR = "", 0
+_FREED = "", 1
 """A call through a pointer, or a struct on the stack that holds the pointer while it is handed on."""
 
 
@@ -115,7 +118,7 @@ class Fates:
                  for place, param in enumerate(row.params) if not param.ctype or not param.ctype[-1].isalnum()}
         made = {name for name in _returned(events) if name in names}
         fates[MADE] = self._made(made, names, statics, events) if made else KEPT
-        return {place: Fate(fate.kept, fate.passes, place >= 0 and _uses(body, row, place), fate.returned)
+        return {place: msgspec.structs.replace(fate, uses=place >= 0 and _uses(body, row, place))
                 for place, fate in fates.items()}
 
     def _made(self, made: set[str], names: dict[str, str], statics: set[str], events: list[ir.Event]) -> Fate:
@@ -126,21 +129,23 @@ class Fates:
         if not all(type(maker) is ir.Name for maker in makers):
             return KEPT
         inferred = sorted(m.id for m in makers if type(m) is ir.Name and m.id not in self._catalogue.allocs)
-        return Fate(fate.kept, (*fate.passes, *((name, MADE) for name in inferred)))
+        return Fate(fate.kept, () if fate.kept else (*fate.passes, *((name, MADE) for name in inferred)))
 
     def _fate(self, seeds: set[str], names: dict[str, str], statics: set[str], events: list[ir.Event]) -> Fate:
         """Follow the names that the pointers in `seeds` come to have."""
         aliases = set(seeds)
         passes: dict[tuple[str, int], None] = {}
         size = 0
+        kept = False
         while size != len(aliases):
             size = len(aliases)
             for event in events:
-                if self._keeps(event, aliases, names, statics, passes):
-                    return KEPT
+                kept = self._keeps(event, aliases, names, statics, passes) or kept
+        freed = _FREED in passes
+        passes.pop(_FREED, None)
         returned = any(type(event) is ir.Return and event.value is not None and self._carries(event.value, aliases)
                        for event in events)
-        return Fate(False, tuple(passes), returned=returned)
+        return Fate(kept, tuple(passes), returned=returned, freed=freed)
 
     def _keeps(self, event: ir.Event, aliases: set[str], names: dict[str, str], statics: set[str],
                passes: dict[tuple[str, int], None]) -> bool:
@@ -161,18 +166,24 @@ class Fates:
         if type(event.callee) is not ir.Name:
             passes[UNCLEAR] = None
             return False
+        kept = False
         for place in given:
             arg = event.args[place]
             if type(arg) is ir.AddressOf and type(variable := bare(arg.base)) is ir.Name:
                 if names.get(variable.id, "*").endswith("*"):
-                    return True  # the pointer itself may be changed
-                passes[UNCLEAR] = None
+                    kept = True  # the pointer itself may be changed
+                else:
+                    passes[UNCLEAR] = None
                 continue
             fate = known_fate(self._catalogue, event.callee.id, place)
             if fate is None:
                 passes[event.callee.id, place] = None
             elif fate.kept:
-                return True
+                kept = True
+                if event.callee.id in self._catalogue.frees:
+                    passes[_FREED] = None
+        if kept:
+            return True
         if event.target is not None and self.returns(event.callee):
             return self._stores(bare(event.target), aliases, names, statics, passes)
         return False

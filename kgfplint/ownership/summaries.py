@@ -177,7 +177,7 @@ def _allocates(frame: Frame) -> Alloc | None:
     fails: set[str] = set()
     for leave in paths.exits:
         site = leave.origin.site if leave.origin is not None else None
-        if site is not None and (leave.state in (MAYBE, VALID) or site.alloc.fails == "never"):
+        if site is not None and (leave.state in (MAYBE, VALID) or site.alloc.fails in ("never", "errno")):
             sites.append(site)
             if leave.state == MAYBE:
                 fails.add(site.alloc.fails)
