@@ -23,13 +23,14 @@ from kgfplint.catalogue.entries import (
     Callback,
     Cleanup,
     Context,
+    Counted,
     Family,
     Flag,
     Free,
     Guard,
     LockEffect,
     LockKind,
-    Need,
+
     Phrase,
     Reclaim,
     Section,
@@ -46,8 +47,8 @@ from kgfplint.catalogue.tables import CatalogueError
 __all__ = [
     "CALCULATED",
     "Access", "Alloc", "Callback", "Catalogue", "CatalogueError", "Cleanup", "Context", "Family", "Flag", "Free",
-    "Guard", "LockEffect", "LockKind", "Need", "Phrase", "Reclaim", "Section", "Sleeper", "Test", "Undo", "Verdict",
-    "Version", "View", "load",
+    "Guard", "LockEffect", "LockKind", "Need", "Parent", "Phrase", "Reclaim", "Section", "Sleeper", "Test", "Undo",
+    "Verdict", "Version", "View", "load",
     "rules_directory",
 ]  # fmt: skip
 
@@ -70,6 +71,8 @@ class Catalogue:
         self.tests: Mapping[str, Test] = content.of(Test)
         self.flags: Mapping[str, Flag] = content.flags
         self.phrases: Mapping[str, Phrase] = content.phrases
+        self.counted: Mapping[str, Counted] = content.counted
+        self.parents: Mapping[str, Parent] = content.parents
         self.undos: Mapping[str, Undo] = content.undos
         self.guards: Mapping[str, Guard] = content.of(Guard)
         self.cleanups: Mapping[str, Cleanup] = content.of(Cleanup)

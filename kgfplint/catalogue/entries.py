@@ -243,6 +243,20 @@ class Undo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     whole: bool = False
 
 
+class Counted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A function that makes its argument a counted object, and those that give a reference to it up."""
+
+    name: str
+    by: tuple[str, ...]
+
+
+class Parent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A struct whose device outlives the drivers that are bound to its children, and the struct of those (`child`)."""
+
+    name: str
+    child: str
+
+
 class Test(msgspec.Struct, frozen=True, kw_only=True):
     """A function whose value tells in which context it runs: true where code may sleep (`sleepable`), or where it must not."""
 

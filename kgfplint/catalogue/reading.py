@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from kgfplint.catalogue.entries import Alloc, Callback, Context, Family, Flag, LockKind, Phrase, Undo, Version
+from kgfplint.catalogue.entries import Alloc, Callback, Context, Counted, Family, Flag, LockKind, Parent, Phrase, Undo, Version
 from kgfplint.catalogue.groups import (
     GROUPS,
     AllocGroup,
@@ -23,13 +23,15 @@ from kgfplint.catalogue.groups import (
 from kgfplint.catalogue.prototypes import Prototype, parse_all
 from kgfplint.catalogue.tables import CatalogueError, Table, read_tables
 
-_WORDS: dict[str, type[Family] | type[LockKind] | type[Context] | type[Flag] | type[Phrase] | type[Undo]] = {
+_WORDS: dict[str, type[Family | LockKind | Context | Flag | Phrase | Undo | Counted | Parent]] = {
     "family": Family,
     "kind": LockKind,
     "context": Context,
     "flag": Flag,
     "phrase": Phrase,
     "undo": Undo,
+    "counted": Counted,
+    "parent": Parent,
 }
 _OTHERS = {"abi.toml", "allocator.toml", "gfp.toml", "guide.toml", "patches.toml", "syntax.toml", "taint.toml"}
 """Files in the same directory that other stages read."""
@@ -78,6 +80,16 @@ class Content:
     def undos(self) -> dict[str, Undo]:
         """What functions do that others take back."""
         return self.words["undo"]
+
+    @property
+    def counted(self) -> dict[str, Counted]:
+        """What makes counted objects."""
+        return self.words["counted"]
+
+    @property
+    def parents(self) -> dict[str, Parent]:
+        """Structs with devices that no driver is bound to."""
+        return self.words["parent"]
 
     def of(self, kind: type[Entry]) -> dict[str, Entry]:
         """Return the entries of one class by name."""

@@ -5,7 +5,10 @@ from collections.abc import Iterator
 from kgfplint.checks import Rule
 from kgfplint.checks.incidents import finding_of
 from kgfplint.checks.unit import Unit
+from kgfplint.facts import ir
+from kgfplint.facts.terms import root, show
 from kgfplint.findings import Finding, Severity
+from kgfplint.ownership.counting import uncounted
 
 RULE = Rule(
     code="KGF406",
@@ -17,9 +20,11 @@ RULE = Rule(
 
 
 def check(unit: Unit) -> Iterator[Finding]:
-    """Report each free of memory that the same path freed before."""
+    """Report each free of memory that the same path freed before, or that a put may free; and what is left to be freed again."""
     if not unit.touches_memory:
         return
+    yield from _after_put(unit)
+    yield from _dangling(unit)
     for incident in unit.paths.incidents.values():
         if incident.kind != "double-free" or incident.free is None:
             continue
@@ -28,3 +33,36 @@ def check(unit: Unit) -> Iterator[Finding]:
         trace = (unit.step(incident.earlier, f"{incident.lvalue} is freed", "free"),
                  unit.step(incident.line, f"{free}() frees it again", "free"))
         yield finding_of(unit, RULE, incident, message, trace)
+
+
+def _after_put(unit: Unit) -> Iterator[Finding]:
+    """Report frees of what holds an object that was given up before: its release function frees it."""
+    if not unit.frees:
+        return
+    told: set[int] = set()
+    for found in uncounted(unit):
+        event = found.release.event
+        if found.given_up and isinstance(event, ir.Call) and found.release.number not in told:
+            told.add(found.release.number)
+            what, free = show(found.subject), found.release.free.name
+            message = (f"{what} holds an object that {found.put}() gives up at line {found.call.line}: its release function "
+                       f"frees {what}, and {free}() frees it again; leave it to the release function")
+            trace = (unit.step(found.call.line, f"{found.put}() gives it up"), unit.step(event.line, f"{free}() frees it"))
+            yield unit.finding(RULE, event, message, trace, Severity.WARNING)
+
+
+def _dangling(unit: Unit) -> Iterator[Finding]:
+    """Report members of parameters that still point to memory of this function which it has freed when it returns."""
+    params = {param.name for param in unit.row.params}
+    lvalues = unit.paths.lvalues
+    told: set[ir.Expr] = set()
+    for leave in unit.paths.exits:
+        for number, pointed in leave.left.values.items():
+            lvalue, line = lvalues[number], leave.left.objects[pointed].freed
+            if line > 0 and type(lvalue) is ir.Field and lvalue not in told and root(lvalue) in params and (
+                    leave.origins[pointed].site is not None):
+                told.add(lvalue)
+                what = show(lvalue)
+                message = f"{what} still points to what is freed here when {unit.name}() returns; set it to NULL"
+                trace = (unit.step(line, f"{what} is freed"), unit.step(leave.event.line, "the function returns"))
+                yield unit.finding_at(RULE, line, f"dangling {what}", message, trace, Severity.NOTE)

@@ -24,7 +24,10 @@ RULE = Rule(
 
 
 def check(unit: Unit) -> Iterator[Finding]:
-    """Leave pending each allocation whose last pointer ends with the function, or is overwritten, while the memory is alive."""
+    """Leave pending each allocation whose last pointer ends with the function, or is overwritten, while the memory is alive.
+
+    Report managed memory that hangs on the wrong device at once.
+    """
     if unit.allocates and unit.touches_memory and unit.paths.complete:
         leaks = unit.paths.leaks
         cases: dict[int, list[Case]] = {}
@@ -35,7 +38,24 @@ def check(unit: Unit) -> Iterator[Finding]:
                 if _concerns(unit, leaks.sites[number]) and not (failing and not whom & spared):
                     cases.setdefault(number, []).append(_case(unit, number, line, whom, spared))
         unit.pending.extend(_pending(unit, leaks.sites[number], found) for number, found in cases.items())
-    yield from ()
+    yield from _misattached(unit)
+
+
+def _misattached(unit: Unit) -> Iterator[Finding]:
+    """Report managed memory of a device that no driver is bound to: it stays when the driver goes."""
+    if not unit.allocates or unit.row.flags & ir.MACRO:
+        return
+    parents = unit.meaning.catalogue.parents
+    for found in unit.allocations:
+        device = found.argument(found.alloc.dev) if found.alloc.managed else None
+        device = unit.value_of(device) if device is not None else None
+        if device is None or type(device) is not ir.AddressOf or type(device.base) is not ir.Field:
+            continue
+        parent = parents.get(unit.typing.tag(device.base.base))
+        if parent is not None:
+            message = (f"{found.name}() hangs memory on {show(device)}, a struct {parent.name} that stays when the driver is "
+                       f"unbound: it leaks each time; use the device of the struct {parent.child}")
+            yield unit.finding(RULE, found.call, message)
 
 
 def _concerns(unit: Unit, site: Site) -> bool:

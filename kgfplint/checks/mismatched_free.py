@@ -13,6 +13,7 @@ from kgfplint.checks.unit import Question, Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, show
 from kgfplint.findings import Finding, Rewrite, Severity, Step
+from kgfplint.ownership.counting import uncounted
 from kgfplint.ownership.ops import Release, Site
 from kgfplint.ownership.provenance import Source, keys_of, of_local
 from kgfplint.ownership.states import Incident
@@ -30,6 +31,7 @@ def check(unit: Unit) -> Iterator[Finding]:
     """Report each free that does not accept the family of what it is given."""
     if not unit.touches_memory:
         return
+    yield from _uncounted(unit)
     if unit.provenance is None:
         unit.questions.extend(_questions(unit))
         return
@@ -43,6 +45,20 @@ def check(unit: Unit) -> Iterator[Finding]:
             yield _finding(unit, incident, site, release.free)
     for release, event in _unseen(unit):
         yield from _by_provenance(unit, release, event)
+
+
+def _uncounted(unit: Unit) -> Iterator[Finding]:
+    """Report frees of what holds a counted object that nobody gave up."""
+    told: set[int] = set()
+    for found in uncounted(unit) if unit.frees else ():
+        event = found.release.event
+        if not found.given_up and isinstance(event, ir.Call) and found.release.number not in told:
+            told.add(found.release.number)
+            what, maker = show(found.subject), show(found.call.callee)
+            message = (f"{what} holds a counted object since {maker}() at line {found.call.line}, whose name "
+                       f"{found.release.free.name}() leaks; use {found.put}(), which calls its release function")
+            trace = (unit.step(found.call.line, f"{maker}() makes it one"), unit.step(event.line, "it is freed by hand"))
+            yield unit.finding(RULE, event, message, trace, Severity.WARNING)
 
 
 def _unseen(unit: Unit) -> Iterator[tuple[Release, ir.Call]]:

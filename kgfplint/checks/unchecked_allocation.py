@@ -1,9 +1,10 @@
 """KGF301: memory used before anybody looked whether there is any."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from kgfplint.checks import Rule
 from kgfplint.checks.unit import Unit
+from kgfplint.checks.untested import untested
 from kgfplint.checks.wrong_failure_test import wrong_tests
 from kgfplint.facts.terms import atom, show
 from kgfplint.findings import Finding, Severity
@@ -44,6 +45,21 @@ def check(unit: Unit) -> Iterator[Finding]:
         # Who tests it elsewhere may know why this path needs no test; early boot cannot go on without the memory.
         assumed = site.number in tested or "__init" in unit.row.annotations
         yield unit.finding(RULE, site.call, message, trace, Severity.WARNING if assumed else None)
+    yield from _untested(unit, told | tested, masks)
+
+
+def _untested(unit: Unit, told: Collection[int], masks: Mapping[int, Mask]) -> Iterator[Finding]:
+    """Report what is stored for others without a look: they may look, so that this is a note."""
+    if not unit.allocates or not unit.paths.complete:
+        return
+    sites = [site for site in unit.paths.leaks.sites if site.number not in told and site.alloc.out is None
+             and site.alloc.fails in ("null", "err_ptr")]
+    for site in untested(unit, sites):
+        if site.call.target is not None and _may_fail(unit, site, masks.get(id(site.call), Mask.unknown())):
+            failure = "an error pointer" if site.alloc.fails == "err_ptr" else "NULL"
+            what = show(site.call.target)
+            message = f"{site.alloc.name}() may fail, and {unit.name}() goes on with {failure} in {what} without a test"
+            yield unit.finding(RULE, site.call, message, (), Severity.NOTE)
 
 
 def _at_once(unit: Unit, incident: Incident) -> bool:

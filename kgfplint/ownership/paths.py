@@ -40,6 +40,7 @@ class Paths:
         self.complete = True
         self.screened: set[int] = set()
         self.apt: set[tuple[int, str]] = set()
+        self.lvalues = program.lvalues
         self._program = program
         self._origins: dict[int, Origin] = {_NULL_OBJECT: Origin(None, "null"), _ERROR_OBJECT: Origin(None, "err_ptr"),
                                           _HELD_OBJECT: Origin(None, "held")}
@@ -198,7 +199,7 @@ class Paths:
             state.given = {number: whom for number, whom in state.given.items() if number != site.number}
         self._origins[site.number] = Origin(site, "alloc")
         if site.alloc.ptr is not None and site.alloc.ptr < len(site.call.args):
-            for lvalue, expr in enumerate(self._program.lvalues):
+            for lvalue, expr in enumerate(self.lvalues):
                 if expr == site.call.args[site.alloc.ptr]:
                     self.leaks.give(state, state.values.pop(lvalue, None))
         if target >= 0:
@@ -245,7 +246,7 @@ class Paths:
         number = state.values[lvalue]
         key = (kind, number, line, free.number if free else 0)
         if key not in self.incidents:
-            shown = show(self._program.lvalues[lvalue])
+            shown = show(self.lvalues[lvalue])
             self.incidents[key] = Incident(kind, self._origins[number], shown, event, line, free, earlier)
 
     def _release(self, state: State, op: ops.Release) -> None:
