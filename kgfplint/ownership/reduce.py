@@ -312,8 +312,8 @@ class Reducer:
 
     def _allocate(self, event: ir.Call, name: str, alloc: Alloc) -> None:
         target = self._allocated(alloc, event)
-        if name not in self.meaning.catalogue.allocs and any(
-                type(bare(arg)) is ir.AddressOf for place, arg in enumerate(event.args) if place != alloc.out):
+        if name not in self.meaning.catalogue.allocs and any(type(bare(arg)) is ir.AddressOf and root(arg) in self._own
+                                                             for place, arg in enumerate(event.args) if place != alloc.out):
             # How it fails may be told through that argument.
             alloc = msgspec.structs.replace(alloc, fails="never")
         site = Site(len(self.sites), alloc, event)
