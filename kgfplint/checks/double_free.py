@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 from kgfplint.checks import Rule
 from kgfplint.checks.incidents import finding_of
-from kgfplint.checks.unit import Unit
+from kgfplint.checks.unit import Question, Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import root, show
-from kgfplint.findings import Finding, Severity
+from kgfplint.findings import Finding, Severity, Step
 from kgfplint.ownership.counting import uncounted
+from kgfplint.ownership.provenance import released_key
 
 RULE = Rule(
     code="KGF406",
@@ -41,13 +42,19 @@ def _after_put(unit: Unit) -> Iterator[Finding]:
         return
     told: set[int] = set()
     for found in uncounted(unit):
+        key = released_key(found.subject, unit) if found.given_up else ""
+        if key and unit.provenance is None:
+            unit.questions.append(Question((key,), ()))
+        made = unit.provenance.of(unit.file, (key,))[1] if key and unit.provenance is not None else ()
         event = found.release.event
-        if found.given_up and isinstance(event, ir.Call) and found.release.number not in told:
+        if made and isinstance(event, ir.Call) and found.release.number not in told:
             told.add(found.release.number)
-            what, free = show(found.subject), found.release.free.name
-            message = (f"{what} holds an object that {found.put}() gives up at line {found.call.line}: its release function "
-                       f"frees {what}, and {free}() frees it again; leave it to the release function")
-            trace = (unit.step(found.call.line, f"{found.put}() gives it up"), unit.step(event.line, f"{free}() frees it"))
+            what, free, by = show(found.subject), found.release.free.name, made[0]
+            message = (f"{what} holds an object that {found.put}() gives up at line {found.call.line}: {by.function}() "
+                       f"frees {what}, and {free}() frees it again; leave it to {by.function}()")
+            trace = (unit.step(found.call.line, f"{found.put}() gives it up"),
+                     Step(by.path, by.line, by.function, "what holds it is freed with the last reference"),
+                     unit.step(event.line, f"{free}() frees it"))
             yield unit.finding(RULE, event, message, trace, Severity.WARNING)
 
 

@@ -44,11 +44,17 @@ class Effects:
             return None
         targets = set[int]() if event.block_macro else set(self._shared)
         facts: set[int] = set()
-        for arg in event.args:
+        lent = self._lent(name)
+        for place, arg in enumerate(event.args):
             if type(arg) not in _VALUES:
-                self._add(bare(arg), name, event.block_macro, targets, facts)
+                self._add(bare(arg), name, event.block_macro, targets if place != lent else set(), facts)
         targets.difference_update(freed)
         return Forget(tuple(sorted(targets)), tuple(sorted(facts))) if targets or facts else None
+
+    def _lent(self, name: str) -> int:
+        """Return the place of the argument that a callee only needs for the call: the pointers in it stay what they are."""
+        verdict = self._meaning.catalogue.verdicts.get(name)
+        return verdict.ptr if verdict is not None and verdict.action == "lend" else -1
 
     def _add(self, arg: ir.Expr, name: str, is_block: bool, targets: set[int], facts: set[int]) -> None:
         """Add what may change through one argument."""

@@ -42,11 +42,16 @@ class Failing:
         """Yield where the edges of a block lead, with their branches and the calls of the block that have failed there."""
         for edge, test, branch in zip(block.edges, tests, branches, strict=True):
             call = self._tested(block.events, test) if test is not None and self._of_event else None
-            failing = call is not None and test is not None and self._fails(call, test)
+            handed = tuple(self._of_event.get(id(call), ())) if call is not None else ()
+            if call is None or test is None or not handed:
+                yield edge.to, branch
+            elif not self._fails(call, test):
+                yield edge.to, (branch or _NO_MATTER)._replace(passed=handed)
             # One that is given a function may have called it: destructors are handed over so.
-            failing = failing and call is not None and (self._defers(call) or not any(map(self._is_function, call.args)))
-            calls = tuple(self._of_event.get(id(call), ())) if failing else ()
-            yield edge.to, (branch or _NO_MATTER)._replace(failed=calls) if calls else branch
+            elif self._defers(call) or not any(map(self._is_function, call.args)):
+                yield edge.to, (branch or _NO_MATTER)._replace(failed=handed)
+            else:
+                yield edge.to, branch
 
     def _tested(self, events: Sequence[ir.Event], test: Test) -> ir.Call | None:
         """Return the call of the block whose result a test is about."""

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from kgfplint.facts import ir
-from kgfplint.facts.terms import bare
+from kgfplint.facts.terms import bare, root
 from kgfplint.ownership.addresses import Addresses
 from kgfplint.ownership.carrying import carried
 from kgfplint.ownership.fates import Fates, known_fate
@@ -45,6 +45,10 @@ class Handing:
         self.handed: list[Handed] = []
         self.of_event: dict[int, list[int]] = {}
         self._numbers = {lvalue: number for lvalue, number in lvalues.items() if number in made}
+        self._members: dict[str, list[int]] = {}
+        for lvalue, number in self._numbers.items():
+            if type(lvalue) is ir.Field and holder_of(lvalue) is None:
+                self._members.setdefault(root(lvalue), []).append(number)
         self._addresses = addresses
         self._meaning = meaning
         self._returns = Fates(meaning.program, meaning.catalogue).returns
@@ -63,7 +67,7 @@ class Handing:
             return
         for place, arg in enumerate(event.args):
             found = tuple(number for number in self._of(arg) if number not in freed)
-            if found and (undone := self._undone(event, arg)):
+            if found and -1 not in freed and (undone := self._undone(event, arg)):
                 yield Regain(found, undone)
             elif found:
                 to = self._given(event, place, arg)
@@ -116,6 +120,8 @@ class Handing:
         for term in carried(expr, self._returns):
             if term in numbers:
                 found.append(numbers[term])
+            elif type(term) is ir.Name and type(bare(expr)) is ir.Name and term.id in self._members:
+                found += self._members[term.id]  # a struct is copied with what it holds
             elif type(term) is ir.Field and term.arrow and term.base in numbers and self._addresses.is_array(term):
                 found.append(numbers[term.base])  # an array is its address
         return found

@@ -6,7 +6,7 @@ from kgfplint.facts.terms import bare
 from kgfplint.ownership.conditions import ZERO, constant
 from kgfplint.ownership.failing import standing
 from kgfplint.ownership.handing import AWAY, NEARBY, holder_of, is_away, stored_in
-from kgfplint.ownership.ops import Give, Leave, Reduced, Release
+from kgfplint.ownership.ops import Give, Leave, Reduced, Regain, Release
 from kgfplint.ownership.states import MAYBE, VALID, Origin, State
 from kgfplint.ownership.walks import repeated
 
@@ -18,7 +18,8 @@ class Leaks:
     """Watches the objects of one simulation.
 
     `freed` holds, by number of the allocation, the calls that it was handed to before it was freed here after all; `spared`
-    the same but for the last of them, which may have failed; `well` the lines of returns without an error.
+    the same but for the last of them, which may have failed; `well` the lines of returns without an error; `regained` the
+    allocations that calls were given which others undid.
     """
 
     def __init__(self, program: Reduced, origins: Mapping[int, Origin]) -> None:
@@ -37,13 +38,14 @@ class Leaks:
         self.spared: dict[int, set[int]] = {}
         self._again: dict[int, dict[int, Whom]] = {}
         self._cleared: set[int] = set()
+        self.regained: set[int] = set()
         self._origins = origins
         self._locals = program.locals
         self._made = program.made
         numbers = {lvalue: number for number, lvalue in enumerate(program.lvalues)}
         self._holders: dict[int, int] = {}
         for number in program.made:
-            holder = holder_of(program.lvalues[number], elements=True)
+            holder = holder_of(program.lvalues[number])
             if holder in numbers:
                 self._holders[number] = numbers[holder]
         self._stacked = program.stacked
@@ -104,17 +106,29 @@ class Leaks:
             self.give(state, number, NEARBY if target in self._stacked else stored_in(target))
 
     def cleared(self, state: State, target: int) -> None:
-        """Note that an lvalue is NULL from here on: nobody finds there what was stored before."""
-        gone = frozenset({stored_in(target)}) - {AWAY}
-        if any(gone & whom for whom in state.given.values()):
-            self._cleared |= gone
-            state.given = {number: whom - gone for number, whom in state.given.items()}
+        """Note that an lvalue becomes NULL: nobody finds there any more what was stored before."""
+        gone = stored_in(target)
+        for number in [number for number, whom in state.given.items() if gone != AWAY and gone in whom]:
+            self._cleared.add(gone)
+            if state.values.get(target) != number:
+                self.regained.add(number)  # unless a call in between had a reason to free it
+            state.given = {**state.given, number: state.given[number] - {gone}}
+
+    def unseen(self, state: State, target: int) -> None:
+        """Note that what an lvalue leads to is freed, though nobody knows what that is by now."""
+        for number in [number for number, whom in state.given.items() if stored_in(target) in whom]:
+            self.give(state, number)
 
     def changed(self, state: State, target: int, number: int) -> None:
-        """Note that a call may have changed an lvalue, and seen its object: what a struct of ours holds was lent to it."""
+        """Note that a call may have changed an lvalue, and seen its object."""
         known = stored_in(target) in state.given.get(number, _NOBODY)
         if not known and state.values.get(self._holders.get(target, AWAY)) != number:
-            self.give(state, number, NEARBY if target in self._stacked else AWAY)
+            self.give(state, number)
+
+    def regain(self, state: State, op: Regain) -> None:
+        """Note that calls were undone, for all that their names tell; which calls those are nobody proves."""
+        self.regained.update(state.values[target] for target in op.targets if target in state.values)
+        state.regain(op)
 
     def _is_ours(self, state: State, member: int) -> bool:
         holder = state.values.get(self._holders.get(member, AWAY))

@@ -156,7 +156,8 @@ class Branch(NamedTuple):
 
     verdict: "null" (truth of the pointer), "err_ptr", "either" (IS_ERR_OR_NULL), "mention" (in a comparison), "asked"
     (a function is asked about it), "origin" (perhaps about where it comes from), "address" (equal to the address of something),
-    "same" (equal to lvalue `other`) or "". `failed` are calls (see Handed) that failed where it holds.
+    "same" (equal to lvalue `other`) or "". `failed` are calls (see Handed) that failed where it holds, `passed` those that
+    did not.
     """
 
     lvalue: int
@@ -167,6 +168,7 @@ class Branch(NamedTuple):
     uses: tuple[int, ...]
     other: int = -1
     failed: tuple[int, ...] = ()
+    passed: tuple[int, ...] = ()
 
 
 Edge = tuple[tuple[int, ...], Branch | None]

@@ -59,7 +59,7 @@ class Paths:
             ops.Allocate: self._allocate, ops.Release: self._release, ops.Copy: self._copy, ops.Set: self._set,
             ops.Shift: self._shift, ops.Inside: self._lead, ops.Ask: self._ask, ops.Forget: self._forget,
             ops.Learn: self._learn, ops.Adopt: self._adopt, ops.Use: self._use, ops.Pass: self._passed, ops.Give: self.leaks.hand,
-            ops.Regain: State.regain, ops.Leave: self._leave, ops.Stop: self._stop,
+            ops.Regain: self.leaks.regain, ops.Leave: self._leave, ops.Stop: self._stop,
         }
 
     def number(self, lvalue: ir.Expr) -> int:
@@ -211,9 +211,9 @@ class Paths:
         target, what = op
         number = {"null": _NULL_OBJECT, "err_ptr": _ERROR_OBJECT}.get(what)
         if number is not None:
+            self.leaks.cleared(state, target)
             state.values[target] = number
             state.objects[number] = Object(NULL if what == "null" else ERROR)
-            self.leaks.cleared(state, target)
         elif what:
             number = _ADDRESS - target
             self._origins[number] = Origin(None, what)
@@ -259,6 +259,7 @@ class Paths:
         if number is not None and not self._origins[number].what and self._origins[number].within in state.objects:
             number = self._origins[number].within  # the first member stands for the whole
         if number is None:
+            self.leaks.unseen(state, subject)
             if subject >= 0 and op.free.flavour not in ("put", "deferred"):
                 number = self._gone.setdefault((subject, op.number), _FREED - len(self._gone))
                 self._origins[number] = Origin(None, "freed")
@@ -340,7 +341,7 @@ class Paths:
 
     def _refined(self, state: State, branch: ops.Branch, line: int) -> State | None:
         """Return the state on an edge, None when it cannot be taken."""
-        state = state.after_failure(branch.failed) if branch.failed else state
+        state = state.after_failure(branch.failed) if branch.failed else state.after_success(branch.passed)
         if branch.fact >= 0 and branch.test is not None:
             known = after(state.facts.get(branch.fact, ANY), branch.test)
             if known is None:

@@ -37,6 +37,8 @@ class Source(Struct, frozen=True, array_like=True):
     orders: tuple[int, ...] = ()
 
 
+_COUNTED = (["struct device *"], ["struct kobject *"])
+"""What release functions are given (include/linux/{device,kobject}.h)."""
 Sources = tuple[tuple[str, Source], ...]
 
 
@@ -45,6 +47,8 @@ class Provenance:
 
     The keys are `path:name` for a global, `tag.member` for what a member of a struct points to, `struct tag` for what is
     of that type, `secret:tag.member` for what is wiped before it is freed, `account:struct tag` for what is charged to a user.
+    of that type, `secret:tag.member` for what is wiped before it is freed, `released:struct tag` for what a release function
+    frees.
     """
 
     def __init__(self, program: Program, by_function: Mapping[int, tuple[Sources, Collection[str]]]) -> None:
@@ -158,6 +162,8 @@ def sources(frame: Frame) -> tuple[Sources, frozenset[str]]:
             found.append((f"account:{keys[-1]}", source))
     if frame.frees:
         found.extend(_secrets(frame))
+        if "release" in frame.name and [param.ctype for param in frame.row.params] in _COUNTED:
+            found.extend(_released(frame))
     others = {member_of(place) for event in frame.events() if id(event) not in known for place in written(event)}
     return tuple(found), frozenset(others - {""})
 
@@ -200,6 +206,20 @@ def _secrets(frame: Frame) -> Iterator[tuple[str, Source]]:
             member = bare(call.args[free.ptr])
             if type(member) is ir.Field and (key := secret_key(member, frame)):
                 yield key, Source("secret", free.name, frame.path, call.line, frame.name)
+
+
+def released_key(pointer: ir.Expr, frame: Frame) -> str:
+    """Return what the provenance of releases of what a pointer leads to goes by, "" if its struct is not known."""
+    kind = _struct(frame.typing.expanded(pointer))
+    return f"released:{kind}" if kind else ""
+
+
+def _released(frame: Frame) -> Iterator[tuple[str, Source]]:
+    """Yield what a release function, which gets a member of it, frees in the end."""
+    for release in frame.paths.releases:
+        subject = bare(release.argument)
+        if type(subject) is ir.Name and release.free.flavour == "plain" and (key := released_key(subject, frame)):
+            yield key, Source("released", release.free.name, frame.path, release.event.line, frame.name)
 
 
 def _allocations(frame: Frame) -> Iterator[tuple[ir.Event, ir.Call | ir.CallResult, Alloc, ir.Expr | None]]:

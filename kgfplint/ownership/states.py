@@ -115,6 +115,13 @@ class State:
     def same_as(self, other: "State") -> None:
         """Note that values and objects are those of another state."""
         self._key = other._key
+    def after_success(self, calls: Collection[int]) -> "State":
+        """Return the state once calls did not fail: they would have, had they been handed NULL."""
+        tested = {number: Object(UNKNOWN, thing.freed) for number, thing in self.objects.items() if thing.state == MAYBE
+                  and not self.given.get(number, _NONE).isdisjoint(calls)} if calls else {}
+        if not tested:
+            return self
+        return State(self.values, {**self.objects, **tested}, self.facts, self.given, None, self.loose)
 
     def changed(self) -> None:
         """Note that values or objects are others now than when the key was asked for."""
