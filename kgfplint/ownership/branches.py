@@ -1,21 +1,18 @@
 """The conditions on the edges of a function: what they say of tracked lvalues, and which are worth remembering."""
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, root, show, walk
 from kgfplint.ownership.accesses import Accesses
 from kgfplint.ownership.addresses import ADDRESSES, Addresses
-from kgfplint.ownership.conditions import ORIGIN, Test, asks, constant, reading, stable
+from kgfplint.ownership.conditions import ORIGIN, Test, asks, constant, is_error_name, reading, stable
 from kgfplint.ownership.ops import Branch
 from kgfplint.ownership.walks import repeated
 from kgfplint.program.meaning import Meaning
 
 LVALUES = frozenset({ir.Name, ir.Field, ir.Deref, ir.Index})
 """What can be tracked."""
-_ERRORS = re.compile(r"^(?:e|err|error|r|rc|ret|retval|rv|res|result|status)\d?$")
-"""Names of variables for errors: not 0 is one."""
 Tests = tuple[tuple[Test | None, ...], ...]
 
 
@@ -49,7 +46,7 @@ def facts_of(body: ir.Body, tests: Tests, lvalues: Collection[ir.Expr]) -> dict[
     fixed = {bare(event.target) for block in body.blocks for event in block.events
              if type(event) is ir.Assign and type(event.value) not in _VARYING and constant(event.value) is not None}
     returned = {bare(event.value) for block in body.blocks for event in block.events
-                if type(event) is ir.Return and type(event.value) is ir.Name and _ERRORS.search(event.value.id)}
+                if type(event) is ir.Return and event.value is not None and is_error_name(event.value)}
     facts: dict[ir.Expr, int] = {}
     for subject, count in tested.items():
         worth = count > 1 or subject in fixed or subject in returned or type(subject) is ir.CallResult

@@ -16,6 +16,11 @@ QUESTION = re.compile(
 """Names of functions that tell the same again while what they are asked about does not change."""
 
 
+def is_error_name(expr: ir.Expr) -> bool:
+    """Tell whether an expression is a variable that is called as those for errors are: if it is not 0, it is one."""
+    return type(expr) is ir.Name and bool(_ERRORS.search(expr.id))
+
+
 @functools.lru_cache(1 << 14)
 def asks(name: str) -> bool:
     """Tell whether the name of a function is that of a QUESTION."""
@@ -24,6 +29,7 @@ def asks(name: str) -> bool:
 
 ORIGIN = re.compile(r"addr|alloc|slab|stack|static|embedded|inline|const|page|shared|own|free|external|dynamic")
 """What is in the names of such functions that may ask where memory comes from, or who must free it."""
+_ERRORS = re.compile(r"^(?:e|err|error|r|rc|ret|retval|rv|res|result|status)\d?$")
 LEAST, MOST = -(1 << 64), 1 << 64
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from kgfplint.facts.terms import bare
-from kgfplint.ownership.conditions import ZERO, constant
+from kgfplint.ownership.conditions import ZERO, constant, is_error_name
 from kgfplint.ownership.failing import standing
 from kgfplint.ownership.handing import AWAY, NEARBY, holder_of, is_away, stored_in
-from kgfplint.ownership.ops import Give, Leave, Reduced, Regain, Release
+from kgfplint.ownership.ops import Adopt, Give, Leave, Reduced, Regain, Release
 from kgfplint.ownership.states import MAYBE, VALID, Origin, State
 from kgfplint.ownership.walks import repeated
 
@@ -30,6 +30,8 @@ class Leaks:
         self._lost: dict[int, dict[int, dict[tuple[object, bool], Whom]]] = {}
         self.well: set[int] = set()
         self._facts = {fact: number for number, fact in enumerate(program.facts)}
+        self._adopted = {op.fact for block in program.blocks for op in block if type(op) is Adopt
+                         and not is_error_name(program.facts[op.source])}
         self._blocks = program.blocks
         self._lines = program.lines
         following = [[to for targets, _ in edges for to in targets] for edges in program.edges] if program.made else []
@@ -190,9 +192,9 @@ class Leaks:
         """Tell whether what is returned is an error: a negative constant, an error pointer, or what was found to be not 0."""
         value = op.event.value
         known = constant(value) if value is not None else None
-        if value is not None and known is None:
-            known = state.facts.get(self._facts.get(bare(value), AWAY))
-        return known is not None and (known.hi < 0 or 0 in known.excluded)
+        fact = self._facts.get(bare(value), AWAY) if value is not None and known is None else AWAY
+        known = state.facts.get(fact, known)
+        return known is not None and (known.hi < 0 or (0 in known.excluded and fact not in self._adopted))
 
     def _may_be_lost(self, state: State, number: int) -> bool:
         site, thing = self._origins[number].site, state.objects[number]
