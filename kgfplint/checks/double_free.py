@@ -34,6 +34,10 @@ def check(unit: Unit) -> Iterator[Finding]:
         trace = (unit.step(incident.earlier, f"{incident.lvalue} is freed", "free"),
                  unit.step(incident.line, f"{free}() frees it again", "free"))
         yield finding_of(unit, RULE, incident, message, trace)
+        trace = (unit.step(incident.earlier, f"{incident.lvalue} is freed"), unit.step(incident.line, f"{free}() frees it again"))
+        # In a later round of a loop something that is not seen may have changed.
+        again = incident.earlier >= incident.line
+        yield finding_of(unit, RULE, incident, message, trace, Severity.WARNING if again else None)
 
 
 def _after_put(unit: Unit) -> Iterator[Finding]:

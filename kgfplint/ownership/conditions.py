@@ -12,7 +12,8 @@ from kgfplint.facts import ir
 from kgfplint.facts.terms import atom, bare, walk
 
 QUESTION = re.compile(
-    r"(?:^|_)(?:is|has|can|are|same|eq|equals?|should|uses?|needs?|supports?|supported|capable|enabled|valid|allowed)(?:_|$)")
+    r"(?:^|_)(?:is|has|can|are|same|eq|equals?|should|uses?|needs?|supports?|supported|capable|enabled|valid|allowed|ok"
+    r"|initiali[sz]ed)(?:_|$)")
 """Names of functions that tell the same again while what they are asked about does not change."""
 
 
