@@ -46,9 +46,9 @@ from kgfplint.catalogue.tables import CatalogueError
 
 __all__ = [
     "CALCULATED",
-    "Access", "Alloc", "Callback", "Catalogue", "CatalogueError", "Cleanup", "Context", "Family", "Flag", "Free",
-    "Guard", "LockEffect", "LockKind", "Need", "Parent", "Phrase", "Reclaim", "Section", "Sleeper", "Test", "Undo",
-    "Verdict", "Version", "View", "load",
+    "Access", "Alloc", "Callback", "Catalogue", "CatalogueError", "Cleanup", "Context", "Counted", "Family", "Flag",
+    "Free", "Guard", "LockEffect", "LockKind", "Need", "Parent", "Phrase", "Reclaim", "Section", "Sleeper", "Test",
+    "Undo", "Verdict", "Version", "View", "load",
     "rules_directory",
 ]  # fmt: skip
 

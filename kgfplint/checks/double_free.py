@@ -33,8 +33,6 @@ def check(unit: Unit) -> Iterator[Finding]:
         message = f"{incident.lvalue} was freed at line {incident.earlier} already; {free}() frees it again"
         trace = (unit.step(incident.earlier, f"{incident.lvalue} is freed", "free"),
                  unit.step(incident.line, f"{free}() frees it again", "free"))
-        yield finding_of(unit, RULE, incident, message, trace)
-        trace = (unit.step(incident.earlier, f"{incident.lvalue} is freed"), unit.step(incident.line, f"{free}() frees it again"))
         # In a later round of a loop something that is not seen may have changed.
         again = incident.earlier >= incident.line
         yield finding_of(unit, RULE, incident, message, trace, Severity.WARNING if again else None)
@@ -56,9 +54,9 @@ def _after_put(unit: Unit) -> Iterator[Finding]:
             what, free, by = show(found.subject), found.release.free.name, made[0]
             message = (f"{what} holds an object that {found.put}() gives up at line {found.call.line}: {by.function}() "
                        f"frees {what}, and {free}() frees it again; leave it to {by.function}()")
-            trace = (unit.step(found.call.line, f"{found.put}() gives it up"),
+            trace = (unit.step(found.call.line, f"{found.put}() gives it up", "free"),
                      Step(by.path, by.line, by.function, "what holds it is freed with the last reference"),
-                     unit.step(event.line, f"{free}() frees it"))
+                     unit.step(event.line, f"{free}() frees it", "free"))
             yield unit.finding(RULE, event, message, trace, Severity.WARNING)
 
 

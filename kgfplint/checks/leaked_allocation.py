@@ -105,8 +105,6 @@ def _fails(unit: Unit) -> bool:
 
 def _pending(unit: Unit, site: Site, cases: list[Case]) -> Pending:
     trace = (unit.step(site.call.line, f"{site.alloc.name}() allocates {_what(site)}", "alloc"),)
-    return Pending(unit.finding(RULE, site.call, "", trace, Severity.WARNING), tuple(cases))
-    trace = (unit.step(site.call.line, f"{site.alloc.name}() allocates {_what(site)}"),)
     # That a call is undone is read off the names of two functions: what hangs on it is no more than a note.
     severity = Severity.NOTE if site.number in unit.paths.leaks.regained else Severity.WARNING
     return Pending(unit.finding(RULE, site.call, "", trace, severity), tuple(cases))

@@ -58,7 +58,7 @@ class Paths:
         return {
             ops.Allocate: self._allocate, ops.Release: self._release, ops.Copy: self._copy, ops.Set: self._set,
             ops.Shift: self._shift, ops.Inside: self._lead, ops.Ask: self._ask, ops.Forget: self._forget,
-            ops.Learn: self._learn, ops.Adopt: self._adopt, ops.Use: self._use, ops.Pass: self._passed, ops.Give: self.leaks.hand,
+            ops.Learn: State.learn, ops.Adopt: State.adopt, ops.Use: self._use, ops.Pass: self._passed, ops.Give: self.leaks.hand,
             ops.Regain: self.leaks.regain, ops.Leave: self._leave, ops.Stop: self._stop,
         }
 
@@ -163,16 +163,6 @@ class Paths:
                 self.leaks.changed(state, target, number)
         for fact in op.facts:
             state.facts.pop(fact, None)
-
-    @staticmethod
-    def _learn(state: State, op: ops.Learn) -> None:
-        state.facts[op.fact] = op.known
-
-    @staticmethod
-    def _adopt(state: State, op: ops.Adopt) -> None:
-        known = state.facts.get(op.source)
-        if known is not None:
-            state.facts[op.fact] = known
 
     @staticmethod
     def _stop(_state: State, _op: ops.Stop) -> bool:

@@ -46,9 +46,8 @@ class Provenance:
     """Where memory comes from in the whole program: all allocations by what they are for.
 
     The keys are `path:name` for a global, `tag.member` for what a member of a struct points to, `struct tag` for what is
-    of that type, `secret:tag.member` for what is wiped before it is freed, `account:struct tag` for what is charged to a user.
-    of that type, `secret:tag.member` for what is wiped before it is freed, `released:struct tag` for what a release function
-    frees.
+    of that type, `secret:tag.member` for what is wiped before it is freed, `account:struct tag` for what is charged to a user,
+    `released:struct tag` for what a release function frees.
     """
 
     def __init__(self, program: Program, by_function: Mapping[int, tuple[Sources, Collection[str]]]) -> None:

@@ -99,6 +99,15 @@ class State:
         if to not in known:
             self.given = {**self.given, number: known | {to}}
 
+    def learn(self, op: ops.Learn) -> None:
+        """Note what a variable is set to."""
+        self.facts[op.fact] = op.known
+
+    def adopt(self, op: ops.Adopt) -> None:
+        """Note that a variable is set to another one."""
+        if op.source in self.facts:
+            self.facts[op.fact] = self.facts[op.source]
+
     def regain(self, op: ops.Regain) -> None:
         """Note that some calls, failed or not, do not know any more what they were given."""
         for number in {self.values[target] for target in op.targets if target in self.values}:
@@ -115,6 +124,7 @@ class State:
     def same_as(self, other: "State") -> None:
         """Note that values and objects are those of another state."""
         self._key = other._key
+
     def after_success(self, calls: Collection[int]) -> "State":
         """Return the state once calls did not fail: they would have, had they been handed NULL."""
         tested = {number: Object(UNKNOWN, thing.freed) for number, thing in self.objects.items() if thing.state == MAYBE
