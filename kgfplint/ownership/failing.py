@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare
 from kgfplint.ownership.conditions import ANY, Test, after
-from kgfplint.ownership.ops import Branch
+from kgfplint.ownership.ops import Branch, Handed
 from kgfplint.program.meaning import Meaning
 
 _FAILED = -1000
@@ -30,8 +30,9 @@ def standing(whom: Iterable[int]) -> frozenset[int]:
 class Failing:
     """Reads which calls of one function have failed where a condition holds."""
 
-    def __init__(self, of_event: Mapping[int, Sequence[int]], file: int, meaning: Meaning) -> None:
-        """`of_event` holds the numbers of what calls are handed, by the identity of their events."""
+    def __init__(self, of_event: Mapping[int, Sequence[int]], handed: Sequence[Handed], file: int, meaning: Meaning) -> None:
+        """`of_event` holds the numbers of what calls are `handed`, by the identity of their events."""
+        self._handed = handed
         self._of_event = of_event
         self._file = file
         self._meaning = meaning
@@ -46,7 +47,9 @@ class Failing:
             if call is None or test is None or not handed:
                 yield edge.to, branch
             elif not self._fails(call, test):
-                yield edge.to, (branch or _NO_MATTER)._replace(passed=handed)
+                # The address of a member of nothing is not NULL: nobody refuses it.
+                passed = tuple(one for one in handed if type(call.args[self._handed[one].place]) is not ir.AddressOf)
+                yield edge.to, (branch or _NO_MATTER)._replace(passed=passed) if passed else branch
             # One that is given a function may have called it: destructors are handed over so.
             elif self._defers(call) or not any(map(self._is_function, call.args)):
                 yield edge.to, (branch or _NO_MATTER)._replace(failed=handed)

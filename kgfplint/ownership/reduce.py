@@ -89,7 +89,7 @@ class Reducer:
             lvalue = self._names.get(cursor.id, -1)
             if lvalue in self._live_lvalues:
                 blocks[number] += (Use((lvalue,), head, head.line),)
-        failing = Failing(self._handing.of_event, self.file, self.meaning)
+        failing = Failing(self._handing.of_event, self._handing.handed, self.file, self.meaning)
         edges = [list(failing.of_block(block, tests, self._branches.of_block(tests)))
                  for block, tests in zip(self.body.blocks, self._tests, strict=True)]
         lines = tuple(block.line for block in self.body.blocks)
