@@ -30,7 +30,8 @@ from kgfplint.catalogue.entries import (
     Guard,
     LockEffect,
     LockKind,
-
+    Need,
+    Parent,
     Phrase,
     Reclaim,
     Section,
