@@ -65,6 +65,12 @@ int user_{k}_deep(size_t n)
 	{free}(p);
 	return n;
 }}
+void user_{k}_locked(struct widget *w)
+{{
+	widget_enter(w);
+	user_{k}_deep(4);
+	widget_leave(w);
+}}
 """
 CHOICES = {
     "other": ["other.h", "another.h"],
@@ -175,6 +181,28 @@ def test_an_edit_is_analysed_with_what_it_can_reach(tmp_path, analysed):
     tree.write("lib/maker.c")
     found(tmp_path)
     assert sum(analysed) > 3
+
+
+def test_flows_that_no_edit_can_reach_are_kept(tmp_path, monkeypatch):
+    tree = Tree(tmp_path, 3)
+    for path in ("drivers/a.c", "drivers/b.c", "net/c.c", "lib/maker.c", "include/widget.h"):
+        tree.chosen[path].update(alloc="kmalloc(n, GFP_KERNEL)", enter="spin_lock(&w->lock);", leave="spin_unlock(&w->lock);")
+    tree.write(*tree.templates)
+    kept = []
+    real = engine.State.flows
+
+    def noting(self, program, standing):
+        flows = real(self, program, standing)
+        kept.append({program.rows[number].name for number in flows})
+        return flows
+
+    monkeypatch.setattr(engine.State, "flows", noting)
+    found(tmp_path)
+    (tmp_path / "net/c.c").write_text((tmp_path / "net/c.c").read_text().replace("return 0;", "return (0);"))
+    assert found(tmp_path) == found(tmp_path, cache=False)
+    assert kept[0] == kept[2] == set()
+    assert {"user_a_deep", "user_b_deep", "widget_twice"} <= kept[1]
+    assert not any(name.startswith("user_c") for name in kept[1])
 
 
 def test_blank_lines_change_no_fingerprint(tmp_path):

@@ -1,4 +1,4 @@
-"""What came of functions, kept from one run to the next: an edit costs only what it can reach.
+"""What came of functions, and their flows, kept from one run to the next: an edit costs only what it can reach.
 
 A state holds the results of all functions of the last run with the same rules, options and kernel version, by the
 path of the file and the place of the function in it, and which facts each file had. Results hold no number of a
@@ -9,14 +9,14 @@ import contextlib
 import itertools
 import os
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from kgfplint.checks.pending import Pending
 from kgfplint.checks.unit import Question
-from kgfplint.context.flow import Site
+from kgfplint.context.flow import Flow, Site
 from kgfplint.facts.store import Store
 from kgfplint.findings import Finding
 from kgfplint.ownership.provenance import Sources
@@ -27,8 +27,8 @@ from kgfplint.program.order import Former
 from kgfplint.source.tree import Files
 
 KIND = "functions"
-_HEAD, _MARK = b"\0files", b"\0mark"
-"""Keys that no path has: which files there were, and a random word that tells states apart."""
+_HEAD, _MARK, _FLOWS = b"\0files", b"\0mark", b"\0flows/"
+"""Keys that no path has: which files there were, a random word that tells states apart, and flows by path."""
 
 
 class Result(NamedTuple):
@@ -56,6 +56,7 @@ class Result(NamedTuple):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Result]).decode
+_decode_flows = msgspec.msgpack.Decoder(dict[int, Flow]).decode
 _decode_head = msgspec.msgpack.Decoder(dict[str, bytes]).decode
 
 
@@ -81,8 +82,11 @@ class State:
         self._digest = digest
         self._files = files
         self._keys = keys
-        self._rows = store.results(KIND, digest)
-        self._mark = self._rows.pop(_MARK, b"")
+        rows = store.results(KIND, digest)
+        self._flows = {key: row for key, row in rows.items() if key.startswith(_FLOWS)}
+        self._rows = {key: row for key, row in rows.items() if key not in self._flows}
+        self._stale: set[bytes] = set()
+        self._mark: bytes | None = self._rows.pop(_MARK, b"")
         head = self._rows.pop(_HEAD, b"")
         self._before: dict[str, bytes] = _decode_head(head) if head else {}
 
@@ -168,6 +172,47 @@ class State:
         rows = {os.fsencode(program.paths[file]): _encode(found) for file, found in by_file.items()}
         fresh = [(key, row) for key, row in rows.items() if self._rows.get(key) != row]
         gone = self._rows.keys() - rows.keys()
-        if fresh or gone or self._before != self._keys:
-            fresh += [(_HEAD, _encode(dict(self._keys))), (_MARK, secrets.token_bytes(16))]
-            self._store.put_results(KIND, self._digest, fresh, root=self._files.root, gone=gone, unless=(_MARK, self._mark))
+        if fresh or gone or self._stale or self._before != self._keys:
+            mark = secrets.token_bytes(16)
+            fresh += [(_HEAD, _encode(dict(self._keys))), (_MARK, mark)]
+            if self._put(fresh, gone | self._stale):
+                self._mark = mark
+            else:
+                self._mark = None
+
+    def _put(self, rows: Collection[tuple[bytes, bytes]], gone: Iterable[bytes]) -> bool:
+        """Write and drop rows, unless another run has kept its own state since this one was read."""
+        if self._mark is None:
+            return False
+        return self._store.put_results(KIND, self._digest, rows, root=self._files.root, gone=gone, unless=(_MARK, self._mark))
+
+    def flows(self, program: Program, standing: Sequence[bool]) -> dict[int, Flow]:
+        """Return the flows of functions for which what the former run concluded still holds: see BottomUp.sweep.
+
+        The others are dropped when the results of this run are saved.
+        """
+        found: dict[int, Flow] = {}
+        for file, path in enumerate(program.paths):
+            key = _FLOWS + os.fsencode(path)
+            row = self._flows.get(key)
+            if row is None:
+                continue
+            flows = _decode_flows(row) if self._before.get(path) == self._keys[path] else {}
+            numbers = {program.first[file] + index: flow for index, flow in flows.items()}
+            found.update((number, flow) for number, flow in numbers.items() if standing[number])
+            if not flows or not all(standing[number] for number in numbers):
+                self._stale.add(key)
+        self._stale |= self._flows.keys() - {_FLOWS + os.fsencode(path) for path in program.paths}
+        return found
+
+    def save_flows(self, program: Program, flows: Mapping[int, Flow]) -> None:
+        """Keep the flows of this run, once its results are saved."""
+        by_file: dict[bytes, dict[int, Flow]] = {}
+        for number in sorted(flows):
+            file = program.rows[number].file
+            by_file.setdefault(_FLOWS + os.fsencode(program.paths[file]), {})[number - program.first[file]] = flows[number]
+        with contextlib.suppress(UnicodeEncodeError):
+            rows = {key: _encode(found) for key, found in by_file.items()}
+            fresh = [(key, row) for key, row in rows.items() if self._flows.get(key) != row or key in self._stale]
+            if fresh:
+                self._put(fresh, ())

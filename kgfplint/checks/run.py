@@ -47,6 +47,7 @@ class Analysis:
         self._progress = progress
         self._results: dict[int, Result] = {}
         self._before: dict[int, Summary] = {}
+        self._opened: dict[int, Flow] = {}
         self.failed = False
 
     def _before_fork(self) -> None:
@@ -63,8 +64,10 @@ class Analysis:
         self._tell_failures()
         following = self._following()
         found = [(number, result) for number, result in self._results.items() if job.program.rows[number].file in job.targets]
-        return [*following, *(finding for _, result in found for finding in result.findings), *self._settled(found),
-                *self._undoubted(found)]
+        findings = [*following, *(finding for _, result in found for finding in result.findings), *self._settled(found),
+                    *self._undoubted(found)]
+        self._state.save_flows(job.program, self._opened)
+        return findings
 
     def _settled(self, found: Sequence[tuple[int, Result]]) -> list[Finding]:
         """Return those pending findings that stand."""
@@ -100,7 +103,9 @@ class Analysis:
         job.summaries.update((number, summary) for number, summary in kept.summaries.items() if kept.former.kept[number])
         order = BottomUp(self._calls)
         with Workers(self._jobs, self._before_fork) as workers:
-            order.sweep(functools.partial(self._run, workers), telling(job.program, job.catalogue), ROUNDS, kept.former)
+            analyse_wave, first = functools.partial(self._run, workers), telling(job.program, job.catalogue)
+            standing = order.sweep(analyse_wave, first, ROUNDS, kept.former).tolist()
+        self._opened = self._state.flows(job.program, standing)
         self._state.save(job.program, self._results)
 
     def flow(self, function: int) -> Flow | None:
@@ -251,8 +256,12 @@ class Analysis:
             return b""
 
     def _flows(self, workers: Workers, functions: Sequence[int]) -> dict[int, Flow]:
+        """Return the flows of functions; one that cannot be read has none."""
         task = functools.partial(flows, self._job.journal.end)
-        return {number: flow for _, flows in workers.map(task, self._chunks(functions)) for number, flow in flows or ()}
+        missing = [number for number in functions if number not in self._opened]
+        for _, found in workers.map(task, self._chunks(missing)):
+            self._opened.update(found or ())
+        return {number: self._opened[number] for number in functions if number in self._opened}
 
     def _answered(self, number: int, question: Question) -> bool:
         """Tell whether the answer to a question may make a finding."""

@@ -107,12 +107,13 @@ class BottomUp:
         self._first = np.searchsorted(self._level[self._callers], np.arange(self._level.max(initial=0) + 2))
 
     def sweep(self, analyse: Callable[[Wave], Iterable[Outcome]], telling: Iterable[int], rounds: int,
-              former: Former | None = None) -> None:
+              former: Former | None = None) -> NDArray[np.bool_]:
         """Have sets of functions analysed together, callees first; `analyse` returns what came of them.
 
         `telling` are the functions that are analysed in any case, others are when a callee has a summary; `former`
         results that still hold are not made again unless the summary of a callee is another one now. Functions of a
         cycle come again until nothing changes, in at most so many rounds, and always all of them from the beginning.
+        Return, as bits by function, for which what was concluded in the former run, whatever it was, still holds.
         """
         count = len(self.group)
         former = former or Former(count)
@@ -147,6 +148,7 @@ class BottomUp:
             moved[gone] |= former.summed[gone]
             if len(gone):
                 analyse(Wave([], forget, gone.tolist()))
+        return kept
 
 
 def _peeled(count: int, callers: Ints, targets: Ints) -> tuple[Ints, NDArray[np.bool_]]:
