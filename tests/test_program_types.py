@@ -71,3 +71,15 @@ def test_a_pointer_leads_where_it_was_taken(ctype):
 def test_the_element_of_an_array():
     assert [pointee(ctype) for ctype in ("u8[16]", "u8[2][4]", "struct s *[8]", "struct s **", "int")] == [
         "u8", "u8[2]", "struct s *", "struct s *", None]
+
+
+def test_macros_of_architectures_that_name_each_other_come_to_an_end():
+    put = "#define put(x, p) ({{ __typeof__(other(x, p) ? inner(x, p) : -{n}) v = 0; v; }})\n"
+    other = "#define other(x, p) ({{ __typeof__(put(x, p) ? inner(x, p + {n}) : third(x)) v = 0; v; }})\n"
+    inner = "#define inner(x, p) ({{ __typeof__(other(x, p) ? put(x, p) : third(x)) v = 0; v; }})\n"
+    texts = {f"arch/{n}/include/asm/put.h": put.format(n=n) + other.format(n=n) + inner.format(n=n) for n in range(8)}
+    text = "#include <asm/put.h>\nvoid f(int x, int *p)\n{\n\tg(put(x, p));\n\th(put(x, p) + x);\n}\n"
+    unit = Tree({**texts, "a.c": text}).unit("f")
+    calls = {call.callee.id: call for call in unit.calls}
+    assert unit.typing.of(calls["g"].args[0]) == ""
+    assert unit.typing.of(calls["h"].args[0]) == "int"

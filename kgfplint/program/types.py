@@ -228,6 +228,8 @@ class Typing:
         self._file = file
         self._names = names
         self._known: dict[str, str] = {}
+        self._open: set[str] = set()
+        self._barren: set[tuple[str, tuple[ir.Expr, ...]]] = set()
         self._depth = 0
 
     def of(self, expr: ir.Expr) -> str:
@@ -317,7 +319,24 @@ class Typing:
                 return argument.ctype + " *" if not argument.ctype.endswith("*") or name.endswith(_ENTRY) else argument.ctype
         if len(args) == 3 and name.endswith(_ENTRY) and isinstance(args[1], ir.Name):
             return f"struct {args[1].id} *"
-        for shape in self._types.ranked(self._file, self._types.returns.get(name, [])):
-            if found := self._resolved(shape, args):
-                return found
+        if found := self._value(name, args):
+            return found
         return self._returned(self._names.get(name, "") or self._types.root_type(self._file, "@" + name))
+
+    def _value(self, name: str, args: tuple[ir.Expr, ...]) -> str:
+        """Return the type of the value of a macro, "" if unknown.
+
+        As for the preprocessor, a macro means nothing more inside itself: those of several architectures name each other.
+        """
+        shapes = self._types.returns.get(name)
+        if not shapes or name in self._open or (name, args) in self._barren:
+            return ""
+        self._open.add(name)
+        ranked = self._types.ranked(self._file, shapes)
+        found = next((ctype for shape in ranked if (ctype := self._resolved(shape, args))), "")
+        self._open.discard(name)
+        if not found:
+            self._barren.add((name, args))
+        if not self._depth:
+            self._barren.clear()  # deeper down it may have been given up
+        return found
