@@ -14,7 +14,7 @@ lint: $(READY)
 	@$(BIN)/kgfplint $(LINTFLAGS) $(PATHS) || { code=$$?; [ "$(origin PATHS)" = file ] && [ $$code -eq 1 ] || exit $$code; }
 
 test: $(READY)
-	$(BIN)/pytest $(TESTFLAGS)
+	$(BIN)/pytest -n auto $(TESTFLAGS)
 
 check: $(READY)
 	$(BIN)/ruff check .
