@@ -56,3 +56,9 @@ def test_a_copy_that_is_kept_has_been_looked_at(kernel_tree: Path):
 def test_one_branch_knows_nothing(kernel_tree: Path):
     body = "u32 more = 0;\n\tif (x)\n\t\tmore = other();\n\treturn kmalloc(request->count + more, GFP_KERNEL);"
     assert found(kernel_tree, body, "struct request *request, int x") == [("KGF503", "note")]
+
+
+def test_a_value_that_is_computed_from_itself_is_bounded_once(kernel_tree: Path):
+    body = ("u32 end = request->count;\n\n\tfor (;;) {\n\t\tu32 more;\n\n\t\tmore = more + end;\n\t\tif (more < 64)\n\t\t\tbreak;\n\t}\n"
+            "\treturn kmalloc(end, GFP_KERNEL);")
+    assert found(kernel_tree, body) == []

@@ -182,9 +182,10 @@ def under_locks(end: int, locks: Mapping[str, bool], functions: Sequence[int]) -
     return [(unit.number, holdings(unit, locks)) for unit in _units(functions, end)]
 
 
-def recheck(end: int, codes: Collection[str], functions: Sequence[int]) -> list[Result]:
-    """Check functions once more by the rules with some codes, now that the whole program is known."""
-    return [_checked(unit, Result(unit.number, None, ((), frozenset())), codes) for unit in _units(functions, end)]
+def recheck(end: int, asked: Sequence[tuple[int, Collection[str]]]) -> list[Result]:
+    """Check functions once more, each by the rules with some codes, now that the whole program is known."""
+    codes = dict(asked)
+    return [_checked(unit, Result(unit.number, None, ((), frozenset())), codes[unit.number]) for unit in _units(list(codes), end)]
 
 
 def fates(functions: Sequence[int]) -> list[tuple[int, dict[int, Fate]]]:

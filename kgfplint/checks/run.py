@@ -19,7 +19,7 @@ from kgfplint.context.recursion import Recursion
 from kgfplint.context.sleepable import Sleepable
 from kgfplint.context.sleeping import RAW
 from kgfplint.context.steps import Reached
-from kgfplint.facts.workers import Workers
+from kgfplint.facts.workers import Item, Workers
 from kgfplint.findings import Finding
 from kgfplint.ownership.fates import Fate
 from kgfplint.ownership.provenance import Provenance
@@ -152,7 +152,7 @@ class Analysis:
             for number, summary in summaries:
                 keep(self._job.summaries, number, summary)
 
-    def _chunks(self, functions: Sequence[int]) -> list[Sequence[int]]:
+    def _chunks(self, functions: Sequence[Item]) -> list[Sequence[Item]]:
         size = min(_MOST, max(_LEAST, len(functions) // (4 * self._jobs)))
         return [functions[at : at + size] for at in range(0, len(functions), size)]
 
@@ -166,17 +166,15 @@ class Analysis:
         job = self._job
         # What was kept for the next run is what came before these answers: they are asked for in each.
         job.provenance = Provenance(job.program, {number: result.sources for number, result in self._results.items()})
-        asked = {number: asking for number, result in self._results.items()
-                 if (asking := {question.code for question in result.questions if self._answered(number, question)})}
-        again = sorted(asked)
-        codes = frozenset(code for asking in asked.values() for code in asking)
+        asked = {number: frozenset(codes) for number, result in sorted(self._results.items())
+                 if (codes := {question.code for question in result.questions if self._answered(number, question)})}
+        task = functools.partial(recheck, job.journal.end)
         with Workers(self._jobs, self._before_fork) as workers:
-            for done, (chunk, results) in enumerate(
-                    workers.map(functools.partial(recheck, job.journal.end, codes), self._chunks(again)), 1):
-                self._progress("answers", done, len(again))
-                for result in results or self._lost(chunk):
+            for done, (chunk, results) in enumerate(workers.map(task, self._chunks(tuple(asked.items()))), 1):
+                self._progress("answers", done, len(asked))
+                for result in results or self._lost([number for number, _ in chunk]):
                     before = self._results[result.number]
-                    kept = tuple(finding for finding in before.findings if finding.code not in codes)
+                    kept = tuple(finding for finding in before.findings if finding.code not in asked[result.number])
                     self._results[result.number] = before._replace(
                         findings=kept + result.findings, failures=tuple(dict.fromkeys(before.failures + result.failures)))
 

@@ -33,6 +33,7 @@ class Outside:
         """Run through the function once."""
         self._frame = frame
         self._constants = constants_of(frame.program)
+        self._through: set[ir.Expr] = set()
         self._counters = {event.target for event in frame.events() if isinstance(event, ir.Assign) and event.op in ("+", "-")
                           and event.value == ir.Number(1)}
         self._entries = self._run()
@@ -298,7 +299,7 @@ class Outside:
             given = next((value for value in values if value.origin is not None), None)
             found = given or anything(None, Origin(kind, 0, name + "()"))
             seen = found.bounded or (_SEEN, show(expr)) in state
-            return found._replace(width=_width_by_name(name), high=min(found.high, _width_by_name(name).most), bounded=seen)
+            return found._replace(width=Width.by_name(name), high=min(found.high, Width.by_name(name).most), bounded=seen)
         if name in _PRODUCTS and len(values) > 1:
             return self._product(_PRODUCTS[name], name, expr, values)
         if name in rules.carriers and values:
@@ -379,8 +380,10 @@ class Outside:
                 return
             case ir.Name() | ir.Field() | ir.Deref() | ir.Index():
                 made = self._frame.value_of(expr)
-                if isinstance(made, ir.Binary):
+                if isinstance(made, ir.Binary) and made not in self._through:
+                    self._through.add(made)  # start += len says something of itself
                     self._bound(made, most, state)  # last = start + len; if (last > limit)
+                    self._through.discard(made)
                 place = self._place(expr)
                 value = self._read(expr, state)
                 if place is not None and value.origin is not None:
@@ -388,10 +391,6 @@ class Outside:
                     state[place] = value._replace(high=high, bounded=True)
                 elif place is not None and most is not None and place in state:
                     state[place] = value._replace(high=max(min(value.high, most), value.low))
-
-
-def _width_by_name(name: str) -> Width:
-    return Width(64 if "64" in name or name == "nla_get_uint" else 32, "s32" in name)
 
 
 def _forget(place: Place, state: State) -> None:

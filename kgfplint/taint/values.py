@@ -32,6 +32,11 @@ class Width(NamedTuple):
         """The largest value."""
         return (1 << (self.bits - self.signed)) - 1
 
+    @classmethod
+    def by_name(cls, name: str) -> "Width":
+        """Return the width of what a function returns that is named after it, as le64_to_cpu() or nla_get_s32() are."""
+        return cls(64 if "64" in name or name == "nla_get_uint" else 32, "s32" in name)
+
 
 UNKNOWN = Width(WORD, False)
 
