@@ -133,7 +133,9 @@ def _too_small_for_type(unit: Unit) -> Iterator[Finding]:
         if target is None or not high or not request.size.low or not is_raw(unit, request.allocation):
             continue
         tag = struct_of(unit, bare(target))
-        if not tag or _is_partial(unit, request, tag) or judged(unit, request.allocation) is not None:
+        if not tag or _is_whole(unit, request, tag) or _is_partial(unit, request, tag):
+            continue
+        if judged(unit, request.allocation) is not None:
             continue
         if unit.provenance is None:
             if _estimated(unit, tag) > high // 2:
@@ -150,6 +152,14 @@ def _too_small_for_type(unit: Unit) -> Iterator[Finding]:
 
 def _estimated(unit: Unit, tag: str) -> int:
     return estimates_of(unit.program).of(unit.file, f"struct {tag}")
+
+
+def _is_whole(unit: Unit, request: Request, tag: str) -> bool:
+    """Tell whether the size of an object of the type is part of what is asked for, as it nearly always is."""
+    kind = f"struct {tag}"
+    return any(type_of(unit, term) == kind if type(term) is ir.SizeOf else type(term) is ir.CallResult and (
+                   type(term.callee) is ir.Name and term.callee.id == "struct_size")
+               for size in arguments(unit, request.allocation) for term in walk(size))
 
 
 def _is_partial(unit: Unit, request: Request, tag: str) -> bool:

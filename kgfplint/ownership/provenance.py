@@ -55,6 +55,8 @@ class Provenance:
         self._program = program
         self._analysed = by_function
         self._made: dict[str, list[tuple[int, Source]]] = {}
+        self._answers: dict[tuple[int, str], tuple[Source, ...]] = {}
+        self._seen: dict[tuple[int, str, str], int | None] = {}
         for number in sorted(by_function):
             for key, source in by_function[number][0]:
                 self._made.setdefault(key, []).append((program.rows[number].file, source))
@@ -62,9 +64,12 @@ class Provenance:
     def of(self, file: int, keys: Iterable[str]) -> tuple[str, list[Source]]:
         """Return the first of some keys of an expression in `file` that all memory is known for, and where it is allocated."""
         for key in keys:
-            made = self._wholes(file, key) if key.startswith("struct ") else self._of_key(file, key)
-            if made and self._is_closed(file, key):
-                return key, made
+            made = self._answers.get((file, key))
+            if made is None:
+                found = self._wholes(file, key) if key.startswith("struct ") else self._of_key(file, key)
+                made = self._answers[file, key] = tuple(found) if found and self._is_closed(file, key) else ()
+            if made:
+                return key, list(made)
         return "", []
 
     def _of_key(self, file: int, key: str) -> list[Source]:
@@ -78,9 +83,12 @@ class Provenance:
 
     def _seen_record(self, file: int, tag: str, member: str) -> int | None:
         """Return the file of the definition of a struct that a file surely means, None if it is not sure."""
-        types = self._program.types
-        record = types.record(file, tag, member)
-        return record.file if record is not None and types.sees(file, record.file) else None
+        asked = file, tag, member
+        if asked not in self._seen:
+            types = self._program.types
+            record = types.record(file, tag, member)
+            self._seen[asked] = record.file if record is not None and types.sees(file, record.file) else None
+        return self._seen[asked]
 
     def _wholes(self, file: int, key: str) -> list[Source]:
         """Return where a struct is allocated, and those that begin with it: what points to it may point to one of them."""
