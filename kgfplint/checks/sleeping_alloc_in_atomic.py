@@ -9,7 +9,7 @@ from kgfplint.checks.held_at import wrong_sleeps
 from kgfplint.checks.rewriting import rewritten
 from kgfplint.checks.unit import Unit
 from kgfplint.context.held import Held
-from kgfplint.context.sleeping import MASKED, RAW, severity
+from kgfplint.context.sleeping import MASKED, RAW, Sleep, severity
 from kgfplint.facts import ir
 from kgfplint.facts.terms import show
 from kgfplint.findings import Finding, Rewrite, Severity
@@ -31,7 +31,7 @@ def check(unit: Unit) -> Iterator[Finding]:
         if sleep.frees or sleep.where == RAW or (held.kind, held.line) in told:
             continue
         told.add((held.kind, held.line))
-        message = f"{sleep.what} may sleep, but this runs under {held.since}; use GFP_ATOMIC or allocate before it"
+        message = f"{sleep.what} may sleep, but this runs under {held.since}; {_remedy(sleep, 'use GFP_ATOMIC')}"
         steps = (unit.step(held.line, f"{held.place}: no sleeping from here", "lock"),
                  unit.step(call.line, f"{sleep.what} may sleep", "alloc"))
         yield unit.finding(RULE, call, message, steps, severity(sleep), _fix(unit, call, held))
@@ -54,5 +54,10 @@ def reached(chain: Chain) -> Iterator[Finding]:
     """Report a sleeping allocation that is called where sleeping is wrong."""
     if not chain.sleep.frees and chain.sleep.where != RAW and chain.state.context != MASKED:
         message = (f"{chain.sleep.what} may sleep, but this runs {chain.why}{chain.provided}; "
-                   "use GFP_ATOMIC there or allocate before it")
+                   f"{_remedy(chain.sleep, 'use GFP_ATOMIC there')}")
         yield chain.finding(RULE, message, chain.severity())
+
+
+def _remedy(sleep: Sleep, masked: str) -> str:
+    """Return what to write instead; another mask is one way only for what is given a mask."""
+    return f"{masked} or allocate before it" if " with " in sleep.what else "allocate before it, where sleeping is allowed"
