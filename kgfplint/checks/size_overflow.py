@@ -12,7 +12,7 @@ from kgfplint.findings import Finding, Severity
 RULE = Rule(
     code="KGF503",
     name="size-overflow",
-    severity=Severity.WARNING,
+    severity=Severity.NOTE,
     guide="Selecting memory allocator",
     summary="Sizes made of what run time decides are calculated by size_mul(), size_add() or array_size(), which saturate.",
 )
@@ -22,7 +22,7 @@ def check(unit: Unit) -> Iterator[Finding]:
     """Report each size that may be more than the type in which it is calculated holds, and each counter of elements likewise."""
     for asked in outside(unit):
         if asked.bytes.wraps is not None:
-            yield unit.finding(RULE, asked.allocation.call, _message(asked), asked.trace(unit), severity=asked.severity)
+            yield unit.finding(RULE, asked.allocation.call, _message(asked), asked.trace(unit))
     for count in overflowing_counts(unit):
         name = show(count.counter)
         yield unit.finding(
@@ -30,7 +30,6 @@ def check(unit: Unit) -> Iterator[Finding]:
             f"{name}, the count of {count.allocation.name}(), is {count.bits} bits wide and counts in a loop without "
             f"a bound: after {(1 << count.bits) - 1} it starts at 0 again; make it wider, or stop there",
             (unit.step(count.line, f"{name} is counted up here"),),
-            severity=Severity.WARNING if count.bits <= 8 else Severity.NOTE,
         )
 
 

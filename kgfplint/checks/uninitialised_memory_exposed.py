@@ -13,7 +13,7 @@ from kgfplint.taint.filled import SOME, Filling, Given, missing
 RULE = Rule(
     code="KGF513",
     name="uninitialised-memory-exposed",
-    severity=Severity.WARNING,
+    severity=Severity.NOTE,
     guide="Get Free Page flags",
     summary="Memory that goes to user space, hardware or the wire, or is read as a whole, is zeroed or all written first.",
 )
@@ -53,9 +53,9 @@ def _exposed(unit: Unit, allocation: Allocation) -> Finding | None:
             if row.bytes < len(given.call.args) and filling.covers(given.call.args[row.bytes]):
                 lacking = _lacking(unit, allocation, given)
                 if lacking:
-                    return _finding(unit, allocation, given, f"goes to {row.to} by {name}() {lacking}", Severity.WARNING)
+                    return _finding(unit, allocation, given, f"goes to {row.to} by {name}() {lacking}")
         elif exposure().registers(name) and (lacking := _unregistered(unit, given)):
-            return _finding(unit, allocation, given, f"is not zeroed, and {name}() is given {lacking}", Severity.WARNING)
+            return _finding(unit, allocation, given, f"is not zeroed, and {name}() is given {lacking}")
     return None
 
 
@@ -69,7 +69,7 @@ def _by_handle(unit: Unit, allocation: Allocation) -> Finding | None:
         if bare(given.argument) == handle.base and given.call not in frees:
             what = "only in part written" if given.parts else "not written"
             text = f"is {what} when {show(given.call.callee)}() is given its address for the device"
-            return _finding(unit, allocation, given, text, Severity.NOTE)
+            return _finding(unit, allocation, given, text)
     return None
 
 
@@ -131,10 +131,10 @@ def _listed(names: list[str]) -> str:
     return f"{shown} and {len(names) - _MOST} more" if len(names) > _MOST else shown
 
 
-def _finding(unit: Unit, allocation: Allocation, given: Given, what: str, severity: Severity) -> Finding:
+def _finding(unit: Unit, allocation: Allocation, given: Given, what: str) -> Finding:
     alloc = allocation.alloc
     remedy = f"use {alloc.zeroing}()" if alloc.zeroing else "add __GFP_ZERO"
     return unit.finding(
         RULE, allocation.call, f"memory of {alloc.name}() {what}; {remedy}",
-        (unit.step(given.call.line, f"{show(given.call.callee)}() is given {show(given.argument)} here"),), severity=severity,
+        (unit.step(given.call.line, f"{show(given.call.callee)}() is given {show(given.argument)} here"),),
     )

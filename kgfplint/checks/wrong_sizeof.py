@@ -10,6 +10,7 @@ from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, root, show, walk
 from kgfplint.facts.types import is_pointer, pointee, tag_of
 from kgfplint.findings import Finding, Severity
+from kgfplint.program.estimates import estimates_of
 from kgfplint.program.types import Types
 from kgfplint.source.words import SIZES
 
@@ -65,7 +66,8 @@ def _wrong(unit: Unit, allocation: Allocation, target: ir.Expr) -> Iterator[Wron
     """Yield what is wrong with the size arguments of an allocation that `target` takes."""
     source = allocation.argument(allocation.alloc.source)
     for size in arguments(unit, allocation):
-        for term in walk(size):
+        # A header and an array of pointers behind it has both sizes in one sum.
+        for term in walk(size) if not any(type(t) is ir.SizeOf and t.operand == ir.Deref(target) for t in walk(size)) else ():
             if isinstance(term, ir.SizeOf) and term.operand is not None:
                 operand = term.operand.base if isinstance(term.operand, ir.AddressOf) else term.operand
                 if operand == target or (source is not None and operand == bare(source)):
@@ -87,7 +89,7 @@ def _of_pointer(unit: Unit, term: ir.SizeOf, target: ir.Expr) -> Wrong | None:
         return None
     item = pointee(unit.typing.expanded(target)) or ""
     lucky = is_pointer(item) or unit.program.types.expand(unit.file, item) in _WORDS
-    severity = Severity.WARNING if lucky else Severity.ERROR
+    severity = Severity.NOTE if lucky else Severity.ERROR
     return Wrong(f"{show(term)} is the size of a pointer", f"sizeof(*{show(target)})", severity)
 
 
@@ -114,7 +116,9 @@ def _of_other(unit: Unit, term: ir.SizeOf, target: ir.Expr) -> Wrong | None:
     mine, its = tag_of(sized), tag_of(item)
     if not mine or not its or mine == its or _related(types, unit.file, mine, its) or _related(types, unit.file, its, mine):
         return None
-    return Wrong(f"{show(term)} is the size of another struct ({named or sized})", advice, Severity.WARNING)
+    sizes = {estimates_of(unit.program).of(unit.file, f"struct {tag}") for tag in (mine, its)}
+    severity = Severity.WARNING if len(sizes) > 1 else Severity.NOTE  # twins: right by chance
+    return Wrong(f"{show(term)} is the size of another struct ({named or sized})", advice, severity)
 
 
 def _pointer_or_not(unit: Unit, term: ir.SizeOf, item: str, sized: str, advice: str) -> Wrong | None:
