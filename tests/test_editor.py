@@ -12,6 +12,7 @@ from lsprotocol import types
 from pygls.lsp.client import LanguageClient
 
 from kgfplint.cli import main
+from kgfplint.editor import answers, worker
 from kgfplint.editor.messages import actions
 from kgfplint.editor.texts import Text
 from kgfplint.findings import Finding, Severity
@@ -315,15 +316,27 @@ def test_a_process_that_dies_is_replaced(module):
     async def steps(editor):
         editor.open("user.c", BAD)
         await editor.places("user.c", (LINE, "KGF401"))
-        for pid in children(editor.server.pid):
-            os.kill(pid, 9)
-        editor.change("user.c", "\n" + BAD)
-        await editor.until(lambda: editor.messages)
-        assert "died" in editor.messages[0]
-        editor.change("user.c", "\n\n" + BAD)
-        await editor.places("user.c", (LINE + 2, "KGF401"))
+        for blanks in (1, 2, 3):
+            for pid in children(editor.server.pid):
+                os.kill(pid, 9)
+            editor.change("user.c", "\n" * blanks + BAD)
+            await editor.places("user.c", (LINE + blanks, "KGF401"))
 
     session(module, steps)
+
+
+def test_a_question_that_a_process_dies_of_is_told(monkeypatch):
+    tried = []
+
+    def started():
+        tried.append(subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        return tried[-1]
+
+    monkeypatch.setattr(worker, "_started", started)
+    for _ in range(2):
+        with pytest.raises(worker.NoAnswer, match=r"^quick: .* died$"):
+            asyncio.run(worker.Worker().ask(answers.quick, None))
+    assert len(tried) == 2 and all(process.returncode is not None for process in tried)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")

@@ -33,7 +33,7 @@ class Worker:
         self._asked: asyncio.Future[Any] | None = None
 
     async def ask(self, task: Callable[..., Any], *args: Any) -> Any:
-        """Return what a function of `answers` returns; NoAnswer when it fails or the process dies of it.
+        """Return what a function of `answers` returns; NoAnswer when it fails, or a process that is new dies of it.
 
         A caller that is cancelled while it waits for its turn asks nothing; later, the answer is dropped when it comes.
         """
@@ -44,7 +44,8 @@ class Worker:
             return await asyncio.shield(self._asked)
 
     async def _exchange(self, name: str, args: tuple[Any, ...]) -> Any:
-        process = self._process = self._process or _started()
+        former, process = self._process, self._process or _started()
+        self._process = process
         try:
             # A thread may wait: the process is killed where nobody waits for that any more, and then its output ends.
             answer, failure = await asyncio.to_thread(_answer, process, (name, args))
@@ -53,6 +54,8 @@ class Worker:
             raise
         except (OSError, EOFError) as error:
             self.kill()
+            if process is former:  # it may have died before it was asked, and not of this question
+                return await self._exchange(name, args)
             raise NoAnswer(f"{name}: the process that worked on it died") from error
         if failure:
             raise NoAnswer(failure)
