@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from kgfplint import engine
+from kgfplint.checks.results import ANSWERS, FLOWS
 from kgfplint.checks.run import Analysis
 from kgfplint.config import Settings
 from kgfplint.engine import run
@@ -183,26 +184,54 @@ def test_an_edit_is_analysed_with_what_it_can_reach(tmp_path, analysed):
     assert sum(analysed) > 3
 
 
-def test_flows_that_no_edit_can_reach_are_kept(tmp_path, monkeypatch):
+@pytest.fixture
+def kept(monkeypatch):
+    """What each run took over of the one before, beside results: (kind, names of functions)."""
+    taken = []
+    real = engine.State.beside
+
+    def noting(self, kind, program, standing):
+        found = real(self, kind, program, standing)
+        taken.append((kind, {program.rows[number].name for number in found}))
+        return found
+
+    monkeypatch.setattr(engine.State, "beside", noting)
+    return taken
+
+
+def names(kept, kind):
+    return [names for one, names in kept if one is kind]
+
+
+def test_flows_that_no_edit_can_reach_are_kept(tmp_path, kept):
     tree = Tree(tmp_path, 3)
     for path in ("drivers/a.c", "drivers/b.c", "net/c.c", "lib/maker.c", "include/widget.h"):
         tree.chosen[path].update(alloc="kmalloc(n, GFP_KERNEL)", enter="spin_lock(&w->lock);", leave="spin_unlock(&w->lock);")
     tree.write(*tree.templates)
-    kept = []
-    real = engine.State.flows
-
-    def noting(self, program, standing):
-        flows = real(self, program, standing)
-        kept.append({program.rows[number].name for number in flows})
-        return flows
-
-    monkeypatch.setattr(engine.State, "flows", noting)
     found(tmp_path)
     (tmp_path / "net/c.c").write_text((tmp_path / "net/c.c").read_text().replace("return 0;", "return (0);"))
     assert found(tmp_path) == found(tmp_path, cache=False)
-    assert kept[0] == kept[2] == set()
-    assert {"user_a_deep", "user_b_deep", "widget_twice"} <= kept[1]
-    assert not any(name.startswith("user_c") for name in kept[1])
+    before, after, alone = names(kept, FLOWS)
+    assert before == alone == set()
+    assert {"user_a_deep", "user_b_deep", "widget_twice"} <= after
+    assert not any(name.startswith("user_c") for name in after)
+
+
+def test_answers_are_kept_while_they_are_the_same(tmp_path, kept):
+    tree = Tree(tmp_path, 3)
+    for path in tree.templates:
+        tree.chosen[path].update(alloc="vmalloc(n)", drop="kfree", free="kfree")
+    tree.write(*tree.templates)
+    first = found(tmp_path)
+    assert b"every struct" in first or b"all of widget.buf" in first
+    edit = tmp_path / "net/c.c"
+    edit.write_text(edit.read_text().replace("return 0;", "return (0);"))
+    assert found(tmp_path) == found(tmp_path, cache=False)
+    assert {"user_a_drop", "user_b_drop"} <= names(kept, ANSWERS)[1]
+    # Now something else is stored there as well: nobody knows any more.
+    edit.write_text(edit.read_text().replace("w->buf = widget_alloc(n);", "w->buf = w;"))
+    assert found(tmp_path) == found(tmp_path, cache=False) != first
+    assert b"all of widget.buf" not in found(tmp_path)
 
 
 def test_blank_lines_change_no_fingerprint(tmp_path):

@@ -16,7 +16,7 @@ import msgspec
 
 from kgfplint.catalogue import Catalogue
 from kgfplint.checks import CheckModule
-from kgfplint.checks.results import Result
+from kgfplint.checks.results import Answer, Result
 from kgfplint.checks.tainted import Holding, Taking, holdings, takings
 from kgfplint.checks.unit import Unit
 from kgfplint.context.flow import Flow
@@ -182,10 +182,18 @@ def under_locks(end: int, locks: Mapping[str, bool], functions: Sequence[int]) -
     return [(unit.number, holdings(unit, locks)) for unit in _units(functions, end)]
 
 
-def recheck(end: int, asked: Sequence[tuple[int, Collection[str]]]) -> list[Result]:
+def recheck(end: int, asked: Sequence[tuple[int, tuple[str, ...]]]) -> list[tuple[int, Answer]]:
     """Check functions once more, each by the rules with some codes, now that the whole program is known."""
-    codes = dict(asked)
-    return [_checked(unit, Result(unit.number, None, ((), frozenset())), codes[unit.number]) for unit in _units(list(codes), end)]
+    assert _job is not None and _job.provenance is not None
+    codes, provenance = dict(asked), _job.provenance
+    found = []
+    for unit in _units(list(codes), end):
+        provenance.asked.clear()
+        result = _checked(unit, Result(unit.number, None, ((), frozenset())), codes[unit.number])
+        keys = tuple(provenance.asked)
+        digest = provenance.digest(unit.meaning, unit.file, keys)
+        found.append((unit.number, Answer(codes[unit.number], keys, digest, result.findings, result.failures)))
+    return found
 
 
 def fates(functions: Sequence[int]) -> list[tuple[int, dict[int, Fate]]]:

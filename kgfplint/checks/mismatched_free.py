@@ -158,8 +158,7 @@ def _general(unit: Unit, families: Collection[str]) -> set[str]:
 
 def _made_by(unit: Unit, alloc: str) -> str:
     """Return the family that the tree's own code makes an allocator's memory with, "" if that is not known."""
-    made = unit.meaning.inferred(unit.file, alloc).allocates
-    return made.family if made is not None else ""
+    return unit.provenance.family(unit.meaning, unit.file, alloc) if unit.provenance is not None else ""
 
 
 def _underlying(unit: Unit, source: Source) -> str:

@@ -2,7 +2,7 @@
 
 A state holds the results of all functions of the last run with the same rules, options and kernel version, by the
 path of the file and the place of the function in it, and which facts each file had. Results hold no number of a
-function; what depends on the whole program (see Question) is asked anew in each run and not among them.
+function. What depends on the whole program (see Question) is not among them, but beside them, with what it depends on.
 """
 
 import contextlib
@@ -10,15 +10,18 @@ import itertools
 import os
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from kgfplint.checks.pending import Pending
 from kgfplint.checks.unit import Question
 from kgfplint.context.flow import Flow, Site
+from kgfplint.facts import ir
 from kgfplint.facts.store import Store
 from kgfplint.findings import Finding
+from kgfplint.ownership.fates import Fate
 from kgfplint.ownership.provenance import Sources
 from kgfplint.program.changes import changed_names, mentioning, moved, seeing, with_dependents
 from kgfplint.program.link import Program
@@ -27,8 +30,9 @@ from kgfplint.program.order import Former
 from kgfplint.source.tree import Files
 
 KIND = "functions"
-_HEAD, _MARK, _FLOWS = b"\0files", b"\0mark", b"\0flows/"
-"""Keys that no path has: which files there were, a random word that tells states apart, and flows by path."""
+_HEAD, _MARK = b"\0files", b"\0mark"
+"""Keys that no path has: which files there were, and a random word that tells states apart."""
+Thing = TypeVar("Thing")
 
 
 class Result(NamedTuple):
@@ -54,9 +58,31 @@ class Result(NamedTuple):
     spared: tuple[Site, ...] = ()
 
 
+class Answer(Struct, frozen=True, array_like=True):
+    """What the rules with some codes found in a function once the whole program was known, and which of them failed;
+    `asked` is what they asked of the provenance, `digest` that of the answers."""
+
+    codes: tuple[str, ...]
+    asked: tuple[tuple[str, ...], ...]
+    digest: bytes
+    findings: tuple[Finding, ...]
+    failures: tuple[tuple[str, str], ...] = ()
+
+
+class Kind(Generic[Thing]):
+    """A kind of what is kept of functions beside their results, under keys that no path has."""
+
+    def __init__(self, name: str, decoder: "msgspec.msgpack.Decoder[dict[int, Thing]]") -> None:
+        """Name the kind, and say how a file's things are read."""
+        self.prefix = b"\0" + name.encode() + b"/"
+        self.decode = decoder.decode
+
+
+FLOWS = Kind("flows", msgspec.msgpack.Decoder(dict[int, Flow]))
+FATES = Kind("fates", msgspec.msgpack.Decoder(dict[int, dict[int, Fate]]))
+ANSWERS = Kind("answers", msgspec.msgpack.Decoder(dict[int, Answer]))
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Result]).decode
-_decode_flows = msgspec.msgpack.Decoder(dict[int, Flow]).decode
 _decode_head = msgspec.msgpack.Decoder(dict[str, bytes]).decode
 
 
@@ -68,13 +94,20 @@ class Kept(NamedTuple):
     former: Former
 
 
+def _functions(facts: ir.FileFacts) -> list[str]:
+    return [function.name for function in facts.functions]
+
+
 def _count(places: dict[tuple[str, int], int], name: str, place: int) -> None:
     """Note the place of a function under its name; several may have one, under different `#if`s."""
     places[name, next(n for n in itertools.count() if (name, n) not in places)] = place
 
 
 class State:
-    """The results of a former run, as far as they hold for the files of this one."""
+    """The results of a former run, as far as they hold for the files of this one.
+
+    `same_names`: the files, what they include and the names that they define, and how, are those of the former run.
+    """
 
     def __init__(self, store: Store, digest: bytes, files: Files, keys: Mapping[str, bytes]) -> None:
         """Read what is kept under `digest`, which covers rules, options and code; `keys` are those of this run's facts."""
@@ -83,12 +116,14 @@ class State:
         self._files = files
         self._keys = keys
         rows = store.results(KIND, digest)
-        self._flows = {key: row for key, row in rows.items() if key.startswith(_FLOWS)}
-        self._rows = {key: row for key, row in rows.items() if key not in self._flows}
+        prefixes = tuple(kind.prefix for kind in (FLOWS, FATES, ANSWERS))
+        self._beside = {key: row for key, row in rows.items() if key.startswith(prefixes)}
+        self._rows = {key: row for key, row in rows.items() if key not in self._beside}
         self._stale: set[bytes] = set()
         self._mark: bytes | None = self._rows.pop(_MARK, b"")
         head = self._rows.pop(_HEAD, b"")
         self._before: dict[str, bytes] = _decode_head(head) if head else {}
+        self.same_names = False
 
     def results(self, program: Program, targets: Collection[int]) -> Kept:
         """Return the results of functions that no change of a file can reach but through summaries.
@@ -147,7 +182,11 @@ class State:
         headers = {path for path in before.keys() ^ after.keys() if path.endswith(".h")}
         lines = [numbers[path] for path in after if path not in before or before[path].includes != after[path].includes]
         lost = seeing(program, lines, headers) | {numbers[path] for path in after}
-        names = with_dependents(program, changed_names(before.values(), after.values()))
+        changes = changed_names(before.values(), after.values())
+        self.same_names = not changes and before.keys() == after.keys() and all(
+            facts.includes == after[path].includes and _functions(facts) == _functions(after[path])
+            for path, facts in before.items())
+        names = with_dependents(program, changes)
         if names is None:
             return None
         kept = ((numbers[path], path) for path in self._paths() if path in numbers and numbers[path] not in lost)
@@ -186,33 +225,34 @@ class State:
             return False
         return self._store.put_results(KIND, self._digest, rows, root=self._files.root, gone=gone, unless=(_MARK, self._mark))
 
-    def flows(self, program: Program, standing: Sequence[bool]) -> dict[int, Flow]:
-        """Return the flows of functions for which what the former run concluded still holds: see BottomUp.sweep.
+    def beside(self, kind: Kind[Thing], program: Program, standing: Sequence[bool]) -> dict[int, Thing]:
+        """Return what is kept of a kind for functions for which what the former run concluded still holds: see BottomUp.sweep.
 
         The others are dropped when the results of this run are saved.
         """
-        found: dict[int, Flow] = {}
+        found: dict[int, Thing] = {}
         for file, path in enumerate(program.paths):
-            key = _FLOWS + os.fsencode(path)
-            row = self._flows.get(key)
+            key = kind.prefix + os.fsencode(path)
+            row = self._beside.get(key)
             if row is None:
                 continue
-            flows = _decode_flows(row) if self._before.get(path) == self._keys[path] else {}
-            numbers = {program.first[file] + index: flow for index, flow in flows.items()}
-            found.update((number, flow) for number, flow in numbers.items() if standing[number])
-            if not flows or not all(standing[number] for number in numbers):
+            things = kind.decode(row) if self._before.get(path) == self._keys[path] else {}
+            numbers = {program.first[file] + index: thing for index, thing in things.items()}
+            found.update((number, thing) for number, thing in numbers.items() if standing[number])
+            if not things or not all(standing[number] for number in numbers):
                 self._stale.add(key)
-        self._stale |= self._flows.keys() - {_FLOWS + os.fsencode(path) for path in program.paths}
+        known = {kind.prefix + os.fsencode(path) for path in program.paths}
+        self._stale |= {key for key in self._beside if key.startswith(kind.prefix)} - known
         return found
 
-    def save_flows(self, program: Program, flows: Mapping[int, Flow]) -> None:
-        """Keep the flows of this run, once its results are saved."""
-        by_file: dict[bytes, dict[int, Flow]] = {}
-        for number in sorted(flows):
+    def save_beside(self, kind: Kind[Thing], program: Program, things: Mapping[int, Thing]) -> None:
+        """Keep what this run has of a kind, once its results are saved."""
+        by_file: dict[bytes, dict[int, Thing]] = {}
+        for number in sorted(things):
             file = program.rows[number].file
-            by_file.setdefault(_FLOWS + os.fsencode(program.paths[file]), {})[number - program.first[file]] = flows[number]
+            by_file.setdefault(kind.prefix + os.fsencode(program.paths[file]), {})[number - program.first[file]] = things[number]
         with contextlib.suppress(UnicodeEncodeError):
             rows = {key: _encode(found) for key, found in by_file.items()}
-            fresh = [(key, row) for key, row in rows.items() if self._flows.get(key) != row or key in self._stale]
+            fresh = [(key, row) for key, row in rows.items() if self._beside.get(key) != row or key in self._stale]
             if fresh:
                 self._put(fresh, ())

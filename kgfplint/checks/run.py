@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from kgfplint.checks.chains import across, recursions
 from kgfplint.checks.job import FAILURES, Job, analyse, before_fork, begin, fates, flows, keep, recheck, under_locks, waits
 from kgfplint.checks.pending import Settling
-from kgfplint.checks.results import Result, State
+from kgfplint.checks.results import ANSWERS, FATES, FLOWS, Answer, Result, State
 from kgfplint.checks.tainted import Taint, entered
 from kgfplint.checks.unit import Question
 from kgfplint.context.distances import Distances
@@ -48,6 +48,8 @@ class Analysis:
         self._results: dict[int, Result] = {}
         self._before: dict[int, Summary] = {}
         self._opened: dict[int, Flow] = {}
+        self._fates: dict[int, dict[int, Fate]] = {}
+        self._answers: dict[int, Answer] = {}
         self.failed = False
 
     def _before_fork(self) -> None:
@@ -66,7 +68,9 @@ class Analysis:
         found = [(number, result) for number, result in self._results.items() if job.program.rows[number].file in job.targets]
         findings = [*following, *(finding for _, result in found for finding in result.findings), *self._settled(found),
                     *self._undoubted(found)]
-        self._state.save_flows(job.program, self._opened)
+        self._state.save_beside(FLOWS, job.program, self._opened)
+        self._state.save_beside(FATES, job.program, self._fates)
+        self._state.save_beside(ANSWERS, job.program, self._answers)
         return findings
 
     def _settled(self, found: Sequence[tuple[int, Result]]) -> list[Finding]:
@@ -74,8 +78,9 @@ class Analysis:
         with Workers(self._jobs, self._before_fork) as workers:
 
             def look(functions: Sequence[int]) -> Iterator[tuple[int, dict[int, Fate]]]:
-                for _, found in workers.map(fates, self._chunks(functions)):
-                    yield from found or ()
+                for _, found in workers.map(fates, self._chunks([one for one in functions if one not in self._fates])):
+                    self._fates.update(found or ())
+                yield from ((one, self._fates[one]) for one in functions if one in self._fates)
 
             settling = Settling(self._job.program, look)
             return [finding for _, finding in settling.findings((n, one) for n, result in found for one in result.pending)]
@@ -105,7 +110,11 @@ class Analysis:
         with Workers(self._jobs, self._before_fork) as workers:
             analyse_wave, first = functools.partial(self._run, workers), telling(job.program, job.catalogue)
             standing = order.sweep(analyse_wave, first, ROUNDS, kept.former).tolist()
-        self._opened = self._state.flows(job.program, standing)
+        self._opened = self._state.beside(FLOWS, job.program, standing)
+        # These look further than to what a function mentions.
+        holding = standing if self._state.same_names else [False] * len(standing)
+        self._fates = self._state.beside(FATES, job.program, holding)
+        self._answers = self._state.beside(ANSWERS, job.program, holding)
         self._state.save(job.program, self._results)
 
     def flow(self, function: int) -> Flow | None:
@@ -166,17 +175,26 @@ class Analysis:
         job = self._job
         # What was kept for the next run is what came before these answers: they are asked for in each.
         job.provenance = Provenance(job.program, {number: result.sources for number, result in self._results.items()})
-        asked = {number: frozenset(codes) for number, result in sorted(self._results.items())
+        asked = {number: tuple(sorted(codes)) for number, result in sorted(self._results.items())
                  if (codes := {question.code for question in result.questions if self._answered(number, question)})}
+        meaning = job.meaning()
+        self._answers = {number: answer for number, answer in self._answers.items() if asked.get(number) == answer.codes
+                         and job.provenance.digest(meaning, job.program.rows[number].file, answer.asked) == answer.digest}
+        job.provenance.asked.clear()
         task = functools.partial(recheck, job.journal.end)
+        fresh = {number: codes for number, codes in asked.items() if number not in self._answers}
         with Workers(self._jobs, self._before_fork) as workers:
-            for done, (chunk, results) in enumerate(workers.map(task, self._chunks(tuple(asked.items()))), 1):
-                self._progress("answers", done, len(asked))
-                for result in results or self._lost([number for number, _ in chunk]):
-                    before = self._results[result.number]
-                    kept = tuple(finding for finding in before.findings if finding.code not in asked[result.number])
-                    self._results[result.number] = before._replace(
-                        findings=kept + result.findings, failures=tuple(dict.fromkeys(before.failures + result.failures)))
+            for done, (chunk, answers) in enumerate(workers.map(task, self._chunks(tuple(fresh.items()))), 1):
+                self._progress("answers", done, len(fresh))
+                if answers is None:
+                    self._lost([number for number, _ in chunk])
+                self._answers.update(answers or ())
+        for number, answer in self._answers.items():
+            before = self._results[number]
+            kept = tuple(finding for finding in before.findings if finding.code not in answer.codes)
+            self._results[number] = before._replace(
+                findings=kept + answer.findings, failures=tuple(dict.fromkeys(before.failures + answer.failures)))
+        self._answers = {number: answer for number, answer in self._answers.items() if not answer.failures}
 
     def _following(self) -> list[Finding]:
         """Return what is found across functions; where that fails it is told, and the rest of the findings stands."""

@@ -5,6 +5,7 @@ But when every allocation of `struct foo` is by one allocator, that one made thi
 but memory of one allocator is ever stored into a member, what the member points to is of that allocator.
 """
 
+import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
@@ -47,7 +48,8 @@ class Provenance:
 
     The keys are `path:name` for a global, `tag.member` for what a member of a struct points to, `struct tag` for what is
     of that type, `secret:tag.member` for what is wiped before it is freed, `account:struct tag` for what is charged to a user,
-    `released:struct tag` for what a release function frees.
+    `released:struct tag` for what a release function frees; `()name` stands for what the tree's own allocator `name` makes.
+    What was asked is noted in `asked`.
     """
 
     def __init__(self, program: Program, by_function: Mapping[int, tuple[Sources, Collection[str]]]) -> None:
@@ -57,12 +59,15 @@ class Provenance:
         self._made: dict[str, list[tuple[int, Source]]] = {}
         self._answers: dict[tuple[int, str], tuple[Source, ...]] = {}
         self._seen: dict[tuple[int, str, str], int | None] = {}
+        self.asked: dict[tuple[str, ...], None] = {}
         for number in sorted(by_function):
             for key, source in by_function[number][0]:
                 self._made.setdefault(key, []).append((program.rows[number].file, source))
 
     def of(self, file: int, keys: Iterable[str]) -> tuple[str, list[Source]]:
         """Return the first of some keys of an expression in `file` that all memory is known for, and where it is allocated."""
+        keys = tuple(keys)
+        self.asked[keys] = None
         for key in keys:
             made = self._answers.get((file, key))
             if made is None:
@@ -71,6 +76,21 @@ class Provenance:
             if made:
                 return key, list(made)
         return "", []
+
+    def family(self, meaning: Meaning, file: int, alloc: str) -> str:
+        """Return the family that the tree's own code makes an allocator's memory with, "" if that is not known."""
+        self.asked["()" + alloc,] = None
+        made = meaning.inferred(file, alloc).allocates
+        return made.family if made is not None else ""
+
+    def digest(self, meaning: Meaning, file: int, asked: Iterable[tuple[str, ...]]) -> bytes:
+        """Return a digest of the answers to what was asked in a file: where it is the same, so is what follows from them."""
+        digest = hashlib.blake2b(digest_size=16)
+        for keys in asked:
+            own = keys[0].startswith("()") if keys else False
+            answer = self.family(meaning, file, keys[0][2:]) if own else self.of(file, keys)
+            digest.update(repr(answer).encode("utf-8", "surrogatepass"))
+        return digest.digest()
 
     def _of_key(self, file: int, key: str) -> list[Source]:
         """Return the sources by a key, without those of other structs of the same tag: drivers use each other's names."""
