@@ -32,7 +32,8 @@ class CheckModule(Protocol):
 
     One that has a `reached(chain)`, too, is asked about what is reached through calls in an atomic context, one with a
     `recursed(chain)` about what lets reclaim into code that reclaim waits for; one that leaves
-    findings in doubt (see Unit) has a `settled(finding, hops, program)`.
+    findings in doubt (see Unit) has a `settled(finding, hops, program)`. A `prepare(meaning)` computes what all
+    functions of a program share, before processes are forked: each would copy the pages that it goes through.
     """
 
     RULE: Rule

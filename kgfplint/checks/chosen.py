@@ -293,7 +293,7 @@ def _all_bits(meaning: Meaning) -> int:
 @functools.lru_cache(maxsize=4096)
 def _macro(meaning: Meaning, file: int, name: str) -> ir.Expr | None:
     """Return what an object-like macro of the file, or the only one of the program, stands for."""
-    found = meaning.program.macros.get(name, ())
+    found = meaning.program.macros.get(name)
     own = [text for where, text in found if where == file] or [text for _, text in found]
     return parse_expression(own[0]) if own and len(set(own)) == 1 and len(own[0]) < 400 else None
 

@@ -53,6 +53,10 @@ class Analysis:
         self.failed = False
 
     def _before_fork(self) -> None:
+        meaning = self._job.meaning()
+        for check in self._job.checks:
+            if hasattr(check, "prepare"):
+                check.prepare(meaning)
         before_fork()
         self._release()
         gc.collect()

@@ -15,6 +15,7 @@ from kgfplint.ownership.provenance import Source, accounts, keys_of
 from kgfplint.ownership.states import NULL as IS_NULL
 from kgfplint.ownership.states import Exit
 from kgfplint.program.link import Program
+from kgfplint.program.meaning import Meaning
 
 RULE = Rule(
     code="KGF206",
@@ -38,7 +39,7 @@ def check(unit: Unit) -> Iterator[Finding]:
     if not unit.allocates or unit.row.flags & ir.MACRO:
         return
     yield from _uneven(unit)
-    request = _requests(unit.program, policy(unit.meaning.catalogue.version)).get(unit.number)
+    request = prepare(unit.meaning).get(unit.number)
     if request is None:
         return
     title, entry = request
@@ -108,6 +109,11 @@ def _alive(leave: Exit, call: ir.Call) -> bool:
         if site is not None and site.call is call:
             return not thing.freed and thing.state != IS_NULL
     return leave.origin is not None and leave.origin.site is not None and leave.origin.site.call is call
+
+
+def prepare(meaning: Meaning) -> Mapping[int, tuple[str, str]]:
+    """Return the functions that serve requests: see `_requests`."""
+    return _requests(meaning.program, policy(meaning.catalogue.version))
 
 
 @functools.lru_cache(maxsize=2)

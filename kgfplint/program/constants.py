@@ -69,7 +69,7 @@ class Constants:
 
     def _definitions(self, file: int, name: str) -> set[str]:
         """Return the texts of a macro that `file` may mean: its own, those of headers it includes, or all."""
-        macros = self._program.macros.get(name, ())
+        macros = self._program.macros.get(name)
         own = {text for where, text in macros if where == file}
         includes = self._program.types.includes
         if not own and len(macros) > 1 and includes is not None:

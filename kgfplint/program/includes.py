@@ -1,13 +1,21 @@
 """Which headers a file sees: resolving #include lines against the tree and closing over them."""
 
 import posixpath
+from array import array
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from kgfplint.program.components import components
 
+_ROWS = 64
+"""So many files' closures are remembered (3 KB each in a kernel): analyses go from file to file."""
+
 
 class Includes:
-    """The include graph of a tree; closures are bit sets over header numbers, one per header and shared by all."""
+    """The include graph of a tree.
+
+    What each header sees is a row of bits in one table, closed over all at once: processes that are forked share its bytes,
+    which objects would not allow. What other files see is put together when it is asked for.
+    """
 
     def __init__(self, paths: Sequence[str], included: Mapping[int, Sequence[str]]) -> None:
         """Take tree-relative paths by file number and the `<x>`/`"x"` words of each file."""
@@ -16,11 +24,14 @@ class Includes:
         self._included = included
         self._by_tail: dict[str, list[int]] = {}
         self._public: dict[str, list[int]] = {}
-        self._closures: dict[int, int] = {}
         headers = [number for number, path in enumerate(paths) if path.endswith(".h")]
-        self._bit = {number: 1 << place for place, number in enumerate(headers)}
-        for number in headers:
+        self._place = array("i", [-1]) * len(paths)
+        for place, number in enumerate(headers):
+            self._place[number] = place
             self._by_tail.setdefault(paths[number].rpartition("/")[2], []).append(number)
+        self._width = (len(headers) + 7) // 8
+        self._table = bytearray()
+        self._rows: dict[int, bytes] = {}
 
     def resolve(self, file: int, word: str) -> list[int]:
         """Return the files that an include word of `file` may mean (one per architecture if need be)."""
@@ -43,13 +54,28 @@ class Includes:
 
     def sees(self, file: int, header: int) -> bool:
         """Tell whether `file` includes `header`, directly or not."""
-        return file == header or bool(self.closure(file) & self._bit.get(header, 0))
+        if file == header:
+            return True
+        place = self._place[header]
+        return place >= 0 and bool(self._row(file)[place >> 3] >> (place & 7) & 1)
 
     def closure(self, file: int) -> int:
         """Return the bit set of all headers that `file` includes."""
-        if file not in self._closures:
-            self._close(file)
-        return self._closures[file]
+        return int.from_bytes(self._row(file), "little")
+
+    def _row(self, file: int) -> bytes:
+        """Return the bits of `closure`; those of the last files that were asked for are remembered."""
+        row = self._rows.get(file)
+        if row is None:
+            table, place = self._table or self._close(), self._place[file]
+            if place >= 0:
+                row = bytes(table[place * self._width : (place + 1) * self._width])
+            else:
+                row = self._union(table, self._direct(file)).to_bytes(self._width, "little")
+            if len(self._rows) >= _ROWS:
+                self._rows.clear()
+            self._rows[file] = row
+        return row
 
     def naming(self, tails: Collection[str]) -> list[int]:
         """Return the files with an include line for a header whose file name is one of `tails`."""
@@ -57,24 +83,33 @@ class Includes:
 
     def bits(self, files: Iterable[int]) -> int:
         """Return the bit set of those of some files that are headers."""
-        return sum(self._bit.get(file, 0) for file in set(files))
+        return sum(1 << self._place[file] for file in set(files) if self._place[file] >= 0)
 
     def _direct(self, file: int) -> list[int]:
-        return [number for word in self._included.get(file, ()) for number in self.resolve(file, word) if number in self._bit]
+        words = self._included.get(file, ())
+        return [number for word in words for number in self.resolve(file, word) if self._place[number] >= 0]
 
-    def _close(self, start: int) -> None:
-        """Close over what is not closed yet: the files of a component have one closure."""
-        for members in components(start, self._direct, self._closures):
-            self._share(members)
-
-    def _share(self, members: list[int]) -> None:
+    def _union(self, table: bytearray, headers: Iterable[int]) -> int:
+        """Return the bits of some headers and of what they see."""
         bits = 0
-        for member in members:
-            bits |= self._bit.get(member, 0)
-            for header in self._direct(member):
-                bits |= self._bit[header] | self._closures.get(header, 0)
-        for member in members:
-            self._closures[member] = bits
+        for header in headers:
+            place = self._place[header]
+            bits |= 1 << place | int.from_bytes(table[place * self._width : (place + 1) * self._width], "little")
+        return bits
+
+    def _close(self) -> bytearray:
+        """Close over all headers: those of a component have one closure, which has them all."""
+        table = self._table = bytearray(self._width * (max(self._place, default=-1) + 1))
+        done: set[int] = set()
+        for start in range(len(self._paths)):
+            for members in components(start, self._direct, done) if self._place[start] >= 0 and start not in done else ():
+                done.update(members)
+                headers = [header for member in members for header in self._direct(member)]
+                row = (self.bits(members) | self._union(table, headers)).to_bytes(self._width, "little")
+                for member in members:
+                    at = self._place[member] * self._width
+                    table[at : at + self._width] = row
+        return table
 
 
 def _is_public(path: str, name: str) -> bool:

@@ -158,7 +158,7 @@ class _Scope:
         value = constants_of(self._program).named(self._file, name)
         if value is not None:
             return expression(f"({value})")
-        texts = {text for _, text in self._program.macros.get(name, [])}
+        texts = {text for _, text in self._program.macros.get(name)}
         if texts:
             return expression(texts.pop()) if len(texts) == 1 else None
         text, steps = self._program.enumerators.get(name, ""), 0

@@ -16,10 +16,6 @@ MOST_TARGETS = 64
 """An indirect call with more targets than this is no edge: the set says nothing any more."""
 
 
-_SHORT = 12
-"""Characters of a macro's text that is worth keeping once for all macros."""
-
-
 class Row(Struct, gc=False, frozen=True):
     """One function of the program: what its outline says, without the calls."""
 
@@ -82,6 +78,7 @@ class Program:
         self.files: Files | None = None
         self._callers: dict[int, list[int]] | None = None
         self._params: dict[tuple[ir.Param, ...], tuple[ir.Param, ...]] = {}
+        self._param: dict[ir.Param, ir.Param] = {}
 
     def number(self, name: str) -> int:
         """Return the number of a name, a new one for a new name."""
@@ -200,7 +197,7 @@ def link(files: Iterable[tuple[str, ir.FileFacts]]) -> Program:
         file = len(program.paths)
         program.paths.append(path)
         program.first.append(len(program.rows))
-        includes[file] = facts.includes
+        includes[file] = tuple(map(sys.intern, facts.includes))
         _add_types(program, file, facts)
         for function in facts.functions:
             _add_function(program, file, function, indirect)
@@ -209,6 +206,8 @@ def link(files: Iterable[tuple[str, ir.FileFacts]]) -> Program:
         for macro, place, name, line in facts.declared:
             program.declared.append((file, sys.intern(macro), place, sys.intern(name), line))
     program.first.append(len(program.rows))
+    program._params.clear()
+    program._param.clear()
     program.types.includes = Includes(program.paths, includes)
     _bind(program, pending)
     _link_indirect(program, indirect)
@@ -235,13 +234,7 @@ def _add_types(program: Program, file: int, facts: ir.FileFacts) -> None:
             program.masked[name] = returns, params
     macros = program.macros
     for name, value in facts.macros:
-        # Every third macro is a small number, as many others are.
-        definition = file, sys.intern(value) if len(value) < _SHORT else value
-        known_macros = macros.get(name)
-        if known_macros is None:
-            macros[name] = [definition]
-        else:
-            known_macros.append(definition)
+        macros.add(file, name, value)
     program.enumerators.update(facts.enumerators)
     program.exports.update(facts.exports)
     program.noreturn.update(facts.noreturn)
@@ -252,7 +245,9 @@ def _add_function(
 ) -> None:
     number = len(program.rows)
     name = sys.intern(function.name)
-    params = program._params.setdefault(function.params, function.params)
+    params = program._params.get(function.params)
+    if params is None:
+        params = program._params[function.params] = tuple(program._param.setdefault(one, one) for one in function.params)
     row = Row(name, file, function.line, function.end_line, function.flags, sys.intern(function.returns), params,
               function.annotations)
     program.rows.append(row)

@@ -263,6 +263,6 @@ class Meaning:
         return self.masks.evaluate(expr, lookup)
 
     def _macro(self, file: int, name: str) -> Mask | None:
-        found = self.program.macros.get(name, ())
+        found = self.program.macros.get(name)
         own = [text for where, text in found if where == file] or [text for _, text in found]
         return self.masks.parse(own[0]) if own and all(text == own[0] for text in own) else None

@@ -1,6 +1,7 @@
 """Types across files: struct members, typedefs, globals and results, and the type of an expression."""
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import TypeVar
@@ -10,6 +11,7 @@ from kgfplint.facts.lower import lower
 from kgfplint.facts.terms import show, substitute
 from kgfplint.facts.types import pointee, tag_of
 from kgfplint.program.includes import Includes
+from kgfplint.program.macros import Macros
 from kgfplint.source.words import SIZES, syntax_rules
 
 Choice = TypeVar("Choice")
@@ -33,7 +35,7 @@ class Members(dict[str, str]):
 
     def __init__(self, file: int, record: ir.Record) -> None:
         """Take over a record's members."""
-        super().__init__((name, ctype) for name, ctype, _ in record.members)
+        super().__init__((sys.intern(name), sys.intern(ctype)) for name, ctype, _ in record.members)
         self.file = file
         self.order = tuple(self)
         self.union = record.kind == "union"
@@ -48,7 +50,7 @@ class Types:
         self.typedefs: dict[str, list[tuple[int, str]]] = {}
         self.globals: dict[str, list[tuple[int, str]]] = {}
         self.returns: dict[str, list[tuple[int, str]]] = {}
-        self.macros: dict[str, list[tuple[int, str]]] = {}
+        self.macros = Macros()
         self.declaring: dict[str, list[tuple[int, tuple[str, ...]]]] = {}
         self.includes: Includes | None = None
 
@@ -87,7 +89,7 @@ class Types:
 
     def macro(self, file: int, name: str, shape: re.Pattern[str]) -> str:
         """Return what an object-like macro stands for, "" if it is none or has not the given shape."""
-        texts = (text.strip("() ") for text in self.ranked(file, self.macros.get(name, [])))
+        texts = (text.strip("() ") for text in self.ranked(file, self.macros.get(name)))
         return next((text for text in texts if text != name and shape.fullmatch(text)), "")
 
     def record(self, file: int, tag: str, member: str = "") -> Members | None:
@@ -276,7 +278,7 @@ class Typing:
         ctype = self._names.get(name)
         if ctype:
             return self._resolved(ctype)
-        variables, macros = self._types.globals.get(name, []), self._types.macros.get(name, [])
+        variables, macros = self._types.globals.get(name, []), self._types.macros.get(name)
         if macros and not any(self._types.sees(self._file, where) for where, _ in variables):
             meant = self._first(expression(text) for text in self._types.ranked(self._file, macros))
             if meant:
