@@ -176,6 +176,19 @@ def test_workers_do_all_but_the_deadly():
     assert [list(chunk) for chunk, values in done if values is None] == [[13]]
 
 
+def process(numbers):
+    return [os.getpid() for _ in numbers]
+
+
+def test_workers_are_replaced_when_they_have_served():
+    forks = []
+    with Workers(2, lambda: forks.append(1), 20) as workers:
+        done = [pids for n in range(4) for _, pids in workers.map(process, [range(5)] * 9)]
+    pids = [pid for found in done for pid in found]
+    assert len(pids) == 4 * 9 * 5
+    assert len(forks) == 5 and max(map(pids.count, pids)) <= 45
+
+
 def test_an_unreadable_file_is_named_and_counted(copy, monkeypatch, caplog):
     monkeypatch.setattr(Files, "below", lambda *_: ["drivers/demo/ring.c", "drivers/demo/gone.c"])
     report = run([copy / "drivers"], Settings())

@@ -32,6 +32,8 @@ log = logging.getLogger("kgfplint")
 Progress = Callable[[str, int, int], None]
 _MOST, _LEAST = 200, 8
 """Functions that a worker takes at a time."""
+_LIFETIME = 16_000
+"""Functions that a worker takes in all: after so many in a kernel it has some 350 MB of its own."""
 
 
 class Analysis:
@@ -79,7 +81,7 @@ class Analysis:
 
     def _settled(self, found: Sequence[tuple[int, Result]]) -> list[Finding]:
         """Return those pending findings that stand."""
-        with Workers(self._jobs, self._before_fork) as workers:
+        with Workers(self._jobs, self._before_fork, _LIFETIME) as workers:
 
             def look(functions: Sequence[int]) -> Iterator[tuple[int, dict[int, Fate]]]:
                 for _, found in workers.map(fates, self._chunks([one for one in functions if one not in self._fates])):
@@ -95,7 +97,7 @@ class Analysis:
         if not doubted:
             return
         program, settle = self._job.program, {c.RULE.code: c.settled for c in self._job.checks if hasattr(c, "settled")}
-        with Workers(self._jobs, self._before_fork) as workers:
+        with Workers(self._jobs, self._before_fork, _LIFETIME) as workers:
             sleepable = Sleepable(program, self._job.catalogue, functools.partial(self._flows, workers), self._text)
             proofs = sleepable.proofs(doubted)
         for number, findings in doubted.items():
@@ -111,7 +113,7 @@ class Analysis:
         self._results = {result.number: result for result in kept.results}
         job.summaries.update((number, summary) for number, summary in kept.summaries.items() if kept.former.kept[number])
         order = BottomUp(self._calls)
-        with Workers(self._jobs, self._before_fork) as workers:
+        with Workers(self._jobs, self._before_fork, _LIFETIME) as workers:
             analyse_wave, first = functools.partial(self._run, workers), telling(job.program, job.catalogue)
             standing = order.sweep(analyse_wave, first, ROUNDS, kept.former).tolist()
         self._opened = self._state.beside(FLOWS, job.program, standing)
@@ -129,7 +131,7 @@ class Analysis:
     def contexts(self, functions: Collection[int]) -> Iterator[Reached]:
         """Yield the states in which functions are reached, the shortest chains first, after a sweep."""
         job = self._job
-        with Workers(self._jobs, self._before_fork) as workers:
+        with Workers(self._jobs, self._before_fork, _LIFETIME) as workers:
             reach = Reach(job.program, job.catalogue, self._distances, functions, functools.partial(self._flows, workers),
                           every=True, mentions=self._mentions)
             held = (state for number, result in sorted(self._results.items()) for state in reach.under(number, result.under))
@@ -187,7 +189,7 @@ class Analysis:
         job.provenance.asked.clear()
         task = functools.partial(recheck, job.journal.end)
         fresh = {number: codes for number, codes in asked.items() if number not in self._answers}
-        with Workers(self._jobs, self._before_fork) as workers:
+        with Workers(self._jobs, self._before_fork, _LIFETIME) as workers:
             for done, (chunk, answers) in enumerate(workers.map(task, self._chunks(tuple(fresh.items()))), 1):
                 self._progress("answers", done, len(fresh))
                 if answers is None:
@@ -227,7 +229,7 @@ class Analysis:
         starts = [(number, result.under, result.told) for number, result in ordered if result.under or result.told]
         opened: dict[int, Flow] = {}
         found: list[Finding] = []
-        with Workers(self._jobs, self._before_fork) as workers:
+        with Workers(self._jobs, self._before_fork, _LIFETIME) as workers:
             flows = functools.partial(self._flows, workers)
             for raw in (False, True):
                 ends = [number for number, result in results.items() if any((where == RAW) is raw for where in result.sleeps)]

@@ -25,12 +25,18 @@ def available_cpus() -> int:
 
 
 class Workers:
-    """A pool of processes, started on first use and again after one of them died."""
+    """A pool of processes, started on first use and again after one of them died, or when they served long enough.
 
-    def __init__(self, jobs: int, before_fork: Callable[[], None]) -> None:
-        """Run at most `jobs` processes; call before_fork just before they start."""
+    A forked process shares the memory of its parent until it, or the parent, looks at it: each reference that is counted
+    copies a page. New processes share everything again.
+    """
+
+    def __init__(self, jobs: int, before_fork: Callable[[], None], lifetime: int = sys.maxsize) -> None:
+        """Run at most `jobs` processes; call before_fork just before they start. None takes much more than `lifetime` items."""
         self._jobs = jobs
         self._before_fork = before_fork
+        self._lifetime = lifetime * jobs
+        self._served = 0
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> "Workers":
@@ -43,6 +49,7 @@ class Workers:
 
     def close(self) -> None:
         """Drop what has not begun and let the processes go."""
+        self._served = 0
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
@@ -53,6 +60,18 @@ class Workers:
 
         Chunks may come back divided. Exceptions of the task are raised here.
         """
+        together: list[Sequence[Item]] = []
+        for chunk in chunks:
+            if self._served >= self._lifetime:
+                yield from self._map(task, together)
+                together = []
+                self.close()
+            together.append(chunk)
+            self._served += len(chunk)
+        yield from self._map(task, together)
+
+    def _map(self, task: Callable[[Sequence[Item]], Result],
+             chunks: Sequence[Sequence[Item]]) -> Iterator[tuple[Sequence[Item], Result | None]]:
         waiting = list(chunks)
         while waiting:
             self._pool = self._pool or self._start(self._jobs)
