@@ -67,6 +67,7 @@ class Reach:
         self._runs_argument: dict[tuple[int, int], bool] = {}
         self._away = self.distances.to(self.sleeping, self.deepest)
         self._seen: dict[int, set[tuple[object, ...]]] = {}
+        self._telling: dict[int, set[str]] = {}
 
     def _leads(self, target: int, calls: int) -> bool:
         """Tell whether a function that is reached after so many calls leads to something that sleeps."""
@@ -193,8 +194,9 @@ class Reach:
 
     def _new(self, state: Reached, flow: Flow) -> bool:
         """Tell whether the function was not yet seen in such a state."""
-        telling = {name for site in flow.sites for condition, _ in site.guards for name in names_in(condition)}
-        telling.update(value.id for site in flow.sites for _, value in site.given if type(value) is ir.Name)
+        telling = self._telling.get(state.function)
+        if telling is None:
+            telling = self._telling[state.function] = {name for site in flow.sites for name in _mentioned(site)}
         values = tuple((name, show(value)) for name, value in state.values if name in telling)
         seen = self._seen.setdefault(state.function, set())
         key = values, *self._state(state, flow)
@@ -383,6 +385,13 @@ class Reach:
             if all(type(side) is ir.Name and side.id in self.program.enumerators for side in sides):
                 return int(sides[0] == sides[1])
         return value
+
+
+def _mentioned(site: Site) -> Iterator[str]:
+    """Yield the names that decide whether a site is reached, or that it hands on."""
+    for condition, _ in site.guards:
+        yield from names_in(condition)
+    yield from (value.id for _, value in site.given if type(value) is ir.Name)
 
 
 def _telling(held: Sequence[Place]) -> Place:
