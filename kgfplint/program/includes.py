@@ -24,14 +24,16 @@ class Includes:
         self._included = included
         self._by_tail: dict[str, list[int]] = {}
         self._public: dict[str, list[int]] = {}
-        headers = [number for number, path in enumerate(paths) if path.endswith(".h")]
+        self._headers = array("i", (number for number, path in enumerate(paths) if path.endswith(".h")))
         self._place = array("i", [-1]) * len(paths)
-        for place, number in enumerate(headers):
+        for place, number in enumerate(self._headers):
             self._place[number] = place
             self._by_tail.setdefault(paths[number].rpartition("/")[2], []).append(number)
-        self._width = (len(headers) + 7) // 8
+        self._included_places: dict[int, Sequence[int]] = {}
+        self._width = (len(self._headers) + 7) // 8
         self._table = bytearray()
         self._rows: dict[int, bytes] = {}
+        self._last = -1
 
     def resolve(self, file: int, word: str) -> list[int]:
         """Return the files that an include word of `file` may mean (one per architecture if need be)."""
@@ -57,7 +59,21 @@ class Includes:
         if file == header:
             return True
         place = self._place[header]
-        return place >= 0 and bool(self._row(file)[place >> 3] >> (place & 7) & 1)
+        if place < 0:
+            return False
+        row = self._rows.get(file)
+        if row is None and file != self._last:
+            self._last = file  # who goes through many files asks each of them once
+            return self._leads(file, place)
+        return bool((row or self._row(file))[place >> 3] >> (place & 7) & 1)
+
+    def _leads(self, file: int, place: int) -> bool:
+        """Tell whether a file sees the header at a place of the table."""
+        table, width, own = self._table or self._close(), self._width, self._place[file]
+        at, bit = place >> 3, place & 7
+        if own >= 0:
+            return bool(table[own * width + at] >> bit & 1)
+        return any(there == place or table[there * width + at] >> bit & 1 for there in self._direct(file))
 
     def closure(self, file: int) -> int:
         """Return the bit set of all headers that `file` includes."""
@@ -67,9 +83,9 @@ class Includes:
         """Return the bits of `closure`; those of the last files that were asked for are remembered."""
         row = self._rows.get(file)
         if row is None:
-            table, place = self._table or self._close(), self._place[file]
-            if place >= 0:
-                row = bytes(table[place * self._width : (place + 1) * self._width])
+            table, own = self._table or self._close(), self._place[file]
+            if own >= 0:
+                row = bytes(table[own * self._width : (own + 1) * self._width])
             else:
                 row = self._union(table, self._direct(file)).to_bytes(self._width, "little")
             if len(self._rows) >= _ROWS:
@@ -85,31 +101,37 @@ class Includes:
         """Return the bit set of those of some files that are headers."""
         return sum(1 << self._place[file] for file in set(files) if self._place[file] >= 0)
 
-    def _direct(self, file: int) -> list[int]:
-        words = self._included.get(file, ())
-        return [number for word in words for number in self.resolve(file, word) if self._place[number] >= 0]
+    def _direct(self, file: int) -> Sequence[int]:
+        """Return the places in the table of the headers that a file includes itself."""
+        known = self._included_places.get(file)
+        if known is None:
+            words = self._included.get(file, ())
+            places = (self._place[number] for word in words for number in self.resolve(file, word))
+            known = self._included_places[file] = array("i", (place for place in places if place >= 0))
+        return known
 
-    def _union(self, table: bytearray, headers: Iterable[int]) -> int:
-        """Return the bits of some headers and of what they see."""
+    def _union(self, table: bytearray, places: Iterable[int]) -> int:
+        """Return the bits of the headers at some places and of what they see."""
         bits = 0
-        for header in headers:
-            place = self._place[header]
+        for place in places:
             bits |= 1 << place | int.from_bytes(table[place * self._width : (place + 1) * self._width], "little")
         return bits
 
     def _close(self) -> bytearray:
         """Close over all headers: those of a component have one closure, which has them all."""
-        table = self._table = bytearray(self._width * (max(self._place, default=-1) + 1))
+        table = self._table = bytearray(self._width * len(self._headers))
         done: set[int] = set()
-        for start in range(len(self._paths)):
-            for members in components(start, self._direct, done) if self._place[start] >= 0 and start not in done else ():
+        for start in range(len(self._headers)):
+            for members in components(start, self._below, done) if start not in done else ():
                 done.update(members)
-                headers = [header for member in members for header in self._direct(member)]
-                row = (self.bits(members) | self._union(table, headers)).to_bytes(self._width, "little")
+                places = {place for member in members for place in (member, *self._below(member))}
+                row = self._union(table, places).to_bytes(self._width, "little")
                 for member in members:
-                    at = self._place[member] * self._width
-                    table[at : at + self._width] = row
+                    table[member * self._width : (member + 1) * self._width] = row
         return table
+
+    def _below(self, place: int) -> Sequence[int]:
+        return self._direct(self._headers[place])
 
 
 def _is_public(path: str, name: str) -> bool:
