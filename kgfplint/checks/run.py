@@ -32,8 +32,8 @@ log = logging.getLogger("kgfplint")
 Progress = Callable[[str, int, int], None]
 _MOST, _LEAST = 200, 8
 """Functions that a worker takes at a time."""
-_LIFETIME = 16_000
-"""Functions that a worker takes in all: after so many in a kernel it has some 350 MB of its own."""
+_LIFETIME = 8_000
+"""Functions that a worker takes in all: after so many in a kernel it has some 250 MB of its own."""
 
 
 class Analysis:
@@ -267,8 +267,15 @@ class Analysis:
 
     @functools.cache  # noqa: B019 (one analysis lives as long as the run)
     def _said(self, folder: str, word: str) -> bool:
-        files = self._job.program.paths
-        return any(word.encode() in self._text(file) for file, path in enumerate(files) if path.rpartition("/")[0] == folder)
+        return any(word.encode() in self._text(file) for file in self._folders[folder])
+
+    @functools.cached_property
+    def _folders(self) -> dict[str, list[int]]:
+        """The files of each folder."""
+        found: dict[str, list[int]] = {}
+        for file, path in enumerate(self._job.program.paths):
+            found.setdefault(path.rpartition("/")[0], []).append(file)
+        return found
 
     def _text(self, file: int) -> bytes:
         """Return the text of a file; one that cannot be read any more has none."""

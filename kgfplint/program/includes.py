@@ -9,6 +9,9 @@ from kgfplint.program.components import components
 _ROWS = 64
 """So many files' closures are remembered (3 KB each in a kernel): analyses go from file to file."""
 
+_ASKED = 16
+"""So many questions in a row are worth putting a closure together."""
+
 
 class Includes:
     """The include graph of a tree.
@@ -33,7 +36,7 @@ class Includes:
         self._width = (len(self._headers) + 7) // 8
         self._table = bytearray()
         self._rows: dict[int, bytes] = {}
-        self._last = -1
+        self._last, self._asked = -1, 0
 
     def resolve(self, file: int, word: str) -> list[int]:
         """Return the files that an include word of `file` may mean (one per architecture if need be)."""
@@ -62,10 +65,13 @@ class Includes:
         if place < 0:
             return False
         row = self._rows.get(file)
-        if row is None and file != self._last:
-            self._last = file  # who goes through many files asks each of them once
-            return self._leads(file, place)
-        return bool((row or self._row(file))[place >> 3] >> (place & 7) & 1)
+        if row is None:
+            # Who goes through many files asks each of them a few times.
+            self._last, self._asked = file, self._asked + 1 if file == self._last else 0
+            if self._asked < _ASKED:
+                return self._leads(file, place)
+            row = self._row(file)
+        return bool(row[place >> 3] >> (place & 7) & 1)
 
     def _leads(self, file: int, place: int) -> bool:
         """Tell whether a file sees the header at a place of the table."""
@@ -73,7 +79,10 @@ class Includes:
         at, bit = place >> 3, place & 7
         if own >= 0:
             return bool(table[own * width + at] >> bit & 1)
-        return any(there == place or table[there * width + at] >> bit & 1 for there in self._direct(file))
+        for there in self._direct(file):
+            if there == place or table[there * width + at] >> bit & 1:
+                return True
+        return False
 
     def closure(self, file: int) -> int:
         """Return the bit set of all headers that `file` includes."""

@@ -3,6 +3,7 @@
 import operator
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from pycparser import CParser, c_ast
@@ -44,6 +45,13 @@ _FUNCTIONS: Mapping[str, Callable[..., int]] = {
 of 4 KiB include/asm-generic/getorder.h."""
 
 
+_LITERAL = re.compile(r"(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9]\d*)(?:[uU][lL]{0,2}|[lL]{1,2}[uU]?)?")
+_NAME = re.compile(r"(?<![\w'\\])[A-Za-z_]\w*")
+_SHORT_CUT = re.compile(r"&&|\|\||\?|\b(?:struct|union|enum|void)\b")
+"""What leaves an operand unevaluated, or casts to a pointer; elsewhere one unknown name makes the value unknown."""
+_MEANT = frozenset((*SIZES, *_KEYWORDS, *_FUNCTIONS, "const", "volatile", "sizeof"))
+
+
 class _UnknownValueError(Exception):
     """The expression has no value that we can tell."""
 
@@ -71,6 +79,18 @@ def evaluate(text: str, names: Mapping[str, int]) -> int | None:
         return None
     if plain in names:
         return names[plain]
+    if _LITERAL.fullmatch(plain):
+        digits = plain.rstrip("uUlL")
+        return int(digits, 8 if digits[:1] == "0" and digits.isdigit() else 0)
+    words = set(_NAME.findall(plain))
+    if not _SHORT_CUT.search(plain) and not words <= (_MEANT | names.keys()):
+        return None
+    return _evaluated(plain, tuple(sorted((word, names[word]) for word in words & names.keys())))
+
+
+@lru_cache(maxsize=1 << 13)
+def _evaluated(plain: str, known: tuple[tuple[str, int], ...]) -> int | None:
+    names = dict(known)
     plain = _SIZEOF.sub(_size, plain)
     if _UNSAFE.search(plain) or _ELVIS.search(plain) or _too_deep(plain):
         return None
