@@ -202,7 +202,8 @@ class Cleanup(msgspec.Struct, frozen=True, kw_only=True):
 
 class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A context that code runs in; `atomic`: it must not sleep; `interrupt`: in_interrupt() is true in it; `irqs_off`:
-    interrupts are disabled; `raw`: nothing may be allocated in it; `holds`: kinds of locks held in it, which it may drop.
+    interrupts are disabled; `raw`: nothing may be allocated in it; `holds`: kinds of locks held in it, which it may drop;
+    `vague`: who says so seldom means all of it.
 
     `title` is what messages call it.
     """
@@ -214,6 +215,7 @@ class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     irqs_off: bool = False
     raw: bool = False
     holds: tuple[str, ...] = ()
+    vague: bool = False
 
 
 class Flag(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -5,13 +5,14 @@ along calls whose conditions the constants that were handed down do not rule out
 """
 
 import itertools
-import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kgfplint.catalogue import Callback, Catalogue
-from kgfplint.context.distances import FAR, MOST_TARGETS, NO_KERNEL, Distances, home_of
-from kgfplint.context.flow import Flow, Guard, Place, Site, decided, telling_names
+from kgfplint.context.conditions import Guard, decided, telling_names
+from kgfplint.context.distances import FAR, NO_KERNEL, Distances, home_of
+from kgfplint.context.flow import Flow, Place, Site
+from kgfplint.context.meant import Meant
 from kgfplint.context.sleeping import MASKED, forbidden
 from kgfplint.context.stated import told_context
 from kgfplint.context.steps import Assumed, Hit, Hop, Reached
@@ -59,11 +60,11 @@ class Reach:
         program = self.program
         self._definitions = definitions_of(program)
         self._constants = constants_of(program)
-        self._members = {number: member.rpartition(".")[2] for (_, member), number in program.keys.items()}
-        self._tags = {number: tag for (tag, _), number in program.keys.items()}
+        self._meant = Meant(program)
         self._handed: dict[tuple[str, int], list[tuple[int, str, int]]] = {}
         for function, callee, place, given, line in program.handed:
             self._handed.setdefault((callee, place), []).append((function, given, line))
+        self._given_names = {given for _, _, _, given, _ in program.handed}
         self._runs_argument: dict[tuple[int, int], bool] = {}
         self._away = self.distances.to(self.sleeping, self.deepest)
         self._seen: dict[int, set[tuple[object, ...]]] = {}
@@ -104,7 +105,8 @@ class Reach:
             if context and self._counts(context):
                 title = self._title(context)
                 hop = Hop(None, number, row.line, f"the comment of {row.name}() says that it runs in {title}", mark="root")
-                assumed = (Assumed(f"the comment of {row.name}() is right"),)
+                # Most comments that allow any context are about what a function locks, not about what it allocates.
+                assumed = (Assumed(f"the comment of {row.name}() is right", seldom=self.catalogue.contexts[context].vague),)
                 yield Reached(number, (), context, (), f"in {title}, as the comment of {row.name}() says", hop, assumed)
 
     def _title(self, context: str) -> str:
@@ -247,13 +249,13 @@ class Reach:
             yield from self._visited(state, site)
             return
         if site.member:
-            stored = self._targets(state.function, site)
-            targets: Sequence[int] = self._near(state, stored)
-            if len(stored) > 1 or not all(self._together(state, target) for target in stored):
+            stored = self._meant.targets(state.function, site)
+            targets: Sequence[int] = self._meant.near(state, stored)
+            if len(stored) > 1 or not all(self._meant.together(state, target) for target in stored):
                 state = state._replace(assumed=(*state.assumed, Assumed(f"->{site.name}() is the one meant")))
         else:
             definition = self._definitions.of(file, site.name)
-            targets = () if site.name in self.catalogue.described else self._general(file, definition.functions)
+            targets = () if site.name in self.catalogue.described else self._meant.general(file, definition.functions)
             yield from self._handed_on(state, site, targets)
         for target in targets:
             row = program.rows[target]
@@ -264,30 +266,6 @@ class Reach:
                               if place < len(row.params) and unknown.isdisjoint(names_in(value)))
                 yield state._replace(function=target, values=given, hop=hop)
 
-    def _together(self, state: Reached, target: int) -> bool:
-        """Tell whether a target lies in the folder of the function that calls it, or of the root."""
-        folders = {posixpath.dirname(self.program.file_of(f)) for f in (state.function, state.hop.chain()[0].function)}
-        return posixpath.dirname(self.program.file_of(target)) in folders
-
-    def _near(self, state: Reached, targets: Sequence[int]) -> Sequence[int]:
-        """Return the targets of an indirect call that a chain from its root can mean.
-
-        What a driver calls through code that all share comes back to its own functions, not to those of its siblings.
-        """
-        if len(targets) < 2:
-            return targets
-        path = self.program.file_of
-        root = path(state.hop.chain()[0].function)
-        if own := [target for target in targets if path(target) == root]:
-            return own
-        folder = posixpath.dirname(root)
-        if folder == posixpath.dirname(path(state.function)):
-            return targets
-        if own := [target for target in targets if posixpath.dirname(path(target)) == folder]:
-            return own
-        above = posixpath.dirname(folder)
-        return [target for target in targets if posixpath.dirname(posixpath.dirname(path(target))) != above]
-
     def _assumed(self, state: Reached, site: Site, values: Values) -> tuple[Assumed, ...]:
         """Return the first condition on a parameter whose value is not known, that a site stands under.
 
@@ -296,35 +274,22 @@ class Reach:
         row = self.program.rows[state.function]
         params = {param.name for param in row.params} - values.keys()
         near = not self._strays(state)
-        unknown = (Assumed(f"{show(condition)} is {str(truth).lower()} in {row.name}()", near) for condition, truth in site.guards
+        unknown = (Assumed(f"{show(condition)} is {str(truth).lower()} in {row.name}()", near)
+                   for condition, truth in site.guards
                    if not params.isdisjoint(names_in(condition)) and not (truth and type(condition) is ir.Name))
-        return tuple(itertools.islice(unknown, 1))
+        small = (Assumed(f"{site.spills} in {row.name}()"),) if site.spills else ()
+        first = (Assumed(f"{site.once} was not there before", seldom=self._entered_elsewhere(state)),) if self._lazy(site) else ()
+        return (*itertools.islice(unknown, 1), *small, *first)
 
-    def _targets(self, function: int, site: Site) -> Sequence[int]:
-        for key, line in self.program.indirect(function):
-            if line == site.line and self._members[key] == site.name:
-                targets = self.program.bound.get(key, {})
-                homes = ("", home_of(self.program.file_of(function)))
-                fitting = [target for target in targets
-                           if home_of(self.program.file_of(target)) in homes and self._one_struct(function, target, key)]
-                return fitting if len(fitting) <= MOST_TARGETS else ()
-        return ()
+    def _lazy(self, site: Site) -> bool:
+        """Tell whether a site is come to once only: what holds a lock itself there holds it the first time, too."""
+        return bool(site.once) and not site.held
 
-    def _one_struct(self, caller: int, target: int, key: int) -> bool:
-        """Tell whether caller and target can mean the same struct: several drivers may use one tag."""
-        types, rows = self.program.types, self.program.rows
-        places = {members.file for members in types.records.get(self._tags[key], ())}
-        if len(places) < 2 or types.includes is None:
-            return True
-        ends = rows[caller].file, rows[target].file
-        return any(all(types.includes.sees(end, place) for end in ends) for place in places)
-
-    def _general(self, file: int, targets: Sequence[int]) -> Sequence[int]:
-        """Return the functions that a call may mean, without those of one architecture where there are others."""
-        if len(targets) < 2:
-            return targets
-        home = home_of(self.program.paths[file])
-        return [target for target in targets if home_of(self.program.file_of(target)) in ("", home)]
+    def _entered_elsewhere(self, state: Reached) -> bool:
+        """Tell whether there are other ways to the functions of a chain: what is done once may have been done there."""
+        begun, *below = [*(hop.function for hop in state.hop.chain()[1:]), state.function]
+        return any(self.distances.callers(function) > 1 or self.program.rows[function].name in self._given_names
+                   for function in below if function != begun)
 
     def _handed_on(self, state: Reached, site: Site, targets: Sequence[int]) -> Iterator[Reached]:
         """Yield functions that a site gives to one that calls them itself (list_sort(…, compare))."""
