@@ -20,6 +20,12 @@ from kgfplint.program.meaning import Meaning, Values
 _MOST_GUARDS = 8
 _NOTHING = State()
 _CONSTANTS = frozenset({"NULL", "true", "false"})
+PRESENT = ir.Name("(present)")
+"""The value of an argument that is not NULL."""
+LITERAL = ir.Text("")
+"""The value of any string literal."""
+SMALL = ir.Name("(small)")
+"""The value of an argument that was allocated where sleeping is forbidden: no memory of vmalloc()."""
 
 
 class Place(Struct, frozen=True, array_like=True):
@@ -176,6 +182,7 @@ class _Sites:
         knows = self._meaning.program.knows
         for place, arg in enumerate(call.args):
             value = bare(arg)
+            address = type(value) is ir.AddressOf
             if type(value) is ir.AddressOf:
                 value = value.base  # &function is function
                 known = type(value) is ir.Name and value.id in self._meaning.program.defined
@@ -183,6 +190,29 @@ class _Sites:
                 known = type(value) is ir.Name and (value.id in self._params or value.id in _CONSTANTS or knows(value.id))
             if known or type(value) is ir.Number:
                 yield place, value
+            elif type(value) is ir.Text:
+                yield place, LITERAL
+            elif address:
+                yield place, PRESENT
+            elif type(value) is ir.Name:
+                yield from self._local(call, place, value)
+
+    def _local(self, call: ir.Call, place: int, local: ir.Name) -> Iterator[tuple[int, ir.Expr]]:
+        """Yield what is known of a local that is handed over: from which memory it comes, or that it is not NULL."""
+        values = self._values.get(local.id, ())
+        if values and all(value is not None and self._never_slept(bare(value)) for value in values):
+            yield place, SMALL
+        elif any(type(term) is ir.Field and term.arrow and term.base == local for arg in call.args for term in walk(arg)):
+            yield place, PRESENT  # foo(p, &p->lock)
+
+    def _never_slept(self, value: ir.Expr) -> bool:
+        """Tell whether a value is memory that was asked for with a mask which forbids to sleep."""
+        if type(value) is not ir.CallResult or type(value.callee) is not ir.Name:
+            return False
+        place = self._meaning.gfp_argument(self._file, value.callee.id)
+        if place is None or place >= len(value.args):
+            return False
+        return self._meaning.masks.may_sleep(self._meaning.evaluate(self._file, value.args[place], self._values)) is False
 
 
 def _sets_memalloc(event: ir.Event) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from kgfplint.catalogue import Callback, Catalogue
 from kgfplint.context.conditions import Guard, decided, telling_names
 from kgfplint.context.distances import FAR, NO_KERNEL, Distances, home_of
-from kgfplint.context.flow import Flow, Place, Site
+from kgfplint.context.flow import LITERAL, PRESENT, SMALL, Flow, Place, Site
 from kgfplint.context.meant import Meant
 from kgfplint.context.sleeping import MASKED, forbidden
 from kgfplint.context.stated import told_context
@@ -21,13 +21,13 @@ from kgfplint.facts.terms import names as names_in
 from kgfplint.facts.terms import show, substitute, walk
 from kgfplint.program.constants import constants_of
 from kgfplint.program.definitions import GFP_TYPES, definitions_of, takes_mask
-from kgfplint.program.link import Program
+from kgfplint.program.link import Program, Row
 
 _DEEPEST = 8
 """Calls between the root and what sleeps: a longer chain convinces nobody."""
 _MOST_STATES = 4
 """A function is looked at in so many states (locks, values of parameters), the shortest chains first."""
-_WORDS: Mapping[str, ir.Expr] = {"NULL": ir.Number(0), "false": ir.Number(0), "true": ir.Number(1)}
+_WORDS: Mapping[str, ir.Expr] = {"NULL": ir.Number(0), "false": ir.Number(0), "true": ir.Number(1), PRESENT.id: ir.Number(1)}
 
 Values = Mapping[str, ir.Expr]
 Possible = tuple[Site, Values, tuple[str, ...]]
@@ -65,6 +65,9 @@ class Reach:
         for function, callee, place, given, line in program.handed:
             self._handed.setdefault((callee, place), []).append((function, given, line))
         self._given_names = {given for _, _, _, given, _ in program.handed}
+        self._interrupting = {context.name for context in self.catalogue.contexts.values() if context.interrupt}
+        self._interrupted: Mapping[int, str] | None = None
+        self._deferred = {ctype for context in self.catalogue.contexts.values() for ctype in context.types if not context.atomic}
         self._runs_argument: dict[tuple[int, int], bool] = {}
         self._away = self.distances.to(self.sleeping, self.deepest)
         self._seen: dict[int, set[tuple[object, ...]]] = {}
@@ -144,8 +147,16 @@ class Reach:
                 if self.raw and not any(self.catalogue.kinds[kind].raw for kind in kinds):
                     continue
                 since = f"{place} {'stated' if last.stated else 'taken'} at {path}:{last.line}"
-                here = Reached(function, kinds, "", (), f"under {since}", hop)
+                # In an interrupt as well: what puts its work off there does so.
+                here = Reached(function, kinds, self._interrupts().get(function, ""), (), f"under {since}", hop)
                 yield from self._below(here, site, {})
+
+    def _interrupts(self) -> Mapping[int, str]:
+        """Return the functions that only run in interrupts, with the context they are registered for."""
+        if self._interrupted is None:
+            registered = {root.function: root.context for root in Reach.roots(self) if root.context in self._interrupting}
+            self._interrupted = {number: context for number, context in registered.items() if not self.distances.callers(number)}
+        return self._interrupted
 
     def told(self, function: int, sites: Iterable[Site]) -> Iterator[Reached]:
         """Yield the functions that are given a mask which forbids to sleep, by what knows it."""
@@ -230,8 +241,20 @@ class Reach:
         """Yield the first site that sleeps wrongly: those after it would follow from the same mistake."""
         for site, values, kinds in sites:
             if site.sleep is not None and forbidden(site.sleep, kinds, state.context, self.catalogue):
+                if self._spared(site, values):
+                    continue
                 yield Hit(state, site, (*state.assumed, *self._assumed(state, site, values)))
                 return
+
+    def _spared(self, site: Site, values: Values) -> bool:
+        """Tell whether what a site is given lets it sleep never: memory that is small, a text that need not be copied."""
+        assert site.sleep is not None
+        given = {place: values.get(value.id, value) if type(value) is ir.Name else value for place, value in site.given}
+        alloc = self.catalogue.allocs.get(site.name)
+        if alloc is not None and alloc.constant is not None:
+            return given.get(alloc.constant) == LITERAL
+        free = self.catalogue.frees.get(site.name)
+        return free is not None and site.sleep.perhaps and given.get(free.ptr) == SMALL
 
     def _next(self, state: Reached, sites: Iterable[Possible]) -> Iterator[Reached]:
         for site, values, kinds in sites:
@@ -272,7 +295,7 @@ class Reach:
         That a pointer is not NULL is what most functions ask first, and most often so.
         """
         row = self.program.rows[state.function]
-        params = {param.name for param in row.params} - values.keys()
+        params = {param.name for param in row.params if values.get(param.name, PRESENT) in (PRESENT, SMALL)}
         near = not self._strays(state)
         unknown = (Assumed(f"{show(condition)} is {str(truth).lower()} in {row.name}()", near)
                    for condition, truth in site.guards
@@ -311,11 +334,22 @@ class Reach:
         place = [param.name for param in row.params].index(site.name)
         for function, given, line in self._handed.get((row.name, place), ()):
             file = self.program.rows[function].file
+            if self._impossible(row.file, site.guards, self._told(function, line, row)):
+                continue
             if state.function in self._definitions.of(file, row.name).functions:
                 for target in self._definitions.of(file, given).functions:
                     if self._away[target] < FAR and not takes_mask(self.program.rows[target]):
                         hop = Hop(None, function, line, f"{row.name}(): {given}() is called {state.why}")
                         yield state._replace(function=target, values=(), why=f"{state.why} by {row.name}()", hop=hop)
+
+    def _told(self, function: int, line: int, row: Row) -> Values:
+        """Return the values of the parameters of `row` that a function calls on a line."""
+        if function not in self.opened:
+            self.opened.update(self.flows([function]))
+        sites = (site for site in self.opened.get(function, _UNREAD).sites if site.name == row.name and site.line == line)
+        own = {param.name for param in self.program.rows[function].params}
+        return {row.params[place].name: value for site in sites for place, value in site.given
+                if place < len(row.params) and own.isdisjoint(names_in(value))}
 
     def _runs(self, target: int, place: int) -> bool:
         """Tell whether a function calls its parameter at `place`."""
@@ -323,7 +357,8 @@ class Reach:
         if key not in self._runs_argument:
             params = self.program.rows[target].params
             name = params[place].name if place < len(params) else ""
-            self._runs_argument[key] = bool(name) and any(callee == name for callee, _ in self.program.calls(target))
+            later = not name or params[place].ctype in self._deferred
+            self._runs_argument[key] = not later and any(callee == name for callee, _ in self.program.calls(target))
         return self._runs_argument[key]
 
     def _impossible(self, file: int, guards: Sequence[Guard], values: Values) -> bool:
