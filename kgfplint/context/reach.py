@@ -343,10 +343,11 @@ class Reach:
                         yield state._replace(function=target, values=(), why=f"{state.why} by {row.name}()", hop=hop)
 
     def _told(self, function: int, line: int, row: Row) -> Values:
-        """Return the values of the parameters of `row` that a function calls on a line."""
+        """Return the values of the parameters of `row`, which a function calls around a line."""
         if function not in self.opened:
             self.opened.update(self.flows([function]))
-        sites = (site for site in self.opened.get(function, _UNREAD).sites if site.name == row.name and site.line == line)
+        sites = (site for site in self.opened.get(function, _UNREAD).sites
+                 if site.name == row.name and site.line <= line <= site.end_line)
         own = {param.name for param in self.program.rows[function].params}
         return {row.params[place].name: value for site in sites for place, value in site.given
                 if place < len(row.params) and own.isdisjoint(names_in(value))}
