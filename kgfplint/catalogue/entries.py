@@ -168,7 +168,8 @@ class Sleeper(msgspec.Struct, frozen=True, kw_only=True):
     """A function that may sleep in every call, but for the conditions.
 
     `why` completes "it ..."; `unless` names the states in which it does not ("pagefault": page
-    faults are disabled, "interrupt": in interrupt context); with `cond` only if that argument is not 0.
+    faults are disabled, "interrupt": in interrupt context); with `cond` only if that argument is not 0, with `gfp` only if that
+    mask lets it.
     """
 
     name: str
@@ -176,6 +177,7 @@ class Sleeper(msgspec.Struct, frozen=True, kw_only=True):
     params: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()
     cond: int | None = None
+    gfp: int | None = None
 
 
 class Guard(msgspec.Struct, frozen=True, kw_only=True):

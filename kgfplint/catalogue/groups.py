@@ -239,7 +239,7 @@ class SleepGroup(Group, kw_only=True):
         """Yield the sleeper."""
         yield Sleeper(
             name=prototype.name, why=self.why, params=prototype.params, unless=self.unless,
-            **_roles(prototype, cond="cond"),
+            **_roles(prototype, cond="cond", gfp="gfp"),
         )  # fmt: skip
 
 

@@ -128,7 +128,8 @@ class _Sites:
         if type(call.callee) is not ir.Name:
             return False
         name = call.callee.id
-        return (name in self._catalogue.sleepers or name in self._catalogue.primitives or name in self._params
+        known = self._catalogue
+        return (name in known.sleepers or name in known.primitives or name in known.walkers or name in self._params
                 or name in self._meaning.program.defined)
 
     def _site(self, call: ir.Call, state: State, under: Standing) -> Iterator[Site]:
@@ -141,7 +142,8 @@ class _Sites:
         if "put" in name and (name.replace("put", "get"), call.args[:1]) in self._taken:
             return  # it gives back what this function took: never the last reference
         sleeper = self._catalogue.sleepers.get(name) if type(call.callee) is ir.Name else None
-        if sleeper is not None and not (sleeper.unless or sleeper.cond is not None or held or dropped or guards):
+        always = sleeper is not None and not sleeper.unless and sleeper.cond is None and sleeper.gfp is None
+        if always and not (held or dropped or guards):
             self.sleepy = self.sleepy or name
         sleep = sleep_of(self._meaning, self._file, call, self._values)
         if sleep is not None and held and (drops := self._meaning.inferred(self._file, name).drops):

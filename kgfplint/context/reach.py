@@ -297,16 +297,14 @@ class Reach:
         row = self.program.rows[state.function]
         params = {param.name for param in row.params if values.get(param.name, PRESENT) in (PRESENT, SMALL)}
         near = not self._strays(state)
-        unknown = (Assumed(f"{show(condition)} is {str(truth).lower()} in {row.name}()", near)
-                   for condition, truth in site.guards
-                   if not params.isdisjoint(names_in(condition)) and not (truth and type(condition) is ir.Name))
+        asked = ((show(condition), truth) for condition, truth in site.guards
+                 if not params.isdisjoint(names_in(condition)) and not (truth and type(condition) is ir.Name))
+        unknown = (Assumed(f"{text} is {str(truth).lower()} in {row.name}()", near) for text, truth in asked
+                   if text != site.once and not site.spills.startswith(text))
         small = (Assumed(f"{site.spills} in {row.name}()"),) if site.spills else ()
-        first = (Assumed(f"{site.once} was not there before", seldom=self._entered_elsewhere(state)),) if self._lazy(site) else ()
+        lazy = site.once and not site.held  # what takes a lock itself there holds it the first time, too
+        first = (Assumed(f"{site.once} was not there before", seldom=self._entered_elsewhere(state)),) if lazy else ()
         return (*itertools.islice(unknown, 1), *small, *first)
-
-    def _lazy(self, site: Site) -> bool:
-        """Tell whether a site is come to once only: what holds a lock itself there holds it the first time, too."""
-        return bool(site.once) and not site.held
 
     def _entered_elsewhere(self, state: Reached) -> bool:
         """Tell whether there are other ways to the functions of a chain: what is done once may have been done there."""
@@ -322,7 +320,8 @@ class Reach:
         if "put" in site.name:
             state = state._replace(assumed=(*state.assumed, Assumed(f"{site.name}() drops the last reference")))
         for place, value in site.given:
-            if type(value) is ir.Name and any(self._runs(target, place) for target in targets):
+            walker = place in self.catalogue.walkers.get(site.name, ())
+            if type(value) is ir.Name and (walker or any(self._runs(target, place) for target in targets)):
                 for target in self._definitions.of(file, value.id).functions:
                     if self._away[target] < FAR and not takes_mask(self.program.rows[target]):
                         hop = Hop(state.hop, state.function, site.line, f"{site.name}() calls {value.id}()", site.column)
