@@ -162,3 +162,12 @@ def decided(guards: Sequence[Guard], values: Mapping[str, ir.Expr]) -> Iterator[
     """Yield guards with the values of parameters put in."""
     for condition, truth in guards:
         yield atom(substitute(condition, values), truth)
+
+
+def words(condition: ir.Expr) -> Iterator[str]:
+    """Yield the names of variables and members in a condition."""
+    for term in walk(condition):
+        if type(term) is ir.Name:
+            yield term.id
+        elif type(term) is ir.Field:
+            yield term.member

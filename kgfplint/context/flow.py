@@ -13,7 +13,7 @@ from kgfplint.context.conditions import Conditions, Guard, Standing, telling_nam
 from kgfplint.context.held import HeldLocks, State
 from kgfplint.context.sleeping import Sleep, restricted, sleep_of
 from kgfplint.facts import ir
-from kgfplint.facts.terms import atom, bare, show, walk
+from kgfplint.facts.terms import atom, bare, names, show, walk
 from kgfplint.program.link import Row
 from kgfplint.program.meaning import Meaning, Values
 
@@ -243,3 +243,10 @@ def _asks(condition: ir.Expr, catalogue: Catalogue) -> bool:
         if word and telling_names(catalogue).search(word):
             return True
     return False
+
+
+def mentioned(site: Site) -> Iterator[str]:
+    """Yield the names that decide whether a site is reached, or that it hands on."""
+    for condition, _ in site.guards:
+        yield from names(condition)
+    yield from (value.id for _, value in site.given if type(value) is ir.Name)

@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kgfplint.catalogue import Callback, Catalogue
-from kgfplint.context.conditions import Guard, decided, telling_names
+from kgfplint.context.conditions import Guard, decided, telling_names, words
 from kgfplint.context.distances import FAR, NO_KERNEL, Distances, home_of
-from kgfplint.context.flow import LITERAL, PRESENT, SMALL, Flow, Place, Site
+from kgfplint.context.flow import LITERAL, PRESENT, SMALL, Flow, Place, Site, mentioned
 from kgfplint.context.meant import Meant
 from kgfplint.context.sleeping import MASKED, forbidden
 from kgfplint.context.stated import told_context
 from kgfplint.context.steps import Assumed, Hit, Hop, Reached
 from kgfplint.facts import ir
 from kgfplint.facts.terms import names as names_in
-from kgfplint.facts.terms import show, substitute, walk
+from kgfplint.facts.terms import show, substitute
 from kgfplint.program.constants import constants_of
 from kgfplint.program.definitions import GFP_TYPES, definitions_of, takes_mask
 from kgfplint.program.link import Program, Row
@@ -209,7 +209,7 @@ class Reach:
         """Tell whether the function was not yet seen in such a state."""
         telling = self._telling.get(state.function)
         if telling is None:
-            telling = self._telling[state.function] = {name for site in flow.sites for name in _mentioned(site)}
+            telling = self._telling[state.function] = {name for site in flow.sites for name in mentioned(site)}
         values = tuple((name, show(value)) for name, value in state.values if name in telling)
         seen = self._seen.setdefault(state.function, set())
         key = values, *self._state(state, flow)
@@ -373,7 +373,7 @@ class Reach:
             if value is not None:
                 if bool(value) is not truth:
                     return True
-            elif any(named.search(word) for word in _words(condition)):
+            elif any(named.search(word) for word in words(condition)):
                 return True
         return False
 
@@ -387,23 +387,8 @@ class Reach:
         return value
 
 
-def _mentioned(site: Site) -> Iterator[str]:
-    """Yield the names that decide whether a site is reached, or that it hands on."""
-    for condition, _ in site.guards:
-        yield from names_in(condition)
-    yield from (value.id for _, value in site.given if type(value) is ir.Name)
-
-
 def _telling(held: Sequence[Place]) -> Place:
     """Return what of some held state tells most: a lock that turns interrupts off, else any lock."""
     off = {(place.by, place.line) for place in held if place.kind == "irq"}
     locks = [place for place in held if place.lock]
     return next((place for place in locks if (place.by, place.line) in off), locks[0] if locks else held[0])
-
-
-def _words(condition: ir.Expr) -> Iterator[str]:
-    for term in walk(condition):
-        if type(term) is ir.Name:
-            yield term.id
-        elif type(term) is ir.Field:
-            yield term.member
