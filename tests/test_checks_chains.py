@@ -26,6 +26,8 @@ BEFORE = ONCE + "int open(struct dev *dev) { return more(dev); }\n"
 FIRST = HEAD + LOCKED.replace("CALL", "if (!dev->buf) dev->buf = kmalloc(32, GFP_KERNEL)")
 TWO = BEFORE.replace("if (!dev->buf) {", "if (dev->buf && dev->ops) return 0; {").replace(
     "return 0; }\nvoid", "dev->ops = kmalloc(64, GFP_KERNEL); return 0; }\nvoid")
+COUNTED = PLAIN.replace("{ dev->buf =", "{ if (atomic_inc_not_zero(&users)) return; page =")
+COUNTED += "void open(void) { fill(NULL); }\n"
 SPILL = HEAD + ("static void copy(struct dev *dev) { char stack[64], *p = stack; int n = dev->mode; if (n > sizeof(stack)) "
                 "p = kmalloc(n, GFP_KERNEL); }\n"
                 ) + LOCKED.replace("CALL", "copy(dev)")
@@ -57,12 +59,13 @@ def told(folder: Path, files: dict[str, str]) -> list[Finding]:
     (ONCE, Severity.WARNING, "provided that dev->buf was not there before"),
     (BEFORE, Severity.NOTE, "provided that dev->buf was not there before"),
     (TWO, Severity.NOTE, "provided that the memory was not there before"),
+    (COUNTED, Severity.NOTE, "provided that the memory was not there before"),
     (FIRST, Severity.ERROR, ""),
     (SPILL, Severity.WARNING, "dev->mode <= sizeof(stack) is false in copy()"),
     (COMMENT.replace("CONTEXT", "Any context."), Severity.NOTE, "in any context, as the comment of grow() says"),
     (COMMENT.replace("CONTEXT", "Interrupt context."), Severity.WARNING, "the comment of grow() is right"),
-], ids=["plain", "condition", "conditions", "last reference", "once", "once, elsewhere", "either of two", "first under the lock",
-        "spilled", "any context", "interrupts"])
+], ids=["plain", "condition", "conditions", "last reference", "once", "once, elsewhere", "either of two", "counted",
+        "first under the lock", "spilled", "any context", "interrupts"])
 def test_what_a_chain_assumes(tmp_path: Path, text: str, severity: Severity, words: str) -> None:
     """One assumption makes a warning, and so do several conditions in the file where the chain begins."""
     found, = told(tmp_path, {"dev.c": text})

@@ -86,7 +86,7 @@ class Conditions:
         if key not in self._seen:
             told = _parts(self._looked_through(edge.condition), edge.truth)
             guards = frozenset(guard for guard in told if self._relevant(guard[0]))
-            absent = any(not truth and condition in self._kept for condition, truth in guards)
+            absent = any(not truth and (condition in self._kept or _counts(condition)) for condition, truth in guards)
             self._seen[key] = guards | {_ABSENT} if absent else guards
         return self._seen[key]
 
@@ -99,7 +99,7 @@ class Conditions:
                 return True
             if type(term) is ir.CallResult and type(term.callee) is ir.Name and term.callee.id in self._tests:
                 return True
-        return condition in self._kept or self._spills(condition)
+        return condition in self._kept or _counts(condition) or self._spills(condition)
 
     def _spills(self, condition: ir.Expr) -> bool:
         """Tell whether a condition asks for what does not fit into a buffer of the function's own."""
@@ -114,7 +114,8 @@ class Conditions:
             return None if entry is None else _FREELY
         guards = tuple(sorted(entry - {_ABSENT}, key=lambda guard: (show(guard[0]), guard[1])))
         spills = next((f"{show(what)} is {str(truth).lower()}" for what, truth in guards if self._spills(what)), "")
-        if _ABSENT not in entry or not any(_ABSENT in (self.entry[block] or ()) for block in self._keeping):
+        counted = any(_counts(condition) and not truth for condition, truth in guards)
+        if _ABSENT not in entry or not (counted or any(_ABSENT in (self.entry[block] or ()) for block in self._keeping)):
             return Standing(guards, "", spills)
         once = next((show(condition) for condition, truth in guards if not truth and condition in self._kept), "the memory")
         return Standing(guards, once, spills)
@@ -146,6 +147,12 @@ class Conditions:
         """Tell whether a value is no result of a call, but for one that tells the context."""
         return all(type(term) is not ir.CallResult or (type(term.callee) is ir.Name and term.callee.id in self._tests)
                    for term in walk(value))
+
+
+def _counts(condition: ir.Expr) -> bool:
+    """Tell whether a condition takes a reference to what may be there already: atomic_inc_not_zero(&users)."""
+    callee = condition.callee if type(condition) is ir.CallResult else None
+    return type(callee) is ir.Name and callee.id.endswith("_inc_not_zero")
 
 
 def _parts(condition: ir.Expr, truth: bool) -> Iterator[Guard]:
