@@ -94,6 +94,7 @@ class _Sites:
         self._locks = locks
         # A parameter that is assigned to is not what the caller gave.
         self._params = {param.name for param in row.params if not values.get(param.name)}
+        self._own = {param.name for param in row.params}
         self.sleepy = ""
         self._scopes = ("noreclaim",) if any(map(_sets_memalloc, itertools.chain.from_iterable(
             block.events for block in body.blocks))) else ()
@@ -189,7 +190,8 @@ class _Sites:
                 value = value.base  # &function is function
                 known = type(value) is ir.Name and value.id in self._meaning.program.defined
             else:
-                known = type(value) is ir.Name and (value.id in self._params or value.id in _CONSTANTS or knows(value.id))
+                known = type(value) is ir.Name and (value.id in self._params or value.id in _CONSTANTS or knows(value.id)
+                                                    or self._replaces(call, value))
             if known or type(value) is ir.Number:
                 yield place, value
             elif type(value) is ir.Text:
@@ -198,6 +200,10 @@ class _Sites:
                 yield place, PRESENT
             elif type(value) is ir.Name:
                 yield from self._local(call, place, value)
+
+    def _replaces(self, call: ir.Call, param: ir.Name) -> bool:
+        """Tell whether a call is the only one to give a parameter another value: `name = kstrdup_const(name, gfp)`."""
+        return call.target == param and param.id in self._own and len(self._values.get(param.id, ())) == 1
 
     def _local(self, call: ir.Call, place: int, local: ir.Name) -> Iterator[tuple[int, ir.Expr]]:
         """Yield what is known of a local that is handed over: from which memory it comes, or that it is not NULL."""
