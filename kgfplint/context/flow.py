@@ -203,7 +203,8 @@ class _Sites:
 
     def _replaces(self, call: ir.Call, param: ir.Name) -> bool:
         """Tell whether a call is the only one to give a parameter another value: `name = kstrdup_const(name, gfp)`."""
-        return call.target == param and param.id in self._own and len(self._values.get(param.id, ())) == 1
+        values = self._values.get(param.id, ())  # None: what the caller gave
+        return call.target == param and param.id in self._own and sum(value is not None for value in values) == 1
 
     def _local(self, call: ir.Call, place: int, local: ir.Name) -> Iterator[tuple[int, ir.Expr]]:
         """Yield what is known of a local that is handed over: from which memory it comes, or that it is not NULL."""
