@@ -20,6 +20,26 @@ MODES = MODE.replace("CALL", "").replace("try(dev);", "if (dev->mode != 4) try(d
 LAST = HEAD + ("static void gone(struct kref *ref) { kfree(kmalloc(8, GFP_KERNEL)); }\n"
                "int kref_put(struct kref *kref, void (*release)(struct kref *kref)) { release(kref); return 1; }\n"
                ) + LOCKED.replace("CALL", "kref_put(&dev->ref, gone)")
+ONCE = (HEAD + "static int more(struct dev *dev) { if (!dev->buf) { dev->buf = kmalloc(32, GFP_KERNEL); } return 0; }\n"
+        + LOCKED.replace("CALL", "more(dev)"))
+BEFORE = ONCE + "int open(struct dev *dev) { return more(dev); }\n"
+FIRST = HEAD + LOCKED.replace("CALL", "if (!dev->buf) dev->buf = kmalloc(32, GFP_KERNEL)")
+TWO = BEFORE.replace("if (!dev->buf) {", "if (dev->buf && dev->ops) return 0; {").replace(
+    "return 0; }\nvoid", "dev->ops = kmalloc(64, GFP_KERNEL); return 0; }\nvoid")
+COUNTED = PLAIN.replace("{ dev->buf =", "{ if (atomic_inc_not_zero(&users)) return; page =")
+COUNTED += "void open(void) { fill(NULL); }\n"
+SPILL = HEAD + ("static void copy(struct dev *dev) { char stack[64], *p = stack; int n = dev->mode; if (n > sizeof(stack)) "
+                "p = kmalloc(n, GFP_KERNEL); }\n"
+                ) + LOCKED.replace("CALL", "copy(dev)")
+COMMENT = HEAD + """
+/**
+ * grow() - Grow.
+ * @dev: What grows.
+ *
+ * Context: CONTEXT
+ */
+void grow(struct dev *dev) { dev->buf = kmalloc(16, GFP_KERNEL); }
+"""
 
 
 def told(folder: Path, files: dict[str, str]) -> list[Finding]:
@@ -36,7 +56,16 @@ def told(folder: Path, files: dict[str, str]) -> list[Finding]:
     (MODE, Severity.WARNING, "provided that dev->mode == 3 is true in try()"),
     (MODES, Severity.WARNING, "and 1 more"),
     (LAST, Severity.WARNING, "provided that kref_put() drops the last reference"),
-], ids=["plain", "condition", "conditions", "last reference"])
+    (ONCE, Severity.WARNING, "provided that dev->buf was not there before"),
+    (BEFORE, Severity.NOTE, "provided that dev->buf was not there before"),
+    (TWO, Severity.NOTE, "provided that the memory was not there before"),
+    (COUNTED, Severity.NOTE, "provided that the memory was not there before"),
+    (FIRST, Severity.ERROR, ""),
+    (SPILL, Severity.WARNING, "dev->mode <= sizeof(stack) is false in copy()"),
+    (COMMENT.replace("CONTEXT", "Any context."), Severity.NOTE, "in any context, as the comment of grow() says"),
+    (COMMENT.replace("CONTEXT", "Interrupt context."), Severity.WARNING, "the comment of grow() is right"),
+], ids=["plain", "condition", "conditions", "last reference", "once", "once, elsewhere", "either of two", "counted",
+        "first under the lock", "spilled", "any context", "interrupts"])
 def test_what_a_chain_assumes(tmp_path: Path, text: str, severity: Severity, words: str) -> None:
     """One assumption makes a warning, and so do several conditions in the file where the chain begins."""
     found, = told(tmp_path, {"dev.c": text})

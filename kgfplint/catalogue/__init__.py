@@ -54,6 +54,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+CALLER = "caller"
+"""The context of what a function calls itself, at once: that of its caller."""
+
+
 class Catalogue:
     """The kernel's interfaces by name, filtered for one kernel version; `digest` is the hash of the rule files."""
 
@@ -81,7 +85,11 @@ class Catalogue:
         self.needs: Mapping[str, Need] = content.of(Need)
         self.accesses: Mapping[str, Access] = content.of(Access)
         self.verdicts: Mapping[str, Verdict] = content.of(Verdict)
-        self.callbacks: Mapping[str, tuple[Callback, ...]] = content.callbacks
+        self.callbacks: Mapping[str, tuple[Callback, ...]] = {
+            name: entries for name, entries in content.callbacks.items() if not any(entry.context == CALLER for entry in entries)}
+        self.walkers: Mapping[str, frozenset[int]] = {
+            name: frozenset(entry.argument for entry in entries if entry.context == CALLER and entry.argument is not None)
+            for name, entries in content.callbacks.items() if name not in self.callbacks}
         self.fields: Mapping[str, Callback] = content.fields
 
     @cached_property

@@ -55,7 +55,7 @@ class Alloc(msgspec.Struct, frozen=True, kw_only=True):
     `length` counts characters, without the final NUL, or limits them: the size is not told by it alone.
     `ptr` set means that it resizes that memory, as krealloc() does. `fixed_order` is the order of pages that an
     allocator without `order` implies, CALCULATED if it makes one from what it is given. Where the argument `noblock` is not 0
-    it does not sleep.
+    it does not sleep; where the argument `constant` is a literal, it allocates nothing.
     """
 
     name: str
@@ -88,6 +88,7 @@ class Alloc(msgspec.Struct, frozen=True, kw_only=True):
     align: int | None = None
     source: int | None = None
     noblock: int | None = None
+    constant: int | None = None
 
 
 class Free(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,7 +168,8 @@ class Sleeper(msgspec.Struct, frozen=True, kw_only=True):
     """A function that may sleep in every call, but for the conditions.
 
     `why` completes "it ..."; `unless` names the states in which it does not ("pagefault": page
-    faults are disabled, "interrupt": in interrupt context); with `cond` only if that argument is not 0.
+    faults are disabled, "interrupt": in interrupt context); with `cond` only if that argument is not 0, with `gfp` only if that
+    mask lets it.
     """
 
     name: str
@@ -175,6 +177,7 @@ class Sleeper(msgspec.Struct, frozen=True, kw_only=True):
     params: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()
     cond: int | None = None
+    gfp: int | None = None
 
 
 class Guard(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,7 +205,8 @@ class Cleanup(msgspec.Struct, frozen=True, kw_only=True):
 
 class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A context that code runs in; `atomic`: it must not sleep; `interrupt`: in_interrupt() is true in it; `irqs_off`:
-    interrupts are disabled; `raw`: nothing may be allocated in it; `holds`: kinds of locks held in it, which it may drop.
+    interrupts are disabled; `raw`: nothing may be allocated in it; `holds`: kinds of locks held in it, which it may drop;
+    `vague`: who says so seldom means all of it; `types` are those of functions that run in it.
 
     `title` is what messages call it.
     """
@@ -214,6 +218,8 @@ class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     irqs_off: bool = False
     raw: bool = False
     holds: tuple[str, ...] = ()
+    vague: bool = False
+    types: tuple[str, ...] = ()
 
 
 class Flag(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -131,7 +131,7 @@ class AllocGroup(Group, kw_only=True):
         roles = _roles(
             prototype, gfp="gfp", size="size", length="len", count="n", element="elem", order="order", cache="cache", pool="pool",
             dev="dev", ptr="ptr", handle="handle", type="type", member="member", align="align", source="src",
-            noblock="noblock", out=self.result,
+            noblock="noblock", constant="constant", out=self.result,
         )  # fmt: skip
         if self.result != "return" and roles["out"] is None:
             raise Mistake("result", f"{prototype.name} has no parameter `{self.result}`")
@@ -239,7 +239,7 @@ class SleepGroup(Group, kw_only=True):
         """Yield the sleeper."""
         yield Sleeper(
             name=prototype.name, why=self.why, params=prototype.params, unless=self.unless,
-            **_roles(prototype, cond="cond"),
+            **_roles(prototype, cond="cond", gfp="gfp"),
         )  # fmt: skip
 
 

@@ -93,7 +93,7 @@ def _waits(unit: Unit, event: ir.Event, state: State | None) -> str:
     if first_atomic(unit, state.held):
         return ""
     sleeper = unit.meaning.catalogue.sleepers.get(event.callee.id)
-    if sleeper is not None and not sleeper.unless and sleeper.cond is None:
+    if sleeper is not None and not sleeper.unless and sleeper.cond is None and sleeper.gfp is None:
         return event.callee.id
     sleep = unit.sleeps.get(id(event))
     certain = sleep is not None and sleep.where != RAW and not sleep.frees

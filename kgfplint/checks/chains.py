@@ -8,9 +8,8 @@ from kgfplint.context.flow import Site
 from kgfplint.context.reach import Reach
 from kgfplint.context.recursion import Recursion
 from kgfplint.context.sleeping import ANYWHERE, RAW
-from kgfplint.context.steps import Assumed, Hit, Reached
+from kgfplint.context.steps import Hit, Reached
 from kgfplint.facts import ir
-from kgfplint.facts.terms import show
 from kgfplint.findings import Finding, Mark, Severity, Step
 from kgfplint.gfp.policy import Reentry, policy
 from kgfplint.program.link import Program
@@ -65,7 +64,7 @@ class Chain:
     @property
     def lazy(self) -> bool:
         """Whether what is allocated is kept, and only allocated where it is not there yet."""
-        return any(not truth and self._site.key.startswith(f"{show(condition)} = ") for condition, truth in self._site.guards)
+        return bool(self._site.once) and self._site.key.startswith(f"{self._site.once} = ")
 
     @property
     def param_types(self) -> frozenset[str]:
@@ -81,22 +80,17 @@ class Chain:
     @property
     def provided(self) -> str:
         """What the chain assumes, as the end of the reason: ", provided that …"."""
-        assumed = self._conditions
+        assumed = self._assumed
         more = f", and {len(assumed) - 1} more" if len(assumed) > 1 else ""
         return f", provided that {assumed[0].text}{more}" if assumed else ""
-
-    @property
-    def _conditions(self) -> tuple[Assumed, ...]:
-        """What the chain assumes; what is allocated only where it is not there yet may be there for long."""
-        kept = self._site.key.partition(" = ")[0]
-        return (*self._assumed, Assumed(f"{kept} was not allocated before")) if self.lazy else self._assumed
 
     def severity(self) -> Severity:
         """An error if it is plain, a warning if it needs one assumption, a note if it needs more or is long."""
         rarely = self.sleep.perhaps and self.sleep.unless is None
         # That a driver comes to a line of its own is easily believed, however often it has to.
-        assumed = sum(not one.near for one in self._conditions) + any(one.near for one in self._conditions) + rarely
-        if assumed > 1 or len(self._hops) > _LONG or (rarely and self.sleep.where == ANYWHERE):
+        assumed = sum(not one.near for one in self._assumed) + any(one.near for one in self._assumed) + rarely
+        seldom = any(one.seldom for one in self._assumed) or (rarely and self.sleep.where == ANYWHERE)
+        if assumed > 1 or seldom or len(self._hops) > _LONG:
             return Severity.NOTE
         return Severity.WARNING if assumed or len(self._hops) > _PLAIN else Severity.ERROR
 

@@ -47,6 +47,10 @@ class Distances:
             away[self._callers[(away[self._targets] == distance - 1) & (away[self._callers] == FAR)]] = distance
         return away
 
+    def callers(self, function: int) -> int:
+        """Return how many functions call a function, directly or through a member."""
+        return len(np.unique(self._callers[self._targets == function]))
+
     def _likely(self, sources: Ints, sinks: Ints) -> NDArray[np.bool_]:
         """Return, as bits, the calls that may be meant: not those of BUG(), of another architecture, or of a user's program."""
         program = self._program

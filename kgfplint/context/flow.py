@@ -3,28 +3,29 @@
 All of it holds whoever calls the function; context.reach follows it across the program.
 """
 
-import functools
 import itertools
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
 from kgfplint.catalogue import Catalogue
+from kgfplint.context.conditions import Conditions, Guard, Standing, telling_names
 from kgfplint.context.held import HeldLocks, State
 from kgfplint.context.sleeping import Sleep, restricted, sleep_of
 from kgfplint.facts import ir
-from kgfplint.facts.terms import atom, bare, show, substitute, walk
+from kgfplint.facts.terms import atom, bare, names, show, walk
 from kgfplint.program.link import Row
 from kgfplint.program.meaning import Meaning, Values
 
 _MOST_GUARDS = 8
-_MOST_BLOCKS = 2000
 _NOTHING = State()
 _CONSTANTS = frozenset({"NULL", "true", "false"})
-
-Guard = tuple[ir.Expr, bool]
-"""A condition in its normal form, and the truth value that it has on every path to a place."""
+PRESENT = ir.Name("(present)")
+"""The value of an argument that is not NULL."""
+LITERAL = ir.Text("")
+"""The value of any string literal."""
+SMALL = ir.Name("(small)")
+"""The value of an argument that was allocated where sleeping is forbidden: no memory of vmalloc()."""
 
 
 class Place(Struct, frozen=True, array_like=True):
@@ -49,6 +50,7 @@ class Site(Struct, frozen=True, array_like=True):
     `mask`: what it is given as a mask, if that forbids to sleep ("GFP_ATOMIC") or is a parameter of this function ("gfp").
     `unsure`: something may be held that is not in `held`. `scopes`: the kinds of reclaim scopes and sections that it stands in;
     `asks`: how far the mask that it is given lets reclaim go, 3 (as far as it likes) if that is not known.
+    `once` and `spills`: see Standing.
     """
 
     name: str
@@ -66,6 +68,8 @@ class Site(Struct, frozen=True, array_like=True):
     unsure: bool = False
     scopes: tuple[str, ...] = ()
     asks: int = 3
+    once: str = ""
+    spills: str = ""
 
 
 class Flow(Struct, frozen=True, array_like=True):
@@ -76,87 +80,6 @@ class Flow(Struct, frozen=True, array_like=True):
 
     sites: tuple[Site, ...]
     sleepy: str = ""
-
-
-@functools.lru_cache(maxsize=4)
-def telling_names(catalogue: Catalogue) -> re.Pattern[str]:
-    """Return what the names of variables, members and functions look like that tell code whether it may sleep."""
-    operations = [re.escape(word) for flag in catalogue.flags.values() for word in flag.operations]
-    pieces = "|".join(map(re.escape, catalogue.flags)) or "(?!)"
-    return re.compile(rf"^(?!{'|'.join(operations) or '(?!)'}).*?(?:{pieces})", re.IGNORECASE)
-
-
-class _Conditions:
-    """The relevant conditions that hold at the entry of each block, forward over the control flow graph."""
-
-    def __init__(self, body: ir.Body, params: Collection[str], values: Values, catalogue: Catalogue) -> None:
-        self._params = params
-        self._values = values
-        self._tests = catalogue.tests
-        self._named = telling_names(catalogue)
-        self._blocks = body.blocks
-        self._seen: dict[tuple[ir.Expr, bool], frozenset[Guard]] = {}
-        self.entry: list[frozenset[Guard] | None] = [frozenset()] * len(body.blocks)
-        conditions = (edge for block in body.blocks for edge in block.edges if edge.condition is not None)
-        if len(body.blocks) < _MOST_BLOCKS and any(self._guards(edge) for edge in conditions):
-            self._solve()
-
-    def _solve(self) -> None:
-        self.entry = [None] * len(self._blocks)
-        self.entry[0] = frozenset()
-        waiting = [0]
-        while waiting:
-            number = waiting.pop()
-            before = self.entry[number]
-            assert before is not None
-            for edge in self._blocks[number].edges:
-                arriving = before | self._guards(edge) if edge.condition is not None else before
-                known = self.entry[edge.to]
-                joined = arriving if known is None else known & arriving
-                if joined != known:
-                    self.entry[edge.to] = joined
-                    waiting.append(edge.to)
-
-    def _guards(self, edge: ir.Edge) -> frozenset[Guard]:
-        assert edge.condition is not None
-        key = edge.condition, edge.truth
-        if key not in self._seen:
-            told = _parts(self._looked_through(edge.condition), edge.truth)
-            self._seen[key] = frozenset(guard for guard in told if self._relevant(guard[0]))
-        return self._seen[key]
-
-    def _relevant(self, condition: ir.Expr) -> bool:
-        """Tell whether a condition is about parameters, contexts, or is called like a flag."""
-        for term in walk(condition):
-            if type(term) is ir.Name and (term.id in self._params or self._named.search(term.id)):
-                return True
-            if type(term) is ir.Field and self._named.search(term.member):
-                return True
-            if type(term) is ir.CallResult and type(term.callee) is ir.Name and term.callee.id in self._tests:
-                return True
-        return False
-
-    def _looked_through(self, condition: ir.Expr) -> ir.Expr:
-        """Replace locals that have one value only by that value."""
-        once = {term.id: bare(found[0]) for term in walk(condition)
-                if type(term) is ir.Name and len(found := self._values.get(term.id, ())) == 1 and found[0] is not None}
-        plain = {name: value for name, value in once.items() if self._plain(value)}
-        return substitute(condition, plain) if plain else condition
-
-    def _plain(self, value: ir.Expr) -> bool:
-        """Tell whether a value is no result of a call, but for one that tells the context."""
-        return all(type(term) is not ir.CallResult or (type(term.callee) is ir.Name and term.callee.id in self._tests)
-                   for term in walk(value))
-
-
-def _parts(condition: ir.Expr, truth: bool) -> Iterator[Guard]:
-    """Yield the normal form of a condition, of both sides where `a && b` is true or `a || b` is not."""
-    condition, truth = atom(condition, truth)
-    if type(condition) is ir.Binary and condition.op == ("&&" if truth else "||"):
-        yield from _parts(condition.left, truth)
-        yield from _parts(condition.right, truth)
-    else:
-        yield condition, truth
 
 
 class _Sites:
@@ -171,6 +94,7 @@ class _Sites:
         self._locks = locks
         # A parameter that is assigned to is not what the caller gave.
         self._params = {param.name for param in row.params if not values.get(param.name)}
+        self._own = {param.name for param in row.params}
         self.sleepy = ""
         self._scopes = ("noreclaim",) if any(map(_sets_memalloc, itertools.chain.from_iterable(
             block.events for block in body.blocks))) else ()
@@ -179,15 +103,18 @@ class _Sites:
                        for taken in (event.args[:1], (event.target,))}
 
     def all(self) -> Iterator[Site]:
-        conditions: _Conditions | None = None
+        conditions: Conditions | None = None
         for number, states in enumerate(self._states()):
             for event, state in states:
                 if type(event) is ir.Call and self._telling(event):
                     if conditions is None:
-                        conditions = _Conditions(self._body, self._params, self._values, self._catalogue)
-                    entry = conditions.entry[number]
-                    if entry is not None:
-                        yield from self._site(event, state, tuple(entry))
+                        conditions = Conditions(self._body, self._params, self._values, self._catalogue, self._allocates)
+                    under = conditions.at(number)
+                    if under is not None:
+                        yield from self._site(event, state, under)
+
+    def _allocates(self, name: str) -> bool:
+        return self._meaning.alloc(self._file, name) is not None or self._meaning.allocates_by_mask(name)
 
     def _states(self) -> Iterator[Sequence[tuple[ir.Event, State]]]:
         if self._locks is None:
@@ -202,10 +129,12 @@ class _Sites:
         if type(call.callee) is not ir.Name:
             return False
         name = call.callee.id
-        return (name in self._catalogue.sleepers or name in self._catalogue.primitives or name in self._params
+        known = self._catalogue
+        return (name in known.sleepers or name in known.primitives or name in known.walkers or name in self._params
                 or name in self._meaning.program.defined)
 
-    def _site(self, call: ir.Call, state: State, guards: tuple[Guard, ...]) -> Iterator[Site]:
+    def _site(self, call: ir.Call, state: State, under: Standing) -> Iterator[Site]:
+        guards = under.guards
         kinds = self._catalogue.kinds
         held = tuple(Place(h.kind, show(h.lock) if h.lock is not None else "", h.by, h.line, h.stated)
                      for h in state.held if kinds[h.kind].atomic)
@@ -214,7 +143,8 @@ class _Sites:
         if "put" in name and (name.replace("put", "get"), call.args[:1]) in self._taken:
             return  # it gives back what this function took: never the last reference
         sleeper = self._catalogue.sleepers.get(name) if type(call.callee) is ir.Name else None
-        if sleeper is not None and not (sleeper.unless or sleeper.cond is not None or held or dropped or guards):
+        always = sleeper is not None and not sleeper.unless and sleeper.cond is None and sleeper.gfp is None
+        if always and not (held or dropped or guards):
             self.sleepy = self.sleepy or name
         sleep = sleep_of(self._meaning, self._file, call, self._values)
         if sleep is not None and held and (drops := self._meaning.inferred(self._file, name).drops):
@@ -222,7 +152,7 @@ class _Sites:
         if sleep is None and name in self._catalogue.described:
             return
         if len(guards) > _MOST_GUARDS:
-            guards = tuple(sorted(guards, key=lambda guard: show(guard[0])))[:_MOST_GUARDS]
+            guards = guards[:_MOST_GUARDS]
         if sleep is not None and sleep.unless is not None:
             guards = (*guards, atom(sleep.unless, False))
         key = show(ir.CallResult(call.callee, call.args)) if sleep is not None or held else ""
@@ -232,7 +162,7 @@ class _Sites:
         scopes = (*self._scopes, *(h.kind for h in state.held if kinds[h.kind].leaves or kinds[h.kind].allows))
         yield Site(name, call.line, call.column, call.end_line, key, type(call.callee) is ir.Field,
                    tuple(self._given(call)), sleep, held, dropped, guards, mask,
-                   bool(state.perhaps or state.pending), scopes, asks)
+                   bool(state.perhaps or state.pending), scopes, asks, under.once, under.spills)
 
     def _mask(self, call: ir.Call, name: str) -> tuple[str, int]:
         """Return the mask that a call is given if that is a parameter or forbids something, and how far it lets reclaim go."""
@@ -255,13 +185,43 @@ class _Sites:
         knows = self._meaning.program.knows
         for place, arg in enumerate(call.args):
             value = bare(arg)
+            address = type(value) is ir.AddressOf
             if type(value) is ir.AddressOf:
                 value = value.base  # &function is function
                 known = type(value) is ir.Name and value.id in self._meaning.program.defined
             else:
-                known = type(value) is ir.Name and (value.id in self._params or value.id in _CONSTANTS or knows(value.id))
+                known = type(value) is ir.Name and (value.id in self._params or value.id in _CONSTANTS or knows(value.id)
+                                                    or self._replaces(call, value))
             if known or type(value) is ir.Number:
                 yield place, value
+            elif type(value) is ir.Text:
+                yield place, LITERAL
+            elif address:
+                yield place, PRESENT
+            elif type(value) is ir.Name:
+                yield from self._local(call, place, value)
+
+    def _replaces(self, call: ir.Call, param: ir.Name) -> bool:
+        """Tell whether a call is the only one to give a parameter another value: `name = kstrdup_const(name, gfp)`."""
+        values = self._values.get(param.id, ())  # None: what the caller gave
+        return call.target == param and param.id in self._own and sum(value is not None for value in values) == 1
+
+    def _local(self, call: ir.Call, place: int, local: ir.Name) -> Iterator[tuple[int, ir.Expr]]:
+        """Yield what is known of a local that is handed over: from which memory it comes, or that it is not NULL."""
+        values = self._values.get(local.id, ())
+        if values and all(value is not None and self._never_slept(bare(value)) for value in values):
+            yield place, SMALL
+        elif any(type(term) is ir.Field and term.arrow and term.base == local for arg in call.args for term in walk(arg)):
+            yield place, PRESENT  # foo(p, &p->lock)
+
+    def _never_slept(self, value: ir.Expr) -> bool:
+        """Tell whether a value is memory that was asked for with a mask which forbids to sleep."""
+        if type(value) is not ir.CallResult or type(value.callee) is not ir.Name:
+            return False
+        place = self._meaning.gfp_argument(self._file, value.callee.id)
+        if place is None or place >= len(value.args):
+            return False
+        return self._meaning.masks.may_sleep(self._meaning.evaluate(self._file, value.args[place], self._values)) is False
 
 
 def _sets_memalloc(event: ir.Event) -> bool:
@@ -277,12 +237,6 @@ def flow_of(body: ir.Body, row: Row, meaning: Meaning, values: Values, locks: He
     return Flow(tuple(sites), collected.sleepy)
 
 
-def decided(guards: Sequence[Guard], values: Mapping[str, ir.Expr]) -> Iterator[tuple[ir.Expr, bool]]:
-    """Yield guards with the values of parameters put in."""
-    for condition, truth in guards:
-        yield atom(substitute(condition, values), truth)
-
-
 def is_plain(site: Site, catalogue: Catalogue) -> bool:
     """Tell whether a site may sleep wherever its function may: nothing is held there, and nobody asked for the context."""
     return not (site.held or site.unsure) and not any(_asks(condition, catalogue) for condition, _ in site.guards)
@@ -296,3 +250,10 @@ def _asks(condition: ir.Expr, catalogue: Catalogue) -> bool:
         if word and telling_names(catalogue).search(word):
             return True
     return False
+
+
+def mentioned(site: Site) -> Iterator[str]:
+    """Yield the names that decide whether a site is reached, or that it hands on."""
+    for condition, _ in site.guards:
+        yield from names(condition)
+    yield from (value.id for _, value in site.given if type(value) is ir.Name)

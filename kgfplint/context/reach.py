@@ -5,28 +5,29 @@ along calls whose conditions the constants that were handed down do not rule out
 """
 
 import itertools
-import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kgfplint.catalogue import Callback, Catalogue
-from kgfplint.context.distances import FAR, MOST_TARGETS, NO_KERNEL, Distances, home_of
-from kgfplint.context.flow import Flow, Guard, Place, Site, decided, telling_names
+from kgfplint.context.conditions import Guard, decided, telling_names, words
+from kgfplint.context.distances import FAR, NO_KERNEL, Distances, home_of
+from kgfplint.context.flow import LITERAL, PRESENT, SMALL, Flow, Place, Site, mentioned
+from kgfplint.context.meant import Meant
 from kgfplint.context.sleeping import MASKED, forbidden
 from kgfplint.context.stated import told_context
 from kgfplint.context.steps import Assumed, Hit, Hop, Reached
 from kgfplint.facts import ir
 from kgfplint.facts.terms import names as names_in
-from kgfplint.facts.terms import show, substitute, walk
+from kgfplint.facts.terms import show, substitute
 from kgfplint.program.constants import constants_of
 from kgfplint.program.definitions import GFP_TYPES, definitions_of, takes_mask
-from kgfplint.program.link import Program
+from kgfplint.program.link import Program, Row
 
 _DEEPEST = 8
 """Calls between the root and what sleeps: a longer chain convinces nobody."""
 _MOST_STATES = 4
 """A function is looked at in so many states (locks, values of parameters), the shortest chains first."""
-_WORDS: Mapping[str, ir.Expr] = {"NULL": ir.Number(0), "false": ir.Number(0), "true": ir.Number(1)}
+_WORDS: Mapping[str, ir.Expr] = {"NULL": ir.Number(0), "false": ir.Number(0), "true": ir.Number(1), PRESENT.id: ir.Number(1)}
 
 Values = Mapping[str, ir.Expr]
 Possible = tuple[Site, Values, tuple[str, ...]]
@@ -59,11 +60,14 @@ class Reach:
         program = self.program
         self._definitions = definitions_of(program)
         self._constants = constants_of(program)
-        self._members = {number: member.rpartition(".")[2] for (_, member), number in program.keys.items()}
-        self._tags = {number: tag for (tag, _), number in program.keys.items()}
+        self._meant = Meant(program)
         self._handed: dict[tuple[str, int], list[tuple[int, str, int]]] = {}
         for function, callee, place, given, line in program.handed:
             self._handed.setdefault((callee, place), []).append((function, given, line))
+        self._given_names = {given for _, _, _, given, _ in program.handed}
+        self._interrupting = {context.name for context in self.catalogue.contexts.values() if context.interrupt}
+        self._interrupted: Mapping[int, str] | None = None
+        self._deferred = {ctype for context in self.catalogue.contexts.values() for ctype in context.types if not context.atomic}
         self._runs_argument: dict[tuple[int, int], bool] = {}
         self._away = self.distances.to(self.sleeping, self.deepest)
         self._seen: dict[int, set[tuple[object, ...]]] = {}
@@ -104,7 +108,8 @@ class Reach:
             if context and self._counts(context):
                 title = self._title(context)
                 hop = Hop(None, number, row.line, f"the comment of {row.name}() says that it runs in {title}", mark="root")
-                assumed = (Assumed(f"the comment of {row.name}() is right"),)
+                # Most comments that allow any context are about what a function locks, not about what it allocates.
+                assumed = (Assumed(f"the comment of {row.name}() is right", seldom=self.catalogue.contexts[context].vague),)
                 yield Reached(number, (), context, (), f"in {title}, as the comment of {row.name}() says", hop, assumed)
 
     def _title(self, context: str) -> str:
@@ -142,8 +147,16 @@ class Reach:
                 if self.raw and not any(self.catalogue.kinds[kind].raw for kind in kinds):
                     continue
                 since = f"{place} {'stated' if last.stated else 'taken'} at {path}:{last.line}"
-                here = Reached(function, kinds, "", (), f"under {since}", hop)
+                # In an interrupt as well: what puts its work off there does so.
+                here = Reached(function, kinds, self._interrupts().get(function, ""), (), f"under {since}", hop)
                 yield from self._below(here, site, {})
+
+    def _interrupts(self) -> Mapping[int, str]:
+        """Return the functions that only run in interrupts, with the context they are registered for."""
+        if self._interrupted is None:
+            registered = {root.function: root.context for root in Reach.roots(self) if root.context in self._interrupting}
+            self._interrupted = {number: context for number, context in registered.items() if not self.distances.callers(number)}
+        return self._interrupted
 
     def told(self, function: int, sites: Iterable[Site]) -> Iterator[Reached]:
         """Yield the functions that are given a mask which forbids to sleep, by what knows it."""
@@ -196,7 +209,7 @@ class Reach:
         """Tell whether the function was not yet seen in such a state."""
         telling = self._telling.get(state.function)
         if telling is None:
-            telling = self._telling[state.function] = {name for site in flow.sites for name in _mentioned(site)}
+            telling = self._telling[state.function] = {name for site in flow.sites for name in mentioned(site)}
         values = tuple((name, show(value)) for name, value in state.values if name in telling)
         seen = self._seen.setdefault(state.function, set())
         key = values, *self._state(state, flow)
@@ -228,8 +241,20 @@ class Reach:
         """Yield the first site that sleeps wrongly: those after it would follow from the same mistake."""
         for site, values, kinds in sites:
             if site.sleep is not None and forbidden(site.sleep, kinds, state.context, self.catalogue):
+                if self._spared(site, values):
+                    continue
                 yield Hit(state, site, (*state.assumed, *self._assumed(state, site, values)))
                 return
+
+    def _spared(self, site: Site, values: Values) -> bool:
+        """Tell whether what a site is given lets it sleep never: memory that is small, a text that need not be copied."""
+        assert site.sleep is not None
+        given = {place: values.get(value.id, value) if type(value) is ir.Name else value for place, value in site.given}
+        alloc = self.catalogue.allocs.get(site.name)
+        if alloc is not None and alloc.constant is not None:
+            return given.get(alloc.constant) == LITERAL
+        free = self.catalogue.frees.get(site.name)
+        return free is not None and site.sleep.perhaps and given.get(free.ptr) == SMALL
 
     def _next(self, state: Reached, sites: Iterable[Possible]) -> Iterator[Reached]:
         for site, values, kinds in sites:
@@ -247,13 +272,13 @@ class Reach:
             yield from self._visited(state, site)
             return
         if site.member:
-            stored = self._targets(state.function, site)
-            targets: Sequence[int] = self._near(state, stored)
-            if len(stored) > 1 or not all(self._together(state, target) for target in stored):
+            stored = self._meant.targets(state.function, site)
+            targets: Sequence[int] = self._meant.near(state, stored)
+            if len(stored) > 1 or not all(self._meant.together(state, target) for target in stored):
                 state = state._replace(assumed=(*state.assumed, Assumed(f"->{site.name}() is the one meant")))
         else:
             definition = self._definitions.of(file, site.name)
-            targets = () if site.name in self.catalogue.described else self._general(file, definition.functions)
+            targets = () if site.name in self.catalogue.described else self._meant.general(file, definition.functions)
             yield from self._handed_on(state, site, targets)
         for target in targets:
             row = program.rows[target]
@@ -264,67 +289,28 @@ class Reach:
                               if place < len(row.params) and unknown.isdisjoint(names_in(value)))
                 yield state._replace(function=target, values=given, hop=hop)
 
-    def _together(self, state: Reached, target: int) -> bool:
-        """Tell whether a target lies in the folder of the function that calls it, or of the root."""
-        folders = {posixpath.dirname(self.program.file_of(f)) for f in (state.function, state.hop.chain()[0].function)}
-        return posixpath.dirname(self.program.file_of(target)) in folders
-
-    def _near(self, state: Reached, targets: Sequence[int]) -> Sequence[int]:
-        """Return the targets of an indirect call that a chain from its root can mean.
-
-        What a driver calls through code that all share comes back to its own functions, not to those of its siblings.
-        """
-        if len(targets) < 2:
-            return targets
-        path = self.program.file_of
-        root = path(state.hop.chain()[0].function)
-        if own := [target for target in targets if path(target) == root]:
-            return own
-        folder = posixpath.dirname(root)
-        if folder == posixpath.dirname(path(state.function)):
-            return targets
-        if own := [target for target in targets if posixpath.dirname(path(target)) == folder]:
-            return own
-        above = posixpath.dirname(folder)
-        return [target for target in targets if posixpath.dirname(posixpath.dirname(path(target))) != above]
-
     def _assumed(self, state: Reached, site: Site, values: Values) -> tuple[Assumed, ...]:
         """Return the first condition on a parameter whose value is not known, that a site stands under.
 
         That a pointer is not NULL is what most functions ask first, and most often so.
         """
         row = self.program.rows[state.function]
-        params = {param.name for param in row.params} - values.keys()
+        params = {param.name for param in row.params if values.get(param.name, PRESENT) in (PRESENT, SMALL)}
         near = not self._strays(state)
-        unknown = (Assumed(f"{show(condition)} is {str(truth).lower()} in {row.name}()", near) for condition, truth in site.guards
-                   if not params.isdisjoint(names_in(condition)) and not (truth and type(condition) is ir.Name))
-        return tuple(itertools.islice(unknown, 1))
+        asked = ((show(condition), truth) for condition, truth in site.guards
+                 if not params.isdisjoint(names_in(condition)) and not (truth and type(condition) is ir.Name))
+        unknown = (Assumed(f"{text} is {str(truth).lower()} in {row.name}()", near) for text, truth in asked
+                   if text != site.once and not site.spills.startswith(text))
+        small = (Assumed(f"{site.spills} in {row.name}()"),) if site.spills else ()
+        lazy = site.once and not site.held  # what takes a lock itself there holds it the first time, too
+        first = (Assumed(f"{site.once} was not there before", seldom=self._entered_elsewhere(state)),) if lazy else ()
+        return (*itertools.islice(unknown, 1), *small, *first)
 
-    def _targets(self, function: int, site: Site) -> Sequence[int]:
-        for key, line in self.program.indirect(function):
-            if line == site.line and self._members[key] == site.name:
-                targets = self.program.bound.get(key, {})
-                homes = ("", home_of(self.program.file_of(function)))
-                fitting = [target for target in targets
-                           if home_of(self.program.file_of(target)) in homes and self._one_struct(function, target, key)]
-                return fitting if len(fitting) <= MOST_TARGETS else ()
-        return ()
-
-    def _one_struct(self, caller: int, target: int, key: int) -> bool:
-        """Tell whether caller and target can mean the same struct: several drivers may use one tag."""
-        types, rows = self.program.types, self.program.rows
-        places = {members.file for members in types.records.get(self._tags[key], ())}
-        if len(places) < 2 or types.includes is None:
-            return True
-        ends = rows[caller].file, rows[target].file
-        return any(all(types.includes.sees(end, place) for end in ends) for place in places)
-
-    def _general(self, file: int, targets: Sequence[int]) -> Sequence[int]:
-        """Return the functions that a call may mean, without those of one architecture where there are others."""
-        if len(targets) < 2:
-            return targets
-        home = home_of(self.program.paths[file])
-        return [target for target in targets if home_of(self.program.file_of(target)) in ("", home)]
+    def _entered_elsewhere(self, state: Reached) -> bool:
+        """Tell whether there are other ways to the functions of a chain: what is done once may have been done there."""
+        begun, *below = [*(hop.function for hop in state.hop.chain()[1:]), state.function]
+        return any(self.distances.callers(function) > 1 or self.program.rows[function].name in self._given_names
+                   for function in below if function != begun)
 
     def _handed_on(self, state: Reached, site: Site, targets: Sequence[int]) -> Iterator[Reached]:
         """Yield functions that a site gives to one that calls them itself (list_sort(…, compare))."""
@@ -334,7 +320,8 @@ class Reach:
         if "put" in site.name:
             state = state._replace(assumed=(*state.assumed, Assumed(f"{site.name}() drops the last reference")))
         for place, value in site.given:
-            if type(value) is ir.Name and any(self._runs(target, place) for target in targets):
+            walker = place in self.catalogue.walkers.get(site.name, ())
+            if type(value) is ir.Name and (walker or any(self._runs(target, place) for target in targets)):
                 for target in self._definitions.of(file, value.id).functions:
                     if self._away[target] < FAR and not takes_mask(self.program.rows[target]):
                         hop = Hop(state.hop, state.function, site.line, f"{site.name}() calls {value.id}()", site.column)
@@ -346,11 +333,23 @@ class Reach:
         place = [param.name for param in row.params].index(site.name)
         for function, given, line in self._handed.get((row.name, place), ()):
             file = self.program.rows[function].file
+            if self._impossible(row.file, site.guards, self._told(function, line, row)):
+                continue
             if state.function in self._definitions.of(file, row.name).functions:
                 for target in self._definitions.of(file, given).functions:
                     if self._away[target] < FAR and not takes_mask(self.program.rows[target]):
                         hop = Hop(None, function, line, f"{row.name}(): {given}() is called {state.why}")
                         yield state._replace(function=target, values=(), why=f"{state.why} by {row.name}()", hop=hop)
+
+    def _told(self, function: int, line: int, row: Row) -> Values:
+        """Return the values of the parameters of `row`, which a function calls around a line."""
+        if function not in self.opened:
+            self.opened.update(self.flows([function]))
+        sites = (site for site in self.opened.get(function, _UNREAD).sites
+                 if site.name == row.name and site.line <= line <= site.end_line)
+        own = {param.name for param in self.program.rows[function].params}
+        return {row.params[place].name: value for site in sites for place, value in site.given
+                if place < len(row.params) and own.isdisjoint(names_in(value))}
 
     def _runs(self, target: int, place: int) -> bool:
         """Tell whether a function calls its parameter at `place`."""
@@ -358,7 +357,8 @@ class Reach:
         if key not in self._runs_argument:
             params = self.program.rows[target].params
             name = params[place].name if place < len(params) else ""
-            self._runs_argument[key] = bool(name) and any(callee == name for callee, _ in self.program.calls(target))
+            later = not name or params[place].ctype in self._deferred
+            self._runs_argument[key] = not later and any(callee == name for callee, _ in self.program.calls(target))
         return self._runs_argument[key]
 
     def _impossible(self, file: int, guards: Sequence[Guard], values: Values) -> bool:
@@ -373,7 +373,7 @@ class Reach:
             if value is not None:
                 if bool(value) is not truth:
                     return True
-            elif any(named.search(word) for word in _words(condition)):
+            elif any(named.search(word) for word in words(condition)):
                 return True
         return False
 
@@ -387,23 +387,8 @@ class Reach:
         return value
 
 
-def _mentioned(site: Site) -> Iterator[str]:
-    """Yield the names that decide whether a site is reached, or that it hands on."""
-    for condition, _ in site.guards:
-        yield from names_in(condition)
-    yield from (value.id for _, value in site.given if type(value) is ir.Name)
-
-
 def _telling(held: Sequence[Place]) -> Place:
     """Return what of some held state tells most: a lock that turns interrupts off, else any lock."""
     off = {(place.by, place.line) for place in held if place.kind == "irq"}
     locks = [place for place in held if place.lock]
     return next((place for place in locks if (place.by, place.line) in off), locks[0] if locks else held[0])
-
-
-def _words(condition: ir.Expr) -> Iterator[str]:
-    for term in walk(condition):
-        if type(term) is ir.Name:
-            yield term.id
-        elif type(term) is ir.Field:
-            yield term.member

@@ -8,7 +8,8 @@ import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from kgfplint.context.flow import Flow, Guard, Site
+from kgfplint.context.conditions import Guard
+from kgfplint.context.flow import Flow, Site
 from kgfplint.context.reach import Possible, Reach, Values
 from kgfplint.context.sleeping import ALLOWED, MASKED
 from kgfplint.context.steps import Assumed, Hit, Hop, Reached

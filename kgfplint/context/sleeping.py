@@ -56,8 +56,9 @@ def sleep_of(meaning: Meaning, file: int, call: ir.Call, values: Values) -> Slee
     if alloc is not None:
         mask = meaning.mask_of(file, alloc, call, values)
     else:
-        place = meaning.gfp_argument(file, name)
-        if place is None or place >= len(call.args) or not meaning.allocates_by_mask(name):
+        says = known.sleepers.get(name)
+        place = meaning.gfp_argument(file, name) if says is None else says.gfp
+        if place is None or place >= len(call.args) or (says is None and not meaning.allocates_by_mask(name)):
             return None
         mask = meaning.evaluate(file, call.args[place], values)
     sleeps = meaning.masks.may_sleep(mask)

@@ -28,10 +28,13 @@ class Hop(NamedTuple):
 
 
 class Assumed(NamedTuple):
-    """Something that a chain assumes, in words; `near`: it is a condition in the file where the chain begins."""
+    """Something that a chain assumes, in words; `near`: it is a condition in the file where the chain begins; `seldom`: it is
+    more often wrong than right.
+    """
 
     text: str
     near: bool = False
+    seldom: bool = False
 
 
 class Reached(NamedTuple):

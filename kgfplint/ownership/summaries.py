@@ -36,7 +36,8 @@ def telling(program: Program, catalogue: Catalogue) -> Iterator[int]:
     known = policy(catalogue.version)
     masked = (row.name for row in program.rows if takes_mask(row))
     primitives = {*catalogue.primitives, *catalogue.sections, *catalogue.needs, "guard", *known.scope_functions}
-    for name in {*primitives, *program.noreturn, *masked} & program.names.keys():
+    asserting = (sleeper.name for sleeper in catalogue.sleepers.values() if sleeper.gfp is not None)
+    for name in {*primitives, *asserting, *program.noreturn, *masked} & program.names.keys():
         marks[program.names[name]] = 1
     for number, row in enumerate(program.rows):
         calls = range(program.call_start[number], program.call_start[number + 1])

@@ -195,7 +195,7 @@ class Meaning:
 
     def gfp_argument(self, file: int, name: str) -> int | None:
         """Return the position of the mask among the arguments of `name`, None if it takes none."""
-        known = self.catalogue.allocs.get(name)
+        known = self.catalogue.allocs.get(name) or self.catalogue.sleepers.get(name)
         return known.gfp if known is not None else self._definitions.mask(file, name)
 
     def allocates_by_mask(self, name: str) -> bool:

@@ -15,6 +15,9 @@ _OTHER = rb"#[ \t]*+(?!if|el|endif)" + _REST
 _DIRECTIVES = re.compile(
     rb"#(?:[ \t]*+((?:if|el|endif)\w*+)" + _REST + rb"|(?<![^\n]#)" + _REST + rb"(?:\n" + _OTHER + rb")*|" + _REST + rb")"
 )
+_COMMENTED = re.compile(rb"(?:/\*|//)[ \t]*#[ \t]*define[ \t]+([A-Za-z_]\w*)")
+_NAMED = re.compile(rb"^[ \t]*#[ \t]*define[ \t]+([A-Za-z_]\w*)")
+_BY_MAKEFILES = frozenset({b"DEBUG", b"VERBOSE_DEBUG"})
 _DEFINED = re.compile(rb"^[ \t]*+#[ \t]*+(?:define|undef)[ \t]++(\w++)[ \t]*+(\w*+[^\s/]*+)", re.MULTILINE)
 _DIRECTIVE = re.compile(rb"#" + _REST)
 _BLANK = bytes(c if c in b"\n\r" else 0x20 for c in range(256))
@@ -83,6 +86,15 @@ class Canvas:
         for match in _DEFINED.finditer(self.data):
             values.setdefault(match[1], set()).add(match[2])
         return frozenset(name for name, found in values.items() if found == {b"0"})
+
+    @cached_property
+    def commented_out(self) -> frozenset[bytes]:
+        """The names whose definition the file has in a comment only (`/* #define BENCH */`): turned off, too.
+
+        Makefiles define DEBUG and the like, whatever a file says.
+        """
+        off = frozenset(_COMMENTED.findall(self.data)) - _BY_MAKEFILES
+        return off - {match[1] for line in self.directives if (match := _NAMED.match(line.text))} if off else off
 
     def _mask_literals(self) -> list[tuple[int, int]]:
         """Write `text`, with comments and the insides of literals blank; return the spans of the literals."""

@@ -20,6 +20,7 @@ _NEVER = re.compile(
 )
 _ALWAYS = re.compile(rb"ifndef\s+(?:__ASSEMBL\w*|LINKER_SCRIPT|__cplusplus)|if\s+!\s*defined\W*(?:__ASSEMBL\w*|LINKER_SCRIPT)")
 _SWITCH = re.compile(rb"if\s+([A-Za-z_]\w*)\s*\Z")
+_ASKED = re.compile(rb"(?:ifdef\s+|if\s+defined\s*\(?\s*)([A-Za-z_]\w*)\s*\)?\s*\Z")
 _CONTINUES = re.compile(rb"\s{0,400}+(?:else\b|[?:=.,)\]+*/%|&^<>-]|\{)")
 _RECORD = re.compile(rb"\b(enum|struct|union|extern)\b[^;{}()=]*$")
 _GOES_ON = re.compile(rb"\s{0,400}+(?:else\b|\{|=)")
@@ -107,11 +108,14 @@ def _judge_dead(canvas: Canvas, group: _Group) -> None:
 
 
 def _is_dead(canvas: Canvas, condition: bytes) -> bool:
-    """Tell whether a condition never holds: `#if 0`, or a name that this file itself defines as 0."""
+    """Tell whether a condition never holds: `#if 0`, or a name that this file itself defines as 0, or in a comment."""
     if _NEVER.match(condition):
         return True
     switch = _SWITCH.match(condition)
-    return switch is not None and switch[1] in canvas.zeros
+    if switch is not None:
+        return switch[1] in canvas.zeros
+    asked = _ASKED.match(condition)
+    return asked is not None and asked[1] in canvas.commented_out
 
 
 def _condition(canvas: Canvas, group: _Group) -> bytes:
