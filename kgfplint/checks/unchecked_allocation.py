@@ -42,10 +42,15 @@ def check(unit: Unit) -> Iterator[Finding]:
                    f"but line {incident.line} uses {incident.lvalue} without a test")
         trace = (unit.step(site.call.line, f"{site.alloc.name}() may fail", "alloc"),
                  unit.step(incident.line, f"{incident.lvalue} is used without a test"))
-        # Who tests it elsewhere may know why this path needs no test; early boot cannot go on without the memory.
-        assumed = site.number in tested or "__init" in unit.row.annotations
+        # Who tests it elsewhere may know why this path needs no test; early boot cannot go on without it; a test falls alone.
+        assumed = site.number in tested or "__init" in unit.row.annotations or _is_test(unit)
         yield unit.finding(RULE, site.call, message, trace, Severity.WARNING if assumed else None)
     yield from _untested(unit, told | tested, masks)
+
+
+def _is_test(unit: Unit) -> bool:
+    """Tell whether a function runs for a test of KUnit only: it is given the test, whose thread alone an oops ends."""
+    return any(param.ctype == "struct kunit *" for param in unit.row.params)
 
 
 def _untested(unit: Unit, told: Collection[int], masks: Mapping[int, Mask]) -> Iterator[Finding]:
