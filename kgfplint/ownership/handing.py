@@ -99,9 +99,10 @@ class Handing:
 
     def _hand(self, name: str, place: int, event: ir.Call, arg: ir.Expr, void: bool) -> int:
         sized = place + 1 < len(event.args) and type(bare(event.args[place + 1])) is ir.SizeOf
-        result = event.target is not None and self._returns(event.callee) and self._addresses.is_pointer(event.target)
+        plain = type(arg) is not ir.AddressOf and (sized or self._addresses.is_buffer(arg) or self._addresses.is_bytes(arg))
+        result = (event.target is not None and self._returns(event.callee) and self._addresses.is_pointer(event.target)
+                  and not (plain and self._addresses.is_number(event.target)))
         self.of_event.setdefault(id(event), []).append(len(self.handed))
-        plain = type(arg) is not ir.AddressOf and (sized or self._addresses.is_buffer(arg))
         self._given_to.setdefault((name, arg), []).append(id(event))
         self.handed.append(Handed(name, place, event.line, result, plain, void))
         return len(self.handed) - 1

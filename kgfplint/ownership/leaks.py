@@ -1,17 +1,18 @@
 """Memory that nobody can reach any more, on the paths of the function that allocated it."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from kgfplint.facts.terms import bare
 from kgfplint.ownership.conditions import ZERO, constant, is_error_name
 from kgfplint.ownership.failing import standing
 from kgfplint.ownership.handing import AWAY, NEARBY, holder_of, is_away, stored_in
-from kgfplint.ownership.ops import Adopt, Give, Leave, Reduced, Regain, Release
+from kgfplint.ownership.ops import Adopt, Allocate, Give, Leave, Reduced, Regain, Release
 from kgfplint.ownership.states import MAYBE, VALID, Origin, State
 from kgfplint.ownership.walks import repeated
 
 Whom = frozenset[int]
 _NOBODY: Whom = frozenset()
+_MOST_WAYS = 6
 
 
 class Leaks:
@@ -34,8 +35,9 @@ class Leaks:
                          and not is_error_name(program.facts[op.source])}
         self._blocks = program.blocks
         self._lines = program.lines
-        following = [[to for targets, _ in edges for to in targets] for edges in program.edges] if program.made else []
-        self._repeated = repeated(following)
+        self._following = [[to for targets, _ in edges for to in targets] for edges in program.edges] if program.made else []
+        self._repeated = repeated(self._following)
+        self._fresh: dict[tuple[int, int], bool] = {}
         self.freed: dict[int, set[int]] = {}
         self.spared: dict[int, set[int]] = {}
         self._again: dict[int, dict[int, Whom]] = {}
@@ -55,22 +57,40 @@ class Leaks:
     def lost(self, failing: bool) -> Iterator[tuple[int, int, Whom]]:
         """Yield where memory was lost: the number of the allocation, the line, and the calls that it had been handed to by then.
 
-        None of these must have kept it. Of several ways to a line it is the one with the fewest calls; what loops before
-        that line hand it to belongs to them, as if none of them were passed by. `failing`: only where an error is returned.
+        None of these must have kept it. Of several ways to a line it is the one with the fewest calls, and each that returns
+        an error; what loops before that line hand it to belongs to them, as if none of them were passed by. `failing`: only
+        where an error is returned.
         """
         for site, lines in self._lost.items():
             for line, states in sorted(lines.items()):
-                ways = [whom for (_, failed), whom in states.items() if failed or not failing]
-                if ways and not is_away(whom := self._whom(site, line, ways)):
-                    yield site, line, whom
+                if line in self.well and any(is_away(whom) for (_, failed), whom in states.items() if failed or not failing):
+                    continue  # where others keep it on some ways to a return without an error, there is a reason
+                wrong = {whom for (_, failed), whom in states.items() if failed}
+                ways = wrong | ({min(states.values(), key=_order)} if not failing else set())
+                looped = self._looped(site, line) if ways else _NOBODY
+                for whom in sorted(ways, key=_order)[:_MOST_WAYS]:
+                    if not is_away(whom | looped):
+                        yield site, line, whom | looped
 
-    def _whom(self, site: int, line: int, ways: Collection[Whom]) -> Whom:
-        """Return whom memory had been handed to when it was lost at a line; where a function returns without an error and
-        others keep it on some ways to that return, there is a reason why they do not on the rest."""
-        if line in self.well and any(map(is_away, ways)):
-            return frozenset({AWAY})
-        looped = (whom for block, whom in self._again.get(site, {}).items() if self.last_line(block) < line)
-        return min(ways, key=_order).union(frozenset().union(*looped) - self._cleared)
+    def _looped(self, site: int, line: int) -> Whom:
+        """Return whom loops before a line hand memory to that was allocated before them."""
+        looped = [whom for block, whom in self._again.get(site, {}).items()
+                  if self.last_line(block) < line and not self._is_fresh(site, block)]
+        return frozenset[int]().union(*looped) - self._cleared
+
+    def _is_fresh(self, site: int, block: int) -> bool:
+        """Tell whether a block is not passed twice without a new allocation in between."""
+        key = site, block
+        if key not in self._fresh:
+            seen = {number for number, block_ops in enumerate(self._blocks)
+                    if any(type(op) is Allocate and op.site.number == site for op in block_ops)}
+            made, waiting = set(seen), [block]
+            while waiting:
+                more = [to for to in self._following[waiting.pop()] if to not in seen]
+                seen.update(more)
+                waiting += more
+            self._fresh[key] = block in made or block not in seen
+        return self._fresh[key]
 
     def last_line(self, block: int) -> int:
         """Return the line of the last event of a block that has one, else that of its condition."""
@@ -206,7 +226,8 @@ class Leaks:
         for lvalue, pointed in state.values.items():
             if number in (pointed, self._origins[pointed].within) and lvalue not in self._locals and lvalue not in self._stacked:
                 holder = state.values.get(self._holders.get(lvalue, AWAY))
-                if holder is None or not state.objects[holder].freed:
+                # What a member of the object itself points to is no way to it.
+                if holder is None or not (holder == number or state.objects[holder].freed):
                     return False
         return True
 
