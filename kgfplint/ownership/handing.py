@@ -69,10 +69,16 @@ class Handing:
             found = tuple(number for number in self._of(arg) if number not in freed)
             if found and -1 not in freed and (undone := self._undone(event, arg)):
                 yield Regain(found, undone)
-            elif found:
+            elif found and not self._is_hung_on_itself(event, place, found):
                 to = self._given(event, place, arg)
                 if to is not None:
                     yield Give(found, to)
+
+    def _is_hung_on_itself(self, event: ir.Call, place: int, found: Collection[int]) -> bool:
+        """Tell whether a pointer becomes the private data of a device that lies in what it points to."""
+        verdict = self._meaning.catalogue.verdicts.get(event.callee.id) if type(event.callee) is ir.Name else None
+        return verdict is not None and verdict.action == "attach" and any(
+            not set(found).isdisjoint(self._of(arg)) for other, arg in enumerate(event.args) if other != place)
 
     def _undone(self, event: ir.Call, arg: ir.Expr) -> frozenset[int]:
         """Return the calls, of those that were given the same before, that a call undoes."""

@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator, Mapping
 
+from kgfplint.facts.ir import Call
 from kgfplint.facts.terms import bare
 from kgfplint.ownership.conditions import ZERO, constant, is_error_name
-from kgfplint.ownership.failing import standing
+from kgfplint.ownership.failing import has_failed, standing
 from kgfplint.ownership.handing import AWAY, NEARBY, holder_of, is_away, stored_in
 from kgfplint.ownership.ops import Adopt, Allocate, Give, Leave, Reduced, Regain, Release
-from kgfplint.ownership.states import MAYBE, VALID, Origin, State
+from kgfplint.ownership.states import MAYBE, VALID, Origin, State, Way
 from kgfplint.ownership.walks import repeated
 
 Whom = frozenset[int]
 _NOBODY: Whom = frozenset()
 _MOST_WAYS = 6
+_MANY, _SAME = 3, 2
+"""Calls with so many arguments, of which so many are the same, are about the same memory."""
 
 
 class Leaks:
@@ -28,7 +31,7 @@ class Leaks:
         self.block = 0
         self.sites = program.sites
         self.handed = program.handed
-        self._lost: dict[int, dict[int, dict[tuple[object, bool], Whom]]] = {}
+        self._lost: dict[int, dict[int, dict[tuple[Way, object, bool], Whom]]] = {}
         self.well: set[int] = set()
         self._facts = {fact: number for number, fact in enumerate(program.facts)}
         self._adopted = {op.fact for block in program.blocks for op in block if type(op) is Adopt
@@ -37,6 +40,7 @@ class Leaks:
         self._lines = program.lines
         self._following = [[to for targets, _ in edges for to in targets] for edges in program.edges] if program.made else []
         self._repeated = repeated(self._following)
+        self._decided: set[tuple[int, Way]] = set()
         self._fresh: dict[tuple[int, int], bool] = {}
         self.freed: dict[int, set[int]] = {}
         self.spared: dict[int, set[int]] = {}
@@ -63,14 +67,32 @@ class Leaks:
         """
         for site, lines in self._lost.items():
             for line, states in sorted(lines.items()):
-                if line in self.well and any(is_away(whom) for (_, failed), whom in states.items() if failed or not failing):
+                together = self._together(site, states)
+                if line in self.well and any(is_away(whom) for (_, failed), whom in together.items() if failed or not failing):
                     continue  # where others keep it on some ways to a return without an error, there is a reason
-                wrong = {whom for (_, failed), whom in states.items() if failed}
-                ways = wrong | ({min(states.values(), key=_order)} if not failing else set())
+                ways = {min(known, key=_order)} if (
+                    known := [whom for (_, failed), whom in together.items() if failed or not failing]) else set()
+                ways |= {whom for (way, _, failed), whom in states.items() if failed and way and (site, way) not in self._decided}
                 looped = self._looped(site, line) if ways else _NOBODY
                 for whom in sorted(ways, key=_order)[:_MOST_WAYS]:
                     if not is_away(whom | looped):
                         yield site, line, whom | looped
+
+    def _together(self, site: int, states: Mapping[tuple[Way, object, bool], Whom]) -> dict[tuple[object, bool], Whom]:
+        """Return whom memory was handed to by the ownership it was lost with, and whether an error is returned.
+
+        Whoever frees it after one and the same failure, or not, knows more of that failure than is known here: what is lost
+        after it may as well have come any other way.
+        """
+        found: dict[tuple[object, bool], Whom] = {}
+        for (way, key, failed), whom in states.items():
+            if not way or (site, way) not in self._decided:
+                found[key, failed] = found.get((key, failed), _NOBODY) | whom
+        for (way, key, _), whom in states.items():
+            if way and (site, way) in self._decided:
+                for plain in [(key, error) for error in (False, True) if (key, error) in found] or [(key, False)]:
+                    found[plain] = found.get(plain, _NOBODY) | whom
+        return found
 
     def _looped(self, site: int, line: int) -> Whom:
         """Return whom loops before a line hand memory to that was allocated before them."""
@@ -141,6 +163,13 @@ class Leaks:
         for number in [number for number, whom in state.given.items() if stored_in(target) in whom]:
             self.give(state, number)
 
+    def alike(self, state: State, op: Release) -> None:
+        """Note that something is freed that is allocated like what a call that failed was handed: it may be that."""
+        args = set(op.event.args) if type(op.event) is Call and len(op.event.args) >= _MANY else set()
+        for number, whom in state.given.items() if args else ():
+            if any(map(has_failed, whom)) and len(args.intersection(self.sites[number].call.args)) >= _SAME:
+                self._decided.add((number, state.way))
+
     def changed(self, state: State, target: int, number: int) -> None:
         """Note that a call may have changed an lvalue, and seen its object."""
         known = stored_in(target) in state.given.get(number, _NOBODY)
@@ -176,6 +205,7 @@ class Leaks:
     def free(self, state: State, number: int) -> None:
         """Note that this function frees memory itself: no call before kept it, but perhaps the last one, if it could fail."""
         whom = sorted(one for one in standing(state.given.get(number, _NOBODY)) if one >= 0)
+        self._decided.add((number, state.way))
         self.freed.setdefault(number, set()).update(whom)
         if whom and not self.handed[whom[-1]].void:
             whom.pop()
@@ -236,7 +266,7 @@ class Leaks:
         site = self._origins[number].site
         assert site is not None
         states = self._lost.setdefault(site.number, {}).setdefault(line, {})
-        key = state.key(), failed
+        key = state.way, state.key()[:2], failed
         states[key] = states.get(key, _NOBODY) | state.given.get(number, _NOBODY)
 
 

@@ -247,6 +247,7 @@ class Paths:
         subject = op.subject
         line = op.event.line
         freed = -line if op.soft else line
+        self.leaks.alike(state, op)
         for lvalue in self.leaks.in_use(state, op):
             self._report("in-use", state, lvalue, op.event, line, op)
         number = state.values.get(subject)
