@@ -81,8 +81,8 @@ class Leaks:
     def _together(self, site: int, states: Mapping[tuple[Way, object, bool], Whom]) -> dict[tuple[object, bool], Whom]:
         """Return whom memory was handed to by the ownership it was lost with, and whether an error is returned.
 
-        Whoever frees it after one and the same failure, or not, knows more of that failure than is known here: what is lost
-        after it may as well have come any other way.
+        Whoever frees it after one and the same failure, or hands it on, or does not, knows more of that failure than is known
+        here: what is lost after it may as well have come any other way.
         """
         found: dict[tuple[object, bool], Whom] = {}
         for (way, key, failed), whom in states.items():
@@ -126,6 +126,8 @@ class Leaks:
             self.give(state, origin.within, to)
         elif number is not None and origin is not None and origin.site is not None:
             state.give(number, to)
+            if state.way:
+                self._decided.add((number, state.way))
             if self.block in self._repeated:
                 blocks = self._again.setdefault(number, {})
                 blocks[self.block] = blocks.get(self.block, _NOBODY) | {to}
