@@ -1,21 +1,21 @@
 """KGF402: pages freed with another order than they were allocated with."""
 
 import re
-from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from kgfplint.catalogue import CALCULATED, Alloc, Free
+from kgfplint.catalogue import Alloc, Free
 from kgfplint.checks import Rule
+from kgfplint.checks.page_orders import Order, differ, is_certain, may_be_zero, order_of
 from kgfplint.checks.rewriting import rewritten
 from kgfplint.checks.unit import Question, Unit
 from kgfplint.facts import ir
-from kgfplint.facts.terms import atom, bare, names, root, show, walk
+from kgfplint.facts.terms import atom, bare, is_zero, names, root, show
 from kgfplint.findings import Finding, Rewrite, Severity, Step
 from kgfplint.ownership.ops import Release
-from kgfplint.ownership.provenance import keys_of
-from kgfplint.program.constants import constants_of
+from kgfplint.ownership.provenance import keys_of, made_key
+from kgfplint.ownership.undoing import undoing_of
 
 RULE = Rule(
     code="KGF402",
@@ -29,18 +29,6 @@ _SIZE = re.compile(r"^(?:size|sz|len|length|bytes|order)$")
 _NUMBERS = frozenset({"size_t", "unsigned long", "unsigned int", "int", "unsigned", "long", "u32", "u64"})
 
 
-class Order(NamedTuple):
-    """An order as it is written, and the values that it may have (none: it is calculated)."""
-
-    text: str
-    values: Collection[int]
-
-    def __str__(self) -> str:
-        """Say it as messages do."""
-        known = " or ".join(map(str, sorted(self.values)))
-        return f"{known} ({self.text})" if known and known != self.text else self.text
-
-
 def check(unit: Unit) -> Iterator[Finding]:
     """Report each free of pages whose order is known to differ from that of the allocation."""
     if not unit.touches_memory or "split_page" in unit.callees:
@@ -50,50 +38,102 @@ def check(unit: Unit) -> Iterator[Finding]:
     for release, alloc, call in _pairs(unit):
         paired.add(release.number)
         event = release.event
-        freed = _order(unit, release.free, event.args) if isinstance(event, ir.Call) else None
-        allocated = _order(unit, alloc, call.args)
-        if release.number in told or freed is None or allocated is None or not _differ(freed, allocated):
+        freed = order_of(unit, release.free, event.args) if isinstance(event, ir.Call) else None
+        allocated = order_of(unit, alloc, call.args)
+        if release.number in told or freed is None or allocated is None or not differ(freed, allocated):
             continue
-        if not allocated.values and _may_be_zero(unit, alloc, call):
+        if not allocated.values and may_be_zero(unit, alloc, call):
             continue
         told.add(release.number)
         yield _finding(unit, release, freed, allocated, alloc.name, unit.step(call.line, "", "alloc"))
     for release in unit.paths.releases:
         if release.number not in paired:
-            found = list(_by_provenance(unit, release)) or list(_by_size(unit, release))
+            found = (list(_by_provenance(unit, release)) or list(_by_assignment(unit, release))
+                     or list(_by_size(unit, release)))
             yield from found
-
-
-def _differ(freed: Order, allocated: Order) -> bool:
-    """Tell whether no order fits both; one page is not what somebody calculated an order for."""
-    if not allocated.values:
-        return set(freed.values) == {0} and not allocated.text.isupper()
-    return bool(freed.values) and set(freed.values).isdisjoint(allocated.values)
 
 
 def _by_provenance(unit: Unit, release: Release) -> Iterator[Finding]:
     """Judge pages that no path shows the allocation of by what is asked for wherever such pages are allocated."""
     event = release.event
-    freed = _order(unit, release.free, event.args) if isinstance(event, ir.Call) else None
-    keys = keys_of(unit.value_of(bare(release.argument)), unit) if freed is not None and freed.values else ()
+    freed = order_of(unit, release.free, event.args) if isinstance(event, ir.Call) else None
+    keys = _keys(unit, release.argument) if freed is not None and freed.values else ()
     if not keys or freed is None:
         return
     if unit.provenance is None:
         unit.questions.append(Question(keys, ()))
         return
-    key, made = unit.provenance.of(unit.file, keys)
+    _, made = unit.provenance.of(unit.file, keys)
     orders = [Order(source.pages, source.orders) for source in made]
     split = any(unit.program.file_of(f) == source.path for f in unit.program.functions_calling("split_page") for source in made)
-    if made and not split and not key.startswith("struct ") and all(order.text and _differ(freed, order) for order in orders):
+    if made and not split and all(order.text and differ(freed, order) for order in orders):
         first = made[0]
         step = Step(first.path, first.line, first.function, "", "alloc")
         yield _finding(unit, release, freed, orders[0], first.alloc, step)
 
 
+def _keys(unit: Unit, argument: ir.Expr) -> tuple[str, ...]:
+    """Return what the provenance of freed pages goes by: a global or member, or the function that the present one undoes."""
+    subject = _only_value(unit, bare(argument))
+    keys = tuple(key for key in keys_of(subject, unit) if not key.startswith("struct "))
+    if root(subject) in {param.name for param in unit.row.params} and "->" not in show(subject):
+        undone = undoing_of(unit.meaning.catalogue).undone_by(unit.name)
+        keys += tuple(made_key(unit.path, name) for name in sorted(undone))
+    return keys
+
+
+def _only_value(unit: Unit, expr: ir.Expr) -> ir.Expr:
+    """Look through a local that holds one value, or NULL, and through what reads it."""
+    assigned = unit.values.get(expr.id, []) if isinstance(expr, ir.Name) else []
+    values = [bare(value) for value in assigned if value is not None and not is_zero(bare(value))]
+    value = unit.value_of(values[0] if len(values) == 1 and None not in assigned else expr)
+    if isinstance(value, ir.CallResult) and value.callee == ir.Name("READ_ONCE") and len(value.args) == 1:
+        return bare(value.args[0])
+    return value
+
+
+def _by_assignment(unit: Unit, release: Release) -> Iterator[Finding]:
+    """Judge a local by the pages that this function assigns to it, where the paths do not show which memory it is any more."""
+    event, subject = release.event, bare(release.argument)
+    freed = order_of(unit, release.free, event.args) if isinstance(event, ir.Call) else None
+    values = unit.values.get(subject.id, ()) if isinstance(subject, ir.Name) and subject.id in unit.locals else ()
+    if freed is None or set(freed.values) != {0}:
+        return
+    found: list[tuple[Alloc, ir.Call, Order]] = []
+    for value in map(bare, (value for value in values if value is not None)):
+        alloc = unit.meaning.alloc(unit.file, value.callee.id) if (
+            isinstance(value, ir.CallResult) and isinstance(value.callee, ir.Name)) else None
+        call = next((call for call in unit.calls if isinstance(value, ir.CallResult) and call.callee == value.callee
+                     and call.args == value.args), None)
+        order = order_of(unit, alloc, call.args) if alloc is not None and call is not None else None
+        if order is not None and alloc is not None and call is not None:
+            if not differ(freed, order) or (not order.values and may_be_zero(unit, alloc, call)):
+                return
+            found.append((alloc, call, order))
+    if found:
+        alloc, call, order = found[0]
+        yield _finding(unit, release, freed, order, alloc.name, unit.step(call.line, "", "alloc"))
+
+
+def _beyond_a_page(unit: Unit, release: Release) -> str:
+    """Return the size that is known to be more than a page where pages are freed, "" if none is."""
+    for block in unit.body.blocks:
+        for edge in block.edges:
+            condition, truth = atom(edge.condition, edge.truth) if edge.condition is not None else (None, True)
+            if not isinstance(condition, ir.Binary) or release.event not in unit.body.blocks[edge.to].events:
+                continue
+            left, right, page = condition.left, condition.right, ir.Name("PAGE_SIZE")
+            if right == page and (condition.op, truth) in ((">", True), ("<=", False)):
+                return show(left)
+            if left == page and (condition.op, truth) in (("<", True), (">=", False)):
+                return show(right)
+    return ""
+
+
 def _by_size(unit: Unit, release: Release) -> Iterator[Finding]:
     """Report one page freed by a function that is told a size, or calculates an order, and does not look at it."""
     event = release.event
-    freed = _order(unit, release.free, event.args) if isinstance(event, ir.Call) else None
+    freed = order_of(unit, release.free, event.args) if isinstance(event, ir.Call) else None
     if freed is None or set(freed.values) != {0} or release.free.name not in unit.meaning.catalogue.frees:
         return
     if not isinstance(event, ir.Call) or "page-address" not in release.free.accepts:
@@ -103,7 +143,7 @@ def _by_size(unit: Unit, release: Release) -> Iterator[Finding]:
     idle = next((name for name in told if not (_asked(unit, name) if given else _used(unit, name))), "")
     if not idle:
         orders = {name for name, values in unit.values.items() if values and all(map(_is_order, values))}
-        idle = next((name for name in sorted(orders) if not _used(unit, name)), "")
+        idle = next((name for name in sorted(orders) if not _used(unit, name)), "") or _beyond_a_page(unit, release)
     if idle:
         message = f"{release.free.name}() frees one page of {show(release.argument)}, whatever {idle} says that there is"
         yield unit.finding(RULE, event, message, (), Severity.WARNING)
@@ -111,7 +151,7 @@ def _by_size(unit: Unit, release: Release) -> Iterator[Finding]:
 
 def _is_order(value: ir.Expr | None) -> bool:
     value = bare(value) if value is not None else None
-    return isinstance(value, ir.CallResult) and value.callee == ir.Name("get_order")
+    return isinstance(value, ir.CallResult) and isinstance(value.callee, ir.Name) and "order" in value.callee.id.split("_")
 
 
 def _asked(unit: Unit, name: str) -> bool:
@@ -144,7 +184,7 @@ def _finding(unit: Unit, release: Release, freed: Order, allocated: Order, alloc
                f"but {release.free.name}() frees order {freed}")
     trace = (replace(step, note=f"{alloc}() allocates order {allocated}"),
              unit.step(event.line, f"{release.free.name}() frees order {freed}", "free"))
-    severity = None if allocated.values else Severity.WARNING
+    severity = None if is_certain(freed, allocated) else Severity.WARNING
     return unit.finding(RULE, event, message, trace, severity, _fix(unit, release.free, event, allocated))
 
 
@@ -168,40 +208,15 @@ def _pairs(unit: Unit) -> Iterator[tuple[Release, Alloc, ir.Call]]:
         if incident.kind == "free" and incident.free is not None and incident.origin.site is not None:
             yield incident.free, incident.origin.site.alloc, incident.origin.site.call
     for release in unit.paths.releases:
-        seen = unit.viewed(release.argument)
+        seen = unit.viewed(_assigned(unit, bare(release.argument)))
         if seen is not None:
             yield release, *seen
 
 
-def _may_be_zero(unit: Unit, alloc: Alloc, call: ir.Call) -> bool:
-    """Tell whether the function knows that a calculated order may be 0: it asks, sets it so, or gets it from elsewhere."""
-    if alloc.order is None or alloc.order >= len(call.args):
-        return alloc.fixed_order != CALCULATED
-    given = bare(call.args[alloc.order])
-    conditions = [edge.condition for block in unit.body.blocks for edge in block.edges if edge.condition is not None]
-    if any(_asks_for_zero(condition, given) for condition in conditions):
-        return True
-    values = unit.values.get(given.id, []) if isinstance(given, ir.Name) else []
-    return any(value is None or ir.Number(0) in walk(value) for value in values)
-
-
-def _asks_for_zero(condition: ir.Expr, order: ir.Expr) -> bool:
-    condition, _ = atom(condition, True)
-    if condition == order:
-        return True
-    if isinstance(condition, ir.Binary) and condition.op in ("&&", "||"):
-        return _asks_for_zero(condition.left, order) or _asks_for_zero(condition.right, order)
-    return isinstance(condition, ir.Binary) and order in (condition.left, condition.right) and (
-        any(side in (ir.Number(0), ir.Number(1)) for side in (condition.left, condition.right)))
-
-
-def _order(unit: Unit, how: Alloc | Free, args: tuple[ir.Expr, ...]) -> Order | None:
-    """Return the order of an allocation or a free, None when it has none."""
-    if how.fixed_order == CALCULATED:
-        constants = constants_of(unit.program)
-        plain = (arg for place, arg in enumerate(args) if not isinstance(how, Alloc) or place != how.gfp)
-        return None if any(constants.value(unit.file, arg) is not None for arg in plain) else Order("of its own", ())
-    if how.order is None or how.order >= len(args):
-        return Order(str(how.fixed_order), {how.fixed_order}) if how.fixed_order is not None else None
-    given = args[how.order]
-    return Order(show(given), constants_of(unit.program).values(unit.file, unit.value_of(given)))
+def _assigned(unit: Unit, place: ir.Expr) -> ir.Expr:
+    """Return the only value that a member gets in a function, anything else as it is."""
+    if not isinstance(place, ir.Field):
+        return place
+    values = [event.value if isinstance(event, ir.Assign) else ir.CallResult(event.callee, event.args) for event in unit.events()
+              if isinstance(event, ir.Assign | ir.Call) and event.target is not None and bare(event.target) == place]
+    return values[0] if len(values) == 1 else place

@@ -6,13 +6,14 @@ from kgfplint.checks import Rule
 from kgfplint.checks.pending import Asked, Case, Pending
 from kgfplint.checks.unit import Unit
 from kgfplint.facts import ir
-from kgfplint.facts.terms import show
+from kgfplint.facts.terms import bare, root, show
 from kgfplint.facts.types import pointee, tag_of
 from kgfplint.findings import Finding, Severity
 from kgfplint.ownership.failing import failed, has_failed
 from kgfplint.ownership.fates import MADE
 from kgfplint.ownership.handing import NEARBY
 from kgfplint.ownership.ops import Handed, Site
+from kgfplint.ownership.undoing import undoing_of
 
 RULE = Rule(
     code="KGF407",
@@ -65,8 +66,16 @@ def _concerns(unit: Unit, site: Site) -> bool:
 
 
 def _attached(unit: Unit) -> set[int]:
-    """Return the calls that hang memory on a device: it is gone from there when the function, its probe, fails."""
-    verdicts = unit.meaning.catalogue.verdicts
+    """Return the calls that hang memory on a device: it is gone from there when the function, its probe, fails.
+
+    Not so where the function gives the device to one that undoes all, which finds the memory there.
+    """
+    verdicts, undone_by = unit.meaning.catalogue.verdicts, undoing_of(unit.meaning.catalogue).undone_by
+    params = {param.name for param in unit.row.params}
+    given = (call for call in unit.calls if any(type(bare(arg)) is ir.Name and root(arg) in params for arg in call.args))
+    names = (call.callee.id for call in given if type(call.callee) is ir.Name and undone_by(call.callee.id))
+    if any(unit.meaning.definition(unit.file, name).functions for name in names):
+        return set()
     return {number for number, handed in enumerate(unit.paths.leaks.handed)
             if handed.callee in verdicts and verdicts[handed.callee].action == "attach"}
 
@@ -83,7 +92,7 @@ def _case(unit: Unit, number: int, line: int, whom: frozenset[int], spared: set[
     gone = {one for one in whom if has_failed(one) and believed and failed(one) not in freed}
     others = {failed(one) if has_failed(one) else one for one in whom - gone}
     asked = [_asked(leaks.handed[one], one not in taken) for one in sorted(others - spared - {NEARBY})]
-    failures = (leaks.handed[failed(one)] for one in sorted(gone))
+    failures = (leaks.handed[failed(one)] for one in sorted(whom) if has_failed(one))
     asked += [Asked(handed.callee, handed.place, "unfreed") for handed in failures if handed.callee]
     if NEARBY in whom:
         asked.append(Asked("", 0, "lent", _is_buffer(unit, site.call)))

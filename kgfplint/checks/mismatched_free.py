@@ -44,7 +44,7 @@ def check(unit: Unit) -> Iterator[Finding]:
             told.add(release.number)
             yield _finding(unit, incident, site, release.free)
     for release, event in _unseen(unit):
-        yield from _by_provenance(unit, release, event)
+        yield from list(_by_provenance(unit, release, event)) or _by_assignment(unit, release, event)
 
 
 def _uncounted(unit: Unit) -> Iterator[Finding]:
@@ -86,12 +86,39 @@ def _questions(unit: Unit) -> Iterator[Question]:
                 yield Question((), ())
         elif keys := keys_of(subject, unit):
             yield Question(keys, release.free.accepts)
+            if _made_here(unit, subject, release.free) is not None:
+                yield Question((), ())
 
 
 def _local_families(unit: Unit, subject: ir.Expr) -> set[str] | None:
     """Return the families that a local can only be of, None for what may be anything."""
     assigned = unit.values.get(subject.id) if isinstance(subject, ir.Name) else None
     return of_local(assigned, unit.meaning, unit.file) if assigned else None
+
+
+def _made_here(unit: Unit, subject: ir.Expr, free: Free) -> ir.Call | None:
+    """Return the call of this function whose memory goes to where a free takes it from, if that does not accept any of it."""
+    calls = [call for call in unit.calls if call.target is not None and bare(call.target) == subject]
+    allocs = [unit.meaning.alloc(unit.file, call.callee.id) for call in calls if isinstance(call.callee, ir.Name)]
+    families = {alloc.family for alloc in allocs if alloc is not None}
+    special = families != _general(unit, families) or free.flavour in ("put", "callback")
+    if len(families) != 1 or len(allocs) != len(calls) or None in allocs or families & set(free.accepts) or special:
+        return None
+    return calls[0] if _comparable(unit, families, free) else None
+
+
+def _by_assignment(unit: Unit, release: Release, event: ir.Call) -> Iterator[Finding]:
+    """Judge memory that paths lose sight of by what this function stores there: it may be that."""
+    subject, free = bare(release.argument), release.free
+    call = _made_here(unit, subject, free)
+    alloc = unit.meaning.alloc(unit.file, call.callee.id) if call is not None and isinstance(call.callee, ir.Name) else None
+    if call is not None and alloc is not None:
+        fitting = unit.meaning.catalogue.frees_of.get(alloc.family, ())
+        message = (f"{show(subject)} may be {unit.meaning.catalogue.families[alloc.family].title} from {alloc.name}() at line "
+                   f"{call.line}, but {free.name}() frees it{f'; use {fitting[0]}()' if fitting else ''}")
+        trace = (unit.step(call.line, f"{alloc.name}() allocates {show(subject)}", "alloc"),
+                 unit.step(event.line, f"{free.name}() frees it", "free"))
+        yield unit.finding(RULE, event, message, trace, Severity.WARNING, _fix(unit, event, free, {alloc.family}, sure=False))
 
 
 def _by_provenance(unit: Unit, release: Release, event: ir.Call) -> Iterator[Finding]:

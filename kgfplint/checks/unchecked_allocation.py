@@ -1,8 +1,10 @@
 """KGF301: memory used before anybody looked whether there is any."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 
 from kgfplint.checks import Rule
+from kgfplint.checks.first_use import first_uses
+from kgfplint.checks.pending import Case, Pending
 from kgfplint.checks.unit import Unit
 from kgfplint.checks.untested import untested
 from kgfplint.checks.wrong_failure_test import wrong_tests
@@ -27,8 +29,8 @@ def check(unit: Unit) -> Iterator[Finding]:
         return
     masks = {id(allocation.call): allocation.mask for allocation in unit.allocations}
     told = set(wrong_tests(unit.paths))
-    sites = [i.origin.site for i in unit.paths.incidents.values() if i.kind.endswith("-test")]
-    tested = {site.number for site in sites if site is not None}
+    seen = [i.origin.site for i in unit.paths.incidents.values() if i.kind.endswith("-test")]
+    tested = {site.number for site in seen if site is not None}
     for incident in unit.paths.incidents.values():
         site = incident.origin.site
         if incident.kind not in ("unchecked", "null-use") or site is None or site.number in told or site.alloc.out is not None:
@@ -37,15 +39,39 @@ def check(unit: Unit) -> Iterator[Finding]:
         if not _may_fail(unit, site, mask) or (incident.kind == "null-use" and not _at_once(unit, incident)):
             continue
         told.add(site.number)
-        failure = "an error pointer" if site.alloc.fails == "err_ptr" else "NULL"
-        message = (f"{site.alloc.name}() may fail and return {failure}, "
+        message = (f"{site.alloc.name}() may fail and return {_failure(site)}, "
                    f"but line {incident.line} uses {incident.lvalue} without a test")
         trace = (unit.step(site.call.line, f"{site.alloc.name}() may fail", "alloc"),
                  unit.step(incident.line, f"{incident.lvalue} is used without a test"))
         # Who tests it elsewhere may know why this path needs no test; early boot cannot go on without it; a test falls alone.
         assumed = site.number in tested or "__init" in unit.row.annotations or _is_test(unit)
         yield unit.finding(RULE, site.call, message, trace, Severity.WARNING if assumed else None)
-    yield from _untested(unit, told | tested, masks)
+    if not unit.allocates or not unit.paths.complete:
+        return
+    sites = [site for site in unit.paths.leaks.sites if site.number not in told | tested and site.alloc.out is None
+             and site.alloc.fails in ("null", "err_ptr") and _may_fail(unit, site, masks.get(id(site.call), Mask.unknown()))]
+    yield from _untested(unit, sites)
+    _leave_pending(unit, sites)
+
+
+def _untested(unit: Unit, sites: Collection[Site]) -> Iterator[Finding]:
+    """Report what is stored for others without a look: they may look, so that this is a note."""
+    for site in untested(unit, sites):
+        message = f"{site.alloc.name}() may fail, and {unit.name}() goes on with {_failure(site)} in {_what(site)} without a test"
+        yield unit.finding(RULE, site.call, message, (), Severity.NOTE)
+
+
+def _leave_pending(unit: Unit, sites: Collection[Site]) -> None:
+    """Leave pending what is given without a look to functions that may use it at once."""
+    cases: dict[Site, list[Case]] = {}
+    for site, call, asked in first_uses(unit, sites):
+        message = (f"{site.alloc.name}() may fail and return {_failure(site)}, but {asked.callee}() at line {call.line} uses "
+                   f"{_what(site)} without a test")
+        step = unit.step(call.line, f"{asked.callee}() uses it at once")
+        cases.setdefault(site, []).append(Case((asked,), message, step))
+    for site, found in cases.items():
+        trace = (unit.step(site.call.line, f"{site.alloc.name}() may fail", "alloc"),)
+        unit.pending.append(Pending(unit.finding(RULE, site.call, "", trace, Severity.WARNING), tuple(found)))
 
 
 def _is_test(unit: Unit) -> bool:
@@ -53,18 +79,12 @@ def _is_test(unit: Unit) -> bool:
     return any(param.ctype == "struct kunit *" for param in unit.row.params)
 
 
-def _untested(unit: Unit, told: Collection[int], masks: Mapping[int, Mask]) -> Iterator[Finding]:
-    """Report what is stored for others without a look: they may look, so that this is a note."""
-    if not unit.allocates or not unit.paths.complete:
-        return
-    sites = [site for site in unit.paths.leaks.sites if site.number not in told and site.alloc.out is None
-             and site.alloc.fails in ("null", "err_ptr")]
-    for site in untested(unit, sites):
-        if site.call.target is not None and _may_fail(unit, site, masks.get(id(site.call), Mask.unknown())):
-            failure = "an error pointer" if site.alloc.fails == "err_ptr" else "NULL"
-            what = show(site.call.target)
-            message = f"{site.alloc.name}() may fail, and {unit.name}() goes on with {failure} in {what} without a test"
-            yield unit.finding(RULE, site.call, message, (), Severity.NOTE)
+def _failure(site: Site) -> str:
+    return "an error pointer" if site.alloc.fails == "err_ptr" else "NULL"
+
+
+def _what(site: Site) -> str:
+    return show(site.call.target) if site.call.target is not None else "what it returns"
 
 
 def _at_once(unit: Unit, incident: Incident) -> bool:

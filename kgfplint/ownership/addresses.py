@@ -8,6 +8,7 @@ from kgfplint.facts.types import pointee, tag_of
 from kgfplint.program.types import Types, Typing
 
 ADDRESSES = ("local", "static", "string", "interior")
+_BYTES = frozenset({"u8 *", "uint8_t *", "__u8 *", "char *", "unsigned char *"})
 _Pair = tuple[ir.Expr, ir.Expr]
 ERROR_POINTERS = frozenset({"ERR_PTR", "ERR_CAST"})
 """Kinds of values that point to something, but not to the start of an allocation."""
@@ -58,6 +59,15 @@ class Addresses:
         """Tell whether a pointer is one to bytes or numbers, not to a struct."""
         target = pointee(self._typing.expanded(bare(expr)))
         return target is not None and not tag_of(target)
+
+    def is_number(self, expr: ir.Expr) -> bool:
+        """Tell whether an expression is known to be a number, perhaps one that could hold a pointer."""
+        return self._typing.expanded(bare(expr)).endswith("unsigned long")
+
+    @staticmethod
+    def is_bytes(expr: ir.Expr) -> bool:
+        """Tell whether a pointer goes as one to bytes, whatever it is: `(u8 *)header`."""
+        return type(expr) is ir.Cast and expr.ctype.removeprefix("const ") in _BYTES
 
     def pointer(self, value: ir.Expr) -> ir.Expr | None:
         """Return the pointer into whose target an address leads: `p` for `&p->a.b[i]` or `p->c + i`, an array, else None."""

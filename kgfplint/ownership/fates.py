@@ -118,7 +118,7 @@ class Fates:
                  for place, param in enumerate(row.params) if not param.ctype or not param.ctype[-1].isalnum()}
         made = {name for name in _returned(events) if name in names}
         fates[MADE] = self._made(made, names, statics, events) if made else KEPT
-        return {place: msgspec.structs.replace(fate, uses=place >= 0 and _uses(body, row, place))
+        return {place: msgspec.structs.replace(fate, uses=place >= 0 and _uses(body, row.params[place].name, self._catalogue))
                 for place, fate in fates.items()}
 
     def _made(self, made: set[str], names: dict[str, str], statics: set[str], events: list[ir.Event]) -> Fate:
@@ -219,16 +219,15 @@ def _returned(events: Iterable[ir.Event]) -> Iterator[str]:
             yield value.id
 
 
-def _uses(body: ir.Body, row: Row, place: int) -> bool:
+def _uses(body: ir.Body, name: str, catalogue: Catalogue) -> bool:
     """Tell whether a parameter is dereferenced on every way through a function before anything else is done with it."""
-    name = row.params[place].name
     known: dict[int, bool] = {}
 
     def used(number: int) -> bool:
         if number not in known:
             known[number] = True  # a way round is no way out
             block = body.blocks[number]
-            found = next((seen for event in block.events if (seen := _touch(event, name))), 0)
+            found = next((seen for event in block.events if (seen := _touch(event, name, catalogue))), 0)
             if found:
                 known[number] = found > 0
             elif any(edge.condition is not None and (seen := _mention(edge.condition, name)) for edge in block.edges):
@@ -243,10 +242,14 @@ def _uses(body: ir.Body, row: Row, place: int) -> bool:
 _MOST_BLOCKS = 60
 
 
-def _touch(event: ir.Event, name: str) -> int:
+def _touch(event: ir.Event, name: str, catalogue: Catalogue) -> int:
     """Return 1 for an event that dereferences a variable, -1 for one that does anything else with it, 0 for others."""
     exprs: tuple[ir.Expr | None, ...] = ()
     if type(event) is ir.Call:
+        verdict = catalogue.verdicts.get(event.callee.id) if type(event.callee) is ir.Name else None
+        place = verdict.ptr if verdict is not None and verdict.action == "use" else len(event.args)
+        if any(_mention(arg, name) for arg in event.args[place : place + 1]):
+            return 1
         exprs = (event.callee, *event.args, event.target)
     elif type(event) is ir.Assign:
         exprs = (event.value, event.target)

@@ -69,10 +69,16 @@ class Handing:
             found = tuple(number for number in self._of(arg) if number not in freed)
             if found and -1 not in freed and (undone := self._undone(event, arg)):
                 yield Regain(found, undone)
-            elif found:
+            elif found and not self._is_hung_on_itself(event, place, found):
                 to = self._given(event, place, arg)
                 if to is not None:
                     yield Give(found, to)
+
+    def _is_hung_on_itself(self, event: ir.Call, place: int, found: Collection[int]) -> bool:
+        """Tell whether a pointer becomes the private data of a device that lies in what it points to."""
+        verdict = self._meaning.catalogue.verdicts.get(event.callee.id) if type(event.callee) is ir.Name else None
+        return verdict is not None and verdict.action == "attach" and any(
+            not set(found).isdisjoint(self._of(arg)) for other, arg in enumerate(event.args) if other != place)
 
     def _undone(self, event: ir.Call, arg: ir.Expr) -> frozenset[int]:
         """Return the calls, of those that were given the same before, that a call undoes."""
@@ -99,9 +105,10 @@ class Handing:
 
     def _hand(self, name: str, place: int, event: ir.Call, arg: ir.Expr, void: bool) -> int:
         sized = place + 1 < len(event.args) and type(bare(event.args[place + 1])) is ir.SizeOf
-        result = event.target is not None and self._returns(event.callee) and self._addresses.is_pointer(event.target)
+        plain = type(arg) is not ir.AddressOf and (sized or self._addresses.is_buffer(arg) or self._addresses.is_bytes(arg))
+        result = (event.target is not None and self._returns(event.callee) and self._addresses.is_pointer(event.target)
+                  and not (plain and self._addresses.is_number(event.target)))
         self.of_event.setdefault(id(event), []).append(len(self.handed))
-        plain = type(arg) is not ir.AddressOf and (sized or self._addresses.is_buffer(arg))
         self._given_to.setdefault((name, arg), []).append(id(event))
         self.handed.append(Handed(name, place, event.line, result, plain, void))
         return len(self.handed) - 1

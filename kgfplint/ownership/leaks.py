@@ -1,17 +1,21 @@
 """Memory that nobody can reach any more, on the paths of the function that allocated it."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
+from kgfplint.facts.ir import Call
 from kgfplint.facts.terms import bare
 from kgfplint.ownership.conditions import ZERO, constant, is_error_name
-from kgfplint.ownership.failing import standing
+from kgfplint.ownership.failing import has_failed, standing
 from kgfplint.ownership.handing import AWAY, NEARBY, holder_of, is_away, stored_in
-from kgfplint.ownership.ops import Adopt, Give, Leave, Reduced, Regain, Release
-from kgfplint.ownership.states import MAYBE, VALID, Origin, State
+from kgfplint.ownership.ops import Adopt, Allocate, Give, Leave, Reduced, Regain, Release
+from kgfplint.ownership.states import MAYBE, VALID, Origin, State, Way
 from kgfplint.ownership.walks import repeated
 
 Whom = frozenset[int]
 _NOBODY: Whom = frozenset()
+_MOST_WAYS = 6
+_MANY, _SAME = 3, 2
+"""Calls with so many arguments, of which so many are the same, are about the same memory."""
 
 
 class Leaks:
@@ -27,15 +31,17 @@ class Leaks:
         self.block = 0
         self.sites = program.sites
         self.handed = program.handed
-        self._lost: dict[int, dict[int, dict[tuple[object, bool], Whom]]] = {}
+        self._lost: dict[int, dict[int, dict[tuple[Way, object, bool], Whom]]] = {}
         self.well: set[int] = set()
         self._facts = {fact: number for number, fact in enumerate(program.facts)}
         self._adopted = {op.fact for block in program.blocks for op in block if type(op) is Adopt
                          and not is_error_name(program.facts[op.source])}
         self._blocks = program.blocks
         self._lines = program.lines
-        following = [[to for targets, _ in edges for to in targets] for edges in program.edges] if program.made else []
-        self._repeated = repeated(following)
+        self._following = [[to for targets, _ in edges for to in targets] for edges in program.edges] if program.made else []
+        self._repeated = repeated(self._following)
+        self._decided: set[tuple[int, Way]] = set()
+        self._fresh: dict[tuple[int, int], bool] = {}
         self.freed: dict[int, set[int]] = {}
         self.spared: dict[int, set[int]] = {}
         self._again: dict[int, dict[int, Whom]] = {}
@@ -55,22 +61,58 @@ class Leaks:
     def lost(self, failing: bool) -> Iterator[tuple[int, int, Whom]]:
         """Yield where memory was lost: the number of the allocation, the line, and the calls that it had been handed to by then.
 
-        None of these must have kept it. Of several ways to a line it is the one with the fewest calls; what loops before
-        that line hand it to belongs to them, as if none of them were passed by. `failing`: only where an error is returned.
+        None of these must have kept it. Of several ways to a line it is the one with the fewest calls, and each that returns
+        an error; what loops before that line hand it to belongs to them, as if none of them were passed by. `failing`: only
+        where an error is returned.
         """
         for site, lines in self._lost.items():
             for line, states in sorted(lines.items()):
-                ways = [whom for (_, failed), whom in states.items() if failed or not failing]
-                if ways and not is_away(whom := self._whom(site, line, ways)):
-                    yield site, line, whom
+                together = self._together(site, states)
+                if line in self.well and any(is_away(whom) for (_, failed), whom in together.items() if failed or not failing):
+                    continue  # where others keep it on some ways to a return without an error, there is a reason
+                ways = {min(known, key=_order)} if (
+                    known := [whom for (_, failed), whom in together.items() if failed or not failing]) else set()
+                ways |= {whom for (way, _, failed), whom in states.items() if failed and way and (site, way) not in self._decided}
+                looped = self._looped(site, line) if ways else _NOBODY
+                for whom in sorted(ways, key=_order)[:_MOST_WAYS]:
+                    if not is_away(whom | looped):
+                        yield site, line, whom | looped
 
-    def _whom(self, site: int, line: int, ways: Collection[Whom]) -> Whom:
-        """Return whom memory had been handed to when it was lost at a line; where a function returns without an error and
-        others keep it on some ways to that return, there is a reason why they do not on the rest."""
-        if line in self.well and any(map(is_away, ways)):
-            return frozenset({AWAY})
-        looped = (whom for block, whom in self._again.get(site, {}).items() if self.last_line(block) < line)
-        return min(ways, key=_order).union(frozenset().union(*looped) - self._cleared)
+    def _together(self, site: int, states: Mapping[tuple[Way, object, bool], Whom]) -> dict[tuple[object, bool], Whom]:
+        """Return whom memory was handed to by the ownership it was lost with, and whether an error is returned.
+
+        Whoever frees it after one and the same failure, or hands it on, or does not, knows more of that failure than is known
+        here: what is lost after it may as well have come any other way.
+        """
+        found: dict[tuple[object, bool], Whom] = {}
+        for (way, key, failed), whom in states.items():
+            if not way or (site, way) not in self._decided:
+                found[key, failed] = found.get((key, failed), _NOBODY) | whom
+        for (way, key, _), whom in states.items():
+            if way and (site, way) in self._decided:
+                for plain in [(key, error) for error in (False, True) if (key, error) in found] or [(key, False)]:
+                    found[plain] = found.get(plain, _NOBODY) | whom
+        return found
+
+    def _looped(self, site: int, line: int) -> Whom:
+        """Return whom loops before a line hand memory to that was allocated before them."""
+        looped = [whom for block, whom in self._again.get(site, {}).items()
+                  if self.last_line(block) < line and not self._is_fresh(site, block)]
+        return frozenset[int]().union(*looped) - self._cleared
+
+    def _is_fresh(self, site: int, block: int) -> bool:
+        """Tell whether a block is not passed twice without a new allocation in between."""
+        key = site, block
+        if key not in self._fresh:
+            seen = {number for number, block_ops in enumerate(self._blocks)
+                    if any(type(op) is Allocate and op.site.number == site for op in block_ops)}
+            made, waiting = set(seen), [block]
+            while waiting:
+                more = [to for to in self._following[waiting.pop()] if to not in seen]
+                seen.update(more)
+                waiting += more
+            self._fresh[key] = block in made or block not in seen
+        return self._fresh[key]
 
     def last_line(self, block: int) -> int:
         """Return the line of the last event of a block that has one, else that of its condition."""
@@ -84,6 +126,8 @@ class Leaks:
             self.give(state, origin.within, to)
         elif number is not None and origin is not None and origin.site is not None:
             state.give(number, to)
+            if state.way:
+                self._decided.add((number, state.way))
             if self.block in self._repeated:
                 blocks = self._again.setdefault(number, {})
                 blocks[self.block] = blocks.get(self.block, _NOBODY) | {to}
@@ -121,6 +165,13 @@ class Leaks:
         for number in [number for number, whom in state.given.items() if stored_in(target) in whom]:
             self.give(state, number)
 
+    def alike(self, state: State, op: Release) -> None:
+        """Note that something is freed that is allocated like what a call that failed was handed: it may be that."""
+        args = set(op.event.args) if type(op.event) is Call and len(op.event.args) >= _MANY else set()
+        for number, whom in state.given.items() if args else ():
+            if any(map(has_failed, whom)) and len(args.intersection(self.sites[number].call.args)) >= _SAME:
+                self._decided.add((number, state.way))
+
     def changed(self, state: State, target: int, number: int) -> None:
         """Note that a call may have changed an lvalue, and seen its object."""
         known = stored_in(target) in state.given.get(number, _NOBODY)
@@ -156,6 +207,7 @@ class Leaks:
     def free(self, state: State, number: int) -> None:
         """Note that this function frees memory itself: no call before kept it, but perhaps the last one, if it could fail."""
         whom = sorted(one for one in standing(state.given.get(number, _NOBODY)) if one >= 0)
+        self._decided.add((number, state.way))
         self.freed.setdefault(number, set()).update(whom)
         if whom and not self.handed[whom[-1]].void:
             whom.pop()
@@ -206,7 +258,8 @@ class Leaks:
         for lvalue, pointed in state.values.items():
             if number in (pointed, self._origins[pointed].within) and lvalue not in self._locals and lvalue not in self._stacked:
                 holder = state.values.get(self._holders.get(lvalue, AWAY))
-                if holder is None or not state.objects[holder].freed:
+                # What a member of the object itself points to is no way to it.
+                if holder is None or not (holder == number or state.objects[holder].freed):
                     return False
         return True
 
@@ -215,7 +268,7 @@ class Leaks:
         site = self._origins[number].site
         assert site is not None
         states = self._lost.setdefault(site.number, {}).setdefault(line, {})
-        key = state.key(), failed
+        key = state.way, state.key()[:2], failed
         states[key] = states.get(key, _NOBODY) | state.given.get(number, _NOBODY)
 
 

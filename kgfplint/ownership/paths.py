@@ -17,6 +17,8 @@ from kgfplint.ownership.outcomes import excluded, outcome
 from kgfplint.ownership.states import ERROR, MAYBE, NULL, PARAM, UNKNOWN, VALID, Exit, Incident, Object, Origin, State, together
 
 _MOST_STATES = 40
+_MOST_WAYS = 12
+"""With more states than this in a block, it is not told any more from which failure a path comes."""
 _MOST_STEPS = 6000
 _NULL_OBJECT, _ERROR_OBJECT, _HELD_OBJECT = -1, -2, -3
 _ADDRESS, _TESTED, _WITHIN, _FREED = -100_000, -200_000, -300_000, -400_000
@@ -96,6 +98,8 @@ class Paths:
                             self._arrive(arriving, seen[to], waiting[to])
 
     def _arrive(self, state: State, seen: dict[object, State], waiting: dict[object, State]) -> None:
+        if state.way and len(seen) + len(waiting) >= _MOST_WAYS:
+            state = state.anyhow()
         key = state.key()
         before = waiting.get(key) or seen.get(key)
         if before is not None:
@@ -243,6 +247,7 @@ class Paths:
         subject = op.subject
         line = op.event.line
         freed = -line if op.soft else line
+        self.leaks.alike(state, op)
         for lvalue in self.leaks.in_use(state, op):
             self._report("in-use", state, lvalue, op.event, line, op)
         number = state.values.get(subject)
@@ -346,7 +351,8 @@ class Paths:
         thing, origin = state.objects[number], self._origins[number]
         if branch.verdict == "origin" or (branch.verdict == "asked" and origin.site is None):
             given = together(state.given, {number: frozenset({-1})})
-            return State({lv: n for lv, n in state.values.items() if n != number}, state.objects, state.facts, given, loose=True)
+            values = {lv: n for lv, n in state.values.items() if n != number}
+            return State(values, state.objects, state.facts, given, loose=True, way=state.way)
         if branch.verdict == "same":
             return None if self._excluded(state, branch, number) else state
         if branch.verdict == "address":
@@ -359,7 +365,7 @@ class Paths:
             return None
         if outcome == thing:
             return state
-        return State(state.values, {**state.objects, number: outcome}, state.facts, state.given, loose=state.loose)
+        return State(state.values, {**state.objects, number: outcome}, state.facts, state.given, loose=state.loose, way=state.way)
 
     def _remembered(self, state: State, branch: ops.Branch) -> State:
         """A pointer of unknown origin was tested: the same test will have the same outcome."""
@@ -370,7 +376,7 @@ class Paths:
         loose = state.loose or len(values) < len(state.values)
         values[branch.lvalue] = number
         objects = {**state.objects, number: Object(VALID if branch.truth else NULL)}
-        return State(values, objects, state.facts, state.given, loose=loose)
+        return State(values, objects, state.facts, state.given, loose=loose, way=state.way)
 
     def _excluded(self, state: State, branch: ops.Branch, number: int) -> bool:
         """Tell whether a comparison with another pointer cannot come out like this."""

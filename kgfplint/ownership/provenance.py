@@ -48,8 +48,8 @@ class Provenance:
 
     The keys are `path:name` for a global, `tag.member` for what a member of a struct points to, `struct tag` for what is
     of that type, `secret:tag.member` for what is wiped before it is freed, `account:struct tag` for what is charged to a user,
-    `released:struct tag` for what a release function frees; `()name` stands for what the tree's own allocator `name` makes.
-    What was asked is noted in `asked`.
+    `released:struct tag` for what a release function frees, `made:path:function` for pages that a function returns; `()name`
+    stands for what the tree's own allocator `name` makes. What was asked is noted in `asked`.
     """
 
     def __init__(self, program: Program, by_function: Mapping[int, tuple[Sources, Collection[str]]]) -> None:
@@ -177,6 +177,8 @@ def sources(frame: Frame) -> tuple[Sources, frozenset[str]]:
     """Return the allocations of one function by what they are for, and the members that it stores something else into."""
     found: list[tuple[str, Source]] = []
     known: set[int] = set()
+    returned_names = {bare(event.value) for event in frame.events() if type(event) is ir.Return and event.value is not None} if (
+        frame.allocates) else set()
     for event, call, alloc, target in _allocations(frame):
         if alloc.ptr is not None:
             continue
@@ -185,6 +187,8 @@ def sources(frame: Frame) -> tuple[Sources, frozenset[str]]:
         source = Source(alloc.family, alloc.name, frame.path, event.line, frame.name, *_order(frame, alloc, call.args))
         keys = keys_of(target, frame) if target is not None else tuple(filter(None, (_struct(returned),)))
         found.extend((key, source) for key in keys)
+        if source.pages and (target is None or target in returned_names):
+            found.append((made_key(frame.path, frame.name), source))
         if keys and keys[-1].startswith("struct ") and accounts(frame, alloc, call.args):
             found.append((f"account:{keys[-1]}", source))
     if frame.frees:
@@ -216,6 +220,11 @@ def accounts(frame: Frame, alloc: Alloc, args: Sequence[ir.Expr]) -> bool:
     bit = named.get("__GFP_ACCOUNT", 0)
     parts = (given, *(value for name in names(given) for value in frame.values.get(name, ()) if value is not None))
     return any(bit & named.get(name, 0) for part in parts for name in names(part))
+
+
+def made_key(path: str, function: str) -> str:
+    """Return what the provenance of pages goes by that a function of a file returns."""
+    return f"made:{path}:{function}"
 
 
 def secret_key(member: ir.Field, frame: Frame) -> str:

@@ -147,8 +147,7 @@ class Reducer:
 
     def _origins(self, event: ir.Call, called: Called) -> list[ir.Expr]:
         """Note how a call allocates or frees; return what it does that to."""
-        found: list[ir.Expr] = []
-        alloc = called.alloc
+        found, alloc = list[ir.Expr](), called.alloc
         if alloc is not None and (event.target is not None or alloc.out is not None):
             self._allocs[id(event)] = alloc
             target = self._allocated(alloc, event)
@@ -259,8 +258,7 @@ class Reducer:
         cleanup = self.meaning.catalogue.cleanups.get(event.cls)
         free = self.meaning.catalogue.frees.get(cleanup.free) if cleanup is not None else None
         if free is not None and cleanup is not None:
-            free = msgspec.structs.replace(free, accepts_err_ptr=cleanup.accepts_err_ptr)
-            name = ir.Name(event.name)
+            free, name = msgspec.structs.replace(free, accepts_err_ptr=cleanup.accepts_err_ptr), ir.Name(event.name)
             self._out.append(Release(self.lvalues[name], name, free, event, event.line * 1000 + 999, wrapped=True))
         elif self._handing:
             self._out += self._handing.of_value(ir.Name(event.name))
@@ -329,6 +327,8 @@ class Reducer:
         if verdict is None or verdict.ptr >= len(event.args):
             return
         number = self._number(event.args[verdict.ptr])
+        if name == "PTR_ERR" and event.target is not None and bare(event.target) in self.facts:
+            self._out.append(Learn(self.facts[bare(event.target)], NONZERO))
         if number >= 0 and verdict.action == "error":
             self._out.append(Ask(number, event))
         if number >= 0 and verdict.action == "take":

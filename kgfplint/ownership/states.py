@@ -51,6 +51,7 @@ class Object(NamedTuple):
 
 
 Given = Mapping[int, frozenset[int]]
+Way = tuple[int, ...]
 _NONE: frozenset[int] = frozenset()
 _NOBODY: Given = {}
 
@@ -65,33 +66,35 @@ class State:
     """One ownership state: lvalue → object number, object number → object, facts, and who else may know an object.
 
     `given` holds, by object number, the numbers of the calls that it was handed to (see ops.Handed; -1: it is known elsewhere
-    for sure), on any of the paths that are one state here. `loose` tells that an object may be left that nothing points to.
+    for sure), on any of the paths that are one state here. `loose` tells that an object may be left that nothing points to,
+    `way` the calls that failed last of those: paths that come from different failures are not one state.
     Once a state has arrived somewhere it is shared, and only a copy may change.
     """
 
-    __slots__ = ("_key", "facts", "given", "loose", "objects", "values")
+    __slots__ = ("_key", "facts", "given", "loose", "objects", "values", "way")
 
     def __init__(self, values: dict[int, int], objects: dict[int, Object], facts: dict[int, Known], given: Given = _NOBODY,
-                 key: "Key | None" = None, loose: bool = False) -> None:
-        """Take over the dictionaries; `key` is that of the values and objects, if it is known. `given` is never changed."""
+                 key: "Key | None" = None, loose: bool = False, way: Way = ()) -> None:
+        """Take over the dictionaries; `key` is that of the state, if it is known. `given` is never changed."""
         self.values = values
         self.objects = objects
         self.facts = facts
         self.given = given
         self.loose = loose
+        self.way = way
         self._key = key
 
     def copy(self) -> "State":
         """Return a state that may change."""
-        return State(dict(self.values), dict(self.objects), dict(self.facts), self.given, None, self.loose)
+        return State(dict(self.values), dict(self.objects), dict(self.facts), self.given, None, self.loose, self.way)
 
     def with_facts(self, facts: dict[int, Known]) -> "State":
         """Return the state with other facts."""
-        return State(self.values, self.objects, facts, self.given, self._key, self.loose)
+        return State(self.values, self.objects, facts, self.given, self._key, self.loose, self.way)
 
     def joined(self, facts: dict[int, Known], given: Given) -> "State":
         """Return the state with other facts, and others who may know its objects."""
-        return State(self.values, self.objects, facts, given, self._key, self.loose)
+        return State(self.values, self.objects, facts, given, self._key, self.loose, self.way)
 
     def give(self, number: int, to: int) -> None:
         """Note that an object was handed to a call."""
@@ -119,7 +122,12 @@ class State:
     def after_failure(self, calls: Collection[int]) -> "State":
         """Return the state once calls that objects were handed to have failed."""
         given = {number: frozenset(failed(one) if one in calls else one for one in whom) for number, whom in self.given.items()}
-        return State(self.values, self.objects, self.facts, given, self._key, self.loose)
+        way = tuple(calls) if given != self.given else self.way
+        return State(self.values, self.objects, self.facts, given, None, self.loose, way)
+
+    def anyhow(self) -> "State":
+        """Return the state without regard to what failed before."""
+        return State(self.values, self.objects, self.facts, self.given, None, self.loose)
 
     def same_as(self, other: "State") -> None:
         """Note that values and objects are those of another state."""
@@ -131,7 +139,7 @@ class State:
                   and not self.given.get(number, _NONE).isdisjoint(calls)} if calls else {}
         if not tested:
             return self
-        return State(self.values, {**self.objects, **tested}, self.facts, self.given, None, self.loose)
+        return State(self.values, {**self.objects, **tested}, self.facts, self.given, None, self.loose, self.way)
 
     def changed(self) -> None:
         """Note that values or objects are others now than when the key was asked for."""
@@ -140,11 +148,11 @@ class State:
     def key(self) -> "Key":
         """The part by which states are told apart."""
         if self._key is None:
-            self._key = frozenset(self.values.items()), frozenset(self.objects.items())
+            self._key = frozenset(self.values.items()), frozenset(self.objects.items()), self.way
         return self._key
 
 
-Key = tuple[frozenset[tuple[int, int]], frozenset[tuple[int, Object]]]
+Key = tuple[frozenset[tuple[int, int]], frozenset[tuple[int, Object]], Way]
 
 
 class Exit(NamedTuple):

@@ -183,7 +183,7 @@ def _allocates(frame: Frame) -> Alloc | None:
             if leave.state == MAYBE:
                 fails.add(site.alloc.fails)
         elif leave.state == NULL or leave.event.value == NULL_POINTER:
-            fails.add("null")
+            fails.add(site.alloc.fails if site is not None and site.alloc.fails == "null-if-atomic" else "null")
         elif leave.state == ERROR or _is_error(leave):
             fails.add("err_ptr")
         elif leave.event.value is not None:
