@@ -60,6 +60,17 @@ def test_a_call_is_written_otherwise(text, fix, after):
     assert mended(text, *fix) == after
 
 
+def test_what_is_asked_for_stays_as_much(tmp_path):
+    """A constant factor left out would make memory too small for what is written into it."""
+    path = tmp_path / "bad_factors.c"
+    shutil.copy(FIXTURES[0].parent.parent / "KGF501" / "bad_factors.c", path)
+    [(_, _, new)] = runs.run_fixes([path], Settings(severity="note", jobs=1, select=("KGF501",)))[1]
+    mended = " ".join(new.decode().split())
+    assert "kcalloc(n, sizeof(*road->lanes) * 2, GFP_KERNEL)" in mended
+    assert "kmalloc_array(n, sizeof(u32) * SIDES, GFP_KERNEL)" in mended
+    assert "kmalloc_array(n, sizeof(struct lane) * 4, GFP_KERNEL)" in mended
+
+
 BODY = "{\n\tp = kmalloc(n, GFP_KERNEL);\n\tif (!p)\n\t\treturn;\n%s}\n"
 
 

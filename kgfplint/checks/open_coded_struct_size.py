@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from kgfplint.checks import Rule
 from kgfplint.checks.rewriting import is_plain, rewritten
-from kgfplint.checks.sizes import arguments, is_bounded, product, terms_of_sum, type_of
+from kgfplint.checks.sizes import arguments, factors, is_bounded, product, terms_of_sum, type_of
 from kgfplint.checks.unit import Allocation, Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, root, show
@@ -58,11 +58,13 @@ def _sum(unit: Unit, size: ir.Expr, target: ir.Expr | None) -> tuple[str, bool] 
     for header, rest in (terms, reversed(terms)):
         repeated = product(unit, rest)
         owner = _header(unit, header)
-        if repeated is None or owner is None or not isinstance(repeated.element, ir.SizeOf):
+        element, *fixed = factors(repeated.element) if repeated is not None else (None,)
+        if repeated is None or owner is None or not isinstance(element, ir.SizeOf):
             continue
-        member = _member(unit, owner, repeated.element)
+        member = _member(unit, owner, element)
         if member:
-            counts = " * ".join(show(count) if len(repeated.counts) == 1 else f"({show(count)})" for count in repeated.counts)
+            times = (*repeated.counts, *fixed)
+            counts = " * ".join(show(count) if len(times) == 1 else f"({show(count)})" for count in times)
             pointer = header.operand.base if isinstance(header, ir.SizeOf) and isinstance(header.operand, ir.Deref) else None
             if pointer is None and target is not None and tag_of(unit.typing.expanded(target)) == tag_of(owner):
                 pointer = target

@@ -75,9 +75,20 @@ def product(unit: Unit, expr: ir.Expr) -> Product | None:
     Where a factor varies, the constant ones are part of the element's size.
     """
     parts = list(factors(expr))
-    sized = [part for part in parts if any(isinstance(term, ir.SizeOf) for term in walk(part)) and is_constant(unit, part)]
-    counts = tuple(part for part in parts if not is_constant(unit, part)) or tuple(part for part in parts if part not in sized)
-    return Product(counts, sized[0]) if sized and counts else None
+    sized = [place for place, part in enumerate(parts) if _is_size(unit, part)]
+    counts = [place for place, part in enumerate(parts) if not is_constant(unit, part)] or [
+        place for place in range(len(parts)) if place not in sized]
+    if not sized or not counts:
+        return None
+    element = parts[sized[0]]
+    for place, part in enumerate(parts):
+        if place != sized[0] and place not in counts:
+            element = ir.Binary("*", element, part)
+    return Product(tuple(parts[place] for place in counts), element)
+
+
+def _is_size(unit: Unit, factor: ir.Expr) -> bool:
+    return any(isinstance(term, ir.SizeOf) for term in walk(factor)) and is_constant(unit, factor)
 
 
 def is_constant(unit: Unit, expr: ir.Expr, above: frozenset[ir.Expr] = frozenset()) -> bool:
