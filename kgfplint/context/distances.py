@@ -1,5 +1,6 @@
 """How far functions are from what sleeps: along the calls that can be meant, over integer arrays."""
 
+import functools
 import re
 from collections.abc import Iterable, Iterator
 
@@ -49,7 +50,13 @@ class Distances:
 
     def callers(self, function: int) -> int:
         """Return how many functions call a function, directly or through a member."""
-        return len(np.unique(self._callers[self._targets == function]))
+        return int(self._called[function])
+
+    @functools.cached_property
+    def _called(self) -> Ints:
+        count = len(self._program.rows)
+        pairs = np.unique(self._targets * count + self._callers)
+        return np.bincount(pairs // count, minlength=count)
 
     def _likely(self, sources: Ints, sinks: Ints) -> NDArray[np.bool_]:
         """Return, as bits, the calls that may be meant: not those of BUG(), of another architecture, or of a user's program."""

@@ -136,20 +136,26 @@ class Reach:
 
     def under(self, function: int, sites: Iterable[Site]) -> Iterator[Reached]:
         """Yield what a function calls while it holds something itself."""
-        foreign = home_of(self.program.file_of(function)) in NO_KERNEL
-        for site in () if foreign else sites:
-            if site.held and not self._impossible(self.program.rows[function].file, site.guards, {}):
+        file, path = self.program.rows[function].file, self.program.file_of(function)
+        for site in () if home_of(path) in NO_KERNEL else sites:
+            kinds = tuple(dict.fromkeys(held.kind for held in site.held))
+            if not kinds or (self.raw and not any(self.catalogue.kinds[kind].raw for kind in kinds)):
+                continue
+            if self._goes_on(function, site) and not self._impossible(file, site.guards, {}):
                 last = _telling(site.held)
                 place = f"{last.by}({last.lock})"
-                path = self.program.file_of(function)
                 hop = Hop(None, function, last.line, f"{place}: no sleeping from here", mark="lock")
-                kinds = tuple(dict.fromkeys(held.kind for held in site.held))
-                if self.raw and not any(self.catalogue.kinds[kind].raw for kind in kinds):
-                    continue
                 since = f"{place} {'stated' if last.stated else 'taken'} at {path}:{last.line}"
                 # In an interrupt as well: what puts its work off there does so.
                 here = Reached(function, kinds, self._interrupts().get(function, ""), (), f"under {since}", hop)
                 yield from self._below(here, site, {})
+
+    def _goes_on(self, function: int, site: Site) -> bool:
+        """Tell whether a site may lead to something that sleeps, without regard to conditions: most do not."""
+        row = self.program.rows[function]
+        if site.member or any(type(value) is ir.Name for _, value in site.given) or site.name in (one.name for one in row.params):
+            return True
+        return any(self._away[target] < FAR for target in self._definitions.of(row.file, site.name).functions)
 
     def _interrupts(self) -> Mapping[int, str]:
         """Return the functions that only run in interrupts, with the context they are registered for."""
