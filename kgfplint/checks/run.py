@@ -86,6 +86,7 @@ class Analysis:
             def look(functions: Sequence[int]) -> Iterator[tuple[int, dict[int, Fate]]]:
                 for _, found in workers.map(fates, self._chunks([one for one in functions if one not in self._fates])):
                     self._fates.update(found or ())
+                workers.close()  # what this process goes through next would be copied for them
                 yield from ((one, self._fates[one]) for one in functions if one in self._fates)
 
             settling = Settling(self._job.program, look)
@@ -290,6 +291,7 @@ class Analysis:
         missing = [number for number in functions if number not in self._opened]
         for _, found in workers.map(task, self._chunks(missing)):
             self._opened.update(found or ())
+        workers.close()  # what this process goes through next would be copied for them
         return {number: self._opened[number] for number in functions if number in self._opened}
 
     def _answered(self, number: int, question: Question) -> bool:
