@@ -32,6 +32,8 @@ from kgfplint.lastreport import LastReport
 from kgfplint.program import Program, fields, link
 from kgfplint.report import Report, Stats, lines_around, shows_source
 from kgfplint.source.tree import Files, find_root, is_kernel_tree, kernel_version
+from kgfplint.taint.exposure import exposure
+from kgfplint.taint.rules import taint_rules
 
 log = logging.getLogger("kgfplint")
 
@@ -246,7 +248,12 @@ def survey(paths: Sequence[Path], settings: Settings, progress: Progress = lambd
 
 
 def _catalogue(root: Path, settings: Settings) -> Catalogue:
-    """Return what the rules say, the built-in ones and the user's, of the kernel version of a tree."""
+    """Return what the rules say, the built-in ones and the user's, of the kernel version of a tree.
+
+    Tables that only some checks ask for are read here as well: a mistake in them is told before anything is analysed.
+    """
+    taint_rules()
+    exposure()
     return load([rules_directory(), *map(Path, settings.rules)], _version(root, settings))
 
 

@@ -1,11 +1,15 @@
 """Values from outside in whole runs: structs that are shared with user space, and who hands them over."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from kgfplint.catalogue import CatalogueError, rules_directory
 from kgfplint.config import Settings
 from kgfplint.engine import run
+from kgfplint.taint import exposure as exposure_of_taint
+from kgfplint.taint import rules as rules_of_taint
 
 SHARED = "struct request { __u32 count; __u16 depth; __u64 pointer; };\n"
 KEPT = "struct kept { struct request *request; };\n"
@@ -61,3 +65,20 @@ def test_one_branch_knows_nothing(kernel_tree: Path):
 def test_a_value_that_is_computed_from_itself_is_bounded_once(kernel_tree: Path):
     loop = "u32 more;\n\n\tfor (;;) {\n\t\tmore = more + request->depth;\n\t\tif (more < 64)\n\t\t\tbreak;\n\t}\n"
     assert found(kernel_tree, loop + "\treturn kmalloc(request->count, GFP_KERNEL);") == [("KGF511", "note")]
+
+
+def test_a_broken_table_is_told_before_anything_is_read(tmp_path, monkeypatch):
+    copy = tmp_path / "rules"
+    shutil.copytree(rules_directory(), copy)
+    (copy / "taint.toml").write_text("[[source]\n")
+    for module in (rules_of_taint, exposure_of_taint):
+        monkeypatch.setattr(module, "rules_directory", lambda: copy)
+    for table in (rules_of_taint.taint_rules, exposure_of_taint.exposure):
+        table.cache_clear()
+    (tmp_path / "a.c").write_text("int f(void) { return 0; }\n")
+    try:
+        with pytest.raises(CatalogueError, match=r"taint\.toml:1: is no table"):
+            run([tmp_path / "a.c"], Settings())
+    finally:
+        for table in (rules_of_taint.taint_rules, exposure_of_taint.exposure):
+            table.cache_clear()
