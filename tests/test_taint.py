@@ -82,3 +82,43 @@ def test_a_broken_table_is_told_before_anything_is_read(tmp_path, monkeypatch):
     finally:
         for table in (rules_of_taint.taint_rules, exposure_of_taint.exposure):
             table.cache_clear()
+
+
+FILE = """
+#include <linux/slab.h>
+#include <linux/fs.h>
+static ssize_t own_write(struct file *file, const char __user *user, size_t count, loff_t *at)
+{
+	char *text = kmalloc(count + 1, GFP_KERNEL);
+
+	if (!text)
+		return -ENOMEM;
+	kfree(text);
+	return count;
+}
+static const struct file_operations own_fops = { .write = own_write };
+int own_init(struct dentry *dir)
+{
+	%s;
+	return 0;
+}
+"""
+
+
+@pytest.mark.parametrize(("register", "severity"), [
+    ("debugfs_create_file(\"own\", 0600, dir, NULL, &own_fops)", "note"), ("register_chrdev(0, \"own\", &own_fops)", "warning"),
+])
+def test_what_only_root_reaches_is_a_note(kernel_tree, register, severity):
+    (kernel_tree / "include/linux").mkdir()
+    (kernel_tree / "include/linux/fs.h").write_text(
+        "struct file_operations { ssize_t (*write)(struct file *, const char *, size_t, loff_t *); };\n")
+    (kernel_tree / "drivers/x/x.c").write_text(FILE % register)
+    report = run([kernel_tree / "drivers"], Settings(severity="note", jobs=1, select=["KGF511"], cache=False))
+    assert [finding.severity.label for finding in report.findings] == [severity]
+
+
+def test_a_wrapper_may_have_looked(kernel_tree):
+    body = "return copied(request->count);\n}\nvoid *copied(size_t n)\n{\n\treturn kmalloc(n, GFP_KERNEL);"
+    assert found(kernel_tree, body, "unsigned int cmd, void *request", "x_ioctl") == []
+    body = body.replace("request->count", "((struct request *)request)->count")
+    assert ("KGF511", "warning") not in found(kernel_tree, body, "unsigned int cmd, void *request", "x_ioctl")

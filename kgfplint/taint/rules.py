@@ -1,5 +1,6 @@
 """The tables of rules/taint.toml: where values come in from outside, and what carries them on."""
 
+from collections.abc import Iterator
 from functools import cache, lru_cache
 
 import msgspec
@@ -37,6 +38,11 @@ class _Names(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     names: tuple[str, ...]
 
 
+class _Closed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    kind: str
+    names: tuple[str, ...]
+
+
 class _Shared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     folders: tuple[str, ...]
 
@@ -49,6 +55,7 @@ class _Tables(msgspec.Struct, frozen=True):
     blind: tuple[_Names, ...]
     shared: tuple[_Shared, ...]
     quiet: tuple[_Names, ...]
+    closed: tuple[_Closed, ...]
 
 
 class Rules:
@@ -64,6 +71,7 @@ class Rules:
         self.shared = tuple(folder for row in tables.shared for folder in row.folders)
         self.quiet = frozenset(name for row in tables.quiet for name in row.names)
         self.callees = frozenset(self.sources)
+        self.closed = {name: self.kinds[row.kind] for row in tables.closed for name in row.names}
 
 
 @cache
@@ -86,4 +94,16 @@ def stored_in(program: Program) -> dict[int, tuple[Kind, tuple[int, ...]]]:
         key = program.keys.get((tag, name))
         for function in program.bound.get(key, ()) if key is not None else ():
             found[function] = row
+    for function, kind in _closed(program, rules):
+        if function in found:
+            found[function] = kind, found[function][1]
     return found
+
+
+def _closed(program: Program, rules: Rules) -> Iterator[tuple[int, Kind]]:
+    """Yield the functions in objects that are handed to who opens them to root only."""
+    for function, callee, _, given, _ in program.handed:
+        kind = rules.closed.get(callee)
+        for file, _, target in program.objects.get(given, ()) if kind is not None else ():
+            if kind is not None and file == program.rows[function].file:
+                yield target, kind
