@@ -55,7 +55,9 @@ def recursed(chain: Chain) -> Iterator[Finding]:
         yield chain.finding(RULE, message, Severity.NOTE if _remote(chain) else Severity.WARNING)
         return
     message = f"{chain.sleep.what} {does}, but this runs {chain.why}: {entry.why}; {_REMEDIES[allowed]}"
-    severity = Severity.parse(entry.severity) if chain.certain else Severity.WARNING
+    severity = Severity.parse(entry.severity)
+    if not chain.certain:
+        severity = min(severity, Severity.WARNING)
     if _remote(chain) or (entry.holding and chain.param_types.isdisjoint(entry.holding)):
         severity = Severity.NOTE
     yield chain.finding(RULE, message, severity)
