@@ -16,6 +16,7 @@ from kgfplint.ownership.paths import Paths
 from kgfplint.ownership.states import ERROR, MAYBE, NULL, VALID, Exit
 from kgfplint.program.constants import constants_of
 from kgfplint.program.definitions import GFP_TYPES, takes_mask
+from kgfplint.program.leaving import leave_of
 from kgfplint.program.link import Program, Row
 from kgfplint.program.meaning import EMPTY, Freed, LockChange, Meaning, Summary
 
@@ -41,7 +42,7 @@ def telling(program: Program, catalogue: Catalogue) -> Iterator[int]:
         marks[program.names[name]] = 1
     for number, row in enumerate(program.rows):
         calls = range(program.call_start[number], program.call_start[number + 1])
-        told = row.flags & ir.NORETURN or any(param.ctype in known.carriers for param in row.params)
+        told = row.flags & (ir.NORETURN | ir.LEAVES) or any(param.ctype in known.carriers for param in row.params)
         if told or any(marks[program.call_names[at]] for at in calls):
             yield number
 
@@ -54,9 +55,16 @@ def summarise(frame: Frame) -> Summary | None:
     scopes = frame.scopes.changes if frame.touches_scopes else ()
     summary = Summary(
         allocates, frees, acquires, releases, assigns, _comes_back(frame.body, frame.file, frame.meaning), scopes, retakes,
-        _hands(frame), _needs(frame) if frame.needs_memory and not frame.row.flags & ir.MACRO else (),
+        _hands(frame), _needs(frame) if frame.needs_memory and not frame.row.flags & ir.MACRO else (), _leave(frame),
     )  # fmt: skip
     return None if summary == EMPTY else summary
+
+
+def _leave(frame: Frame) -> ir.Return | None:
+    flags = frame.row.flags
+    if not flags & ir.LEAVES and (not flags & ir.MACRO or frame.body is frame.written):
+        return None
+    return leave_of(frame.body, frame.written, frame.row.params, bool(flags & ir.LEAVES), frame.value_of)
 
 
 def _needs(frame: Frame) -> tuple[tuple[int, str], ...]:

@@ -54,7 +54,8 @@ class Summary(Struct, frozen=True, array_like=True):
     `assigns` the parameters that a macro assigns to; `returns` False: control does not come back; `scopes` the
     reclaim scopes that every return has begun or ended; `retakes` the kinds of its caller's locks that it drops for a while;
     `hands` what it hands its mask on to, as it came, whatever it does with the memory; `needs` the parameters that it gives
-    on to a function that needs memory of a kind, with that function's name.
+    on to a function that needs memory of a kind, with that function's name; `leave` how a macro returns from its user, with
+    `$0` for its first argument.
     """
 
     allocates: Alloc | None = None
@@ -67,6 +68,7 @@ class Summary(Struct, frozen=True, array_like=True):
     retakes: tuple[str, ...] = ()
     hands: Alloc | None = None
     needs: tuple[tuple[int, str], ...] = ()
+    leave: ir.Return | None = None
 
     @property
     def drops(self) -> frozenset[str]:
@@ -156,7 +158,11 @@ class Meaning:
         scopes = tuple(s for s in first.scopes if all(s in o.scopes for o in found))
         retakes = tuple(kind for kind in first.retakes if all(kind in o.retakes for o in found))
         hands = first.hands if all(o.hands == first.hands for o in found) else None
-        return Summary(allocates, frees, acquires, releases, assigns, any(o.returns for o in found), scopes, retakes, hands)
+        leaves = all(o.leave is not None for o in found)
+        same = all(o.leave == first.leave for o in found)
+        leave = (first.leave if same else ir.Return(ir.Unknown("return"), 0, 0)) if leaves else None
+        return Summary(allocates, frees, acquires, releases, assigns, any(o.returns for o in found), scopes, retakes, hands,
+                       leave=leave)
 
     def alloc(self, file: int, name: str) -> Alloc | None:
         """Return how a call of `name` allocates, None if it does not (as far as is known)."""
