@@ -244,6 +244,12 @@ class Phrase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     context: str
 
 
+class Apart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A folder of programs of their own: what they define under the name of an allocator is not the kernel's."""
+
+    name: str
+
+
 class Undo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A word in the names of functions (or the name of one, `whole`), and those in the names of what takes its doing back."""
 

@@ -142,7 +142,8 @@ class AllocGroup(Group, kw_only=True):
             name=prototype.name, family=self.family, params=prototype.params, fails=self.fails, zeroes=self.zeroes,
             sleeps=self.sleeps, mask=self.mask, slab_backed=family.slab_backed, contiguous=family.contiguous,
             managed=family.managed, array=_own(self.array, prototype.name), zeroing=_own(self.zeroing, prototype.name),
-            fixed_order=self.fixed_order if roles["order"] is None else None, sure=self._sure(prototype), **roles,
+            fixed_order=self.fixed_order if roles["order"] is None else None, **roles,  # type: ignore[arg-type]
+            sure=self._sure(prototype),
         )  # fmt: skip
         yield entry
         if self.noprof and (scope.version is None or scope.version >= (6, 10)):

@@ -249,10 +249,9 @@ class Reducer:
             if self._handing and (type(value) not in LVALUES or self._addresses.is_array(value)):
                 self._out += self._handing.of_value(value)
             if type(value) is ir.CallResult and type(value.callee) is ir.Name:
-                alloc = self.meaning.alloc(self.file, value.callee.id)
-                if alloc is not None:
-                    call = ir.Call(value.callee, value.args, None, event.line, event.column, event.line)
-                    site = Site(-1, settled(alloc, call, self.meaning.program), call)
+                call = ir.Call(value.callee, value.args, None, event.line, event.column, event.line)
+                alloc = settled(self.meaning.alloc(self.file, value.callee.id), call, self.meaning.program)
+                site = Site(-1, alloc, call) if alloc is not None else None
         self._out.append(Leave(self._number(event.value) if event.value is not None else -1, event, site))
 
     def _cleanup(self, event: ir.Cleanup) -> None:

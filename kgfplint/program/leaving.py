@@ -1,13 +1,15 @@
 """Macros whose bodies hold a `return` of their user: calls of them end the path as that return does."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from kgfplint.facts import ir
-from kgfplint.facts.terms import substitute
+from kgfplint.facts.terms import substitute, walk
 from kgfplint.program.meaning import Meaning
 
 _RETURN = re.compile(r"return\b")
+_SOMETHING = ir.Unknown("return")
+"""The value of a return that is not known."""
 
 
 def ended(body: ir.Body, file: int, meaning: Meaning) -> ir.Body:
@@ -26,7 +28,8 @@ def ended(body: ir.Body, file: int, meaning: Meaning) -> ir.Body:
     if blocks is None:
         return body
     if any(type(event) is ir.Guard or type(event) is ir.Cleanup for block in body.blocks for event in block.events):
-        blocks = [block if block is old else ir.Block(block.events[:-1], ()) for block, old in zip(blocks, body.blocks, strict=True)]
+        blocks = [block if block is old else ir.Block(block.events[:-1], ())
+                  for block, old in zip(blocks, body.blocks, strict=True)]
     return ir.Body(_reached(blocks), body.locals)
 
 
@@ -38,11 +41,17 @@ def leave_of(body: ir.Body, whole: ir.Body, params: Sequence[ir.Param], leaves: 
     """
     found = list(_returns(body))
     own = {id(event) for event in _returns(whole)}
-    if not found or not leaves and any(id(event) in own for event in found):
+    if not found or (not leaves and any(id(event) in own for event in found)):
         return None
     places: dict[str, ir.Expr] = {param.name: ir.Name(f"${place}") for place, param in enumerate(params)}
-    values = {None if event.value is None else substitute(value_of(event.value), places) for event in found}
-    return ir.Return(values.pop() if len(values) == 1 else ir.Unknown("return"), 0, 0)
+    values = {None if event.value is None else _placed(value_of(event.value), places) for event in found}
+    return ir.Return(values.pop() if len(values) == 1 else _SOMETHING, 0, 0)
+
+
+def _placed(value: ir.Expr, places: Mapping[str, ir.Expr]) -> ir.Expr:
+    """Write places for parameters in a value; a parameter that looks called may be a type as well."""
+    called = (term.callee for term in walk(value) if type(term) is ir.CallResult)
+    return _SOMETHING if any(type(name) is ir.Name and name.id in places for name in called) else substitute(value, places)
 
 
 def _leaving(event: ir.Event, file: int, meaning: Meaning) -> ir.Return | None:
@@ -56,7 +65,7 @@ def _leaving(event: ir.Event, file: int, meaning: Meaning) -> ir.Return | None:
     elif type(event) is ir.Evaluate and type(event.value) is ir.Name:
         texts = meaning.program.macros.get(event.value.id)
         if texts and all(_RETURN.match(text) for _, text in texts):
-            return ir.Return(ir.Unknown("return") if any(text != "return" for _, text in texts) else None, event.line, event.column)
+            return ir.Return(_SOMETHING if any(text != "return" for _, text in texts) else None, event.line, event.column)
     return None
 
 
@@ -73,6 +82,6 @@ def _reached(blocks: Sequence[ir.Block]) -> tuple[ir.Block, ...]:
         stack.extend(fresh)
     numbers = {old: new for new, old in enumerate(sorted(seen))}
     return tuple(
-        ir.Block(blocks[old].events, tuple(ir.Edge(numbers[e.to], e.condition, e.truth) for e in blocks[old].edges), blocks[old].line)
-        for old in numbers
+        ir.Block(block.events, tuple(ir.Edge(numbers[edge.to], edge.condition, edge.truth) for edge in block.edges), block.line)
+        for block in (blocks[old] for old in numbers)
     )

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kgfplint.catalogue import Alloc, Catalogue, Free
 from kgfplint.facts import ir
@@ -127,10 +128,20 @@ class Meaning:
         known = self.catalogue
         summary = EMPTY if name in known.described else self.inferred(file, name)
         return Called(
-            known.allocs.get(name) or summary.allocates, name in known.frees or bool(summary.frees), summary,
+            self._own(file, name) or summary.allocates, name in known.frees or bool(summary.frees), summary,
             summary.returns and name not in self.program.noreturn,
             name in known.locks or name in known.sections or bool(summary.acquires or summary.releases),
         )
+
+    def _own(self, file: int, name: str) -> Alloc | None:
+        """Return the allocator of a name; of one that a program defines for itself, nobody knows that it fails."""
+        known = self.catalogue.allocs.get(name)
+        if known is None or name not in self.program.defined:
+            return known
+        found = self._definitions.of(file, name).functions
+        if not found or not all(self.program.file_of(number).startswith(self.catalogue.apart) for number in found):
+            return known
+        return replace(known, fails="never")
 
     def summary(self, file: int, name: str) -> Summary:
         """Return the summary of what `name` means in `file`, EMPTY for a primitive."""
