@@ -3,6 +3,7 @@
 import pytest
 from test_facts_harness import Tree
 
+from kgfplint.checks.unit import text_of
 from kgfplint.facts.terms import show
 
 
@@ -143,3 +144,59 @@ def test_a_long_chain_is_followed_to_its_end():
     text = "void f0(void *p) { kfree(p); }\n" + "".join(f"void f{n}(void *p) {{ f{n - 1}(p); }}\n" for n in range(1, 20))
     tree = Tree({"a.c": text})
     assert tree.summary("f19").frees and tree.settled
+
+
+LEAVING = {
+    "a value": ("#define F(x) do { g(x); return (x); } while (0)", "return $0"),
+    "nothing": ("#define F(x) do { g(x); return; } while (0)", "return"),
+    "plainly": ("#define F(x, y) return(y)", "return $1"),
+    "a constant": ("#define F(x) do { g(x); return -ENODEV; } while (0)", "return -ENODEV"),
+    "two values": ("#define F(x) do { if (x) return 1; return 2; } while (0)", "return return"),
+    "in a statement expression": ("#define F(t, x) ONCE({ t _x = (t)(x); g(_x); return _x; })", "return return"),
+    "through another macro": ("#define G(f, x) ONCE({ f(x); return (x); })\n#define F(p) G(g, p)", "return $0"),
+    "two definitions": ("#ifdef A\n#define F(a) do { g(a); return (a); } while (0)\n#else\n#define F(b) return(b)\n#endif",
+                        "return $0"),
+    "on some paths": ("#define F(x) do { if (g(x)) return 1; } while (0)", ""),
+    "on some paths through another macro": ("#define G(x) return g(x)\n#define F(x) do { if (x) G(x); } while (0)", ""),
+    "a jump": ("#define F(x) do { g(x); goto out; } while (0)", ""),
+    "an expression": ("#define F(x) g(x)", ""),
+    "a function": ("int F(int x) { return x; }", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LEAVING)
+def test_macros_that_return_from_their_user(name):
+    text, wanted = LEAVING[name]
+    tree = Tree({"a.c": text})
+    leave = tree.meaning.summary(0, "F").leave
+    assert (text_of(leave) if leave is not None else "") == wanted
+
+
+def test_what_follows_a_return_of_a_macro_is_not_there():
+    """The value is that of the argument, and who returns it allocates it."""
+    text = """
+    #define done(x) do { g(x); return (x); } while (0)
+    void *f(int n) { void *p = kmalloc(n, GFP_KERNEL); if (!p) done(NULL); h(p); done(p); other(n); }
+    """
+    assert allocates(text) == "kmalloc null"
+    assert "other" not in Tree({"a.c": text}).unit("f").callees
+
+
+OWN = {
+    "is there": ("static inline void *kmalloc(size_t n, gfp_t f) { return malloc(n); }", "never"),
+    "is not there": ("", "null"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_allocators_that_a_program_defines_itself(name):
+    """Below tools/ it is not the kernel's, though its name is; in the kernel the catalogue knows better."""
+    text, wanted = OWN[name]
+    user = "void *f(int n) { return kmalloc(n, GFP_KERNEL); }"
+    assert allocates_in("tools/virtio/a.c", f"{text}\n{user}") == f"kmalloc {wanted}"
+    assert allocates_in("mm/a.c", f"{text}\n{user}") == "kmalloc null"
+
+
+def allocates_in(path: str, text: str) -> str:
+    alloc = Tree({path: text}).summary("f").allocates
+    return f"{alloc.family} {alloc.fails}" if alloc else ""

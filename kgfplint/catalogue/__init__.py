@@ -78,6 +78,7 @@ class Catalogue:
         self.phrases: Mapping[str, Phrase] = content.phrases
         self.counted: Mapping[str, Counted] = content.counted
         self.parents: Mapping[str, Parent] = content.parents
+        self.apart: tuple[str, ...] = tuple(f"{folder}/" for folder in content.apart)
         self.undos: Mapping[str, Undo] = content.undos
         self.guards: Mapping[str, Guard] = content.of(Guard)
         self.cleanups: Mapping[str, Cleanup] = content.of(Cleanup)

@@ -55,7 +55,8 @@ class Alloc(msgspec.Struct, frozen=True, kw_only=True):
     `length` counts characters, without the final NUL, or limits them: the size is not told by it alone.
     `ptr` set means that it resizes that memory, as krealloc() does. `fixed_order` is the order of pages that an
     allocator without `order` implies, CALCULATED if it makes one from what it is given. Where the argument `noblock` is not 0
-    it does not sleep; where the argument `constant` is a literal, it allocates nothing.
+    it does not sleep; where the argument `constant` is a literal, it allocates nothing. `sure`: with that flag in that argument
+    it never fails; `only`: it fails only with it.
     """
 
     name: str
@@ -89,6 +90,8 @@ class Alloc(msgspec.Struct, frozen=True, kw_only=True):
     source: int | None = None
     noblock: int | None = None
     constant: int | None = None
+    sure: tuple[int, str] | None = None
+    only: tuple[int, str] | None = None
 
 
 class Free(msgspec.Struct, frozen=True, kw_only=True):
@@ -239,6 +242,12 @@ class Phrase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     context: str
+
+
+class Apart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A folder of programs of their own: what they define under the name of an allocator is not the kernel's."""
+
+    name: str
 
 
 class Undo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -110,7 +110,7 @@ class AllocGroup(Group, kw_only=True):
     """`[[alloc]]`: allocators of one family. `result` is "return" or the parameter that takes the memory.
 
     `noprof`: since 6.10 each has a `_noprof` function behind the macro of its name. `fixed_order` is the order
-    that those without an `order` parameter imply.
+    that those without an `order` parameter imply. `sure`: a parameter, and the flag in it with which none of them ever fails.
     """
 
     family: str
@@ -123,6 +123,7 @@ class AllocGroup(Group, kw_only=True):
     array: PerName = {}
     zeroing: PerName = {}
     fixed_order: int | None = None
+    sure: dict[str, str] = {}
 
     def build(self, prototype: Prototype, scope: Scope) -> Iterator[Any]:
         """Yield the allocator."""
@@ -141,11 +142,19 @@ class AllocGroup(Group, kw_only=True):
             name=prototype.name, family=self.family, params=prototype.params, fails=self.fails, zeroes=self.zeroes,
             sleeps=self.sleeps, mask=self.mask, slab_backed=family.slab_backed, contiguous=family.contiguous,
             managed=family.managed, array=_own(self.array, prototype.name), zeroing=_own(self.zeroing, prototype.name),
-            fixed_order=self.fixed_order if roles["order"] is None else None, **roles,
+            fixed_order=self.fixed_order if roles["order"] is None else None, **roles,  # type: ignore[arg-type]
+            sure=self._sure(prototype),
         )  # fmt: skip
         yield entry
         if self.noprof and (scope.version is None or scope.version >= (6, 10)):
             yield msgspec.structs.replace(entry, name=f"{entry.name}_noprof")
+
+    def _sure(self, prototype: Prototype) -> tuple[int, str] | None:
+        for name, flag in self.sure.items():
+            if name not in prototype.params:
+                raise Mistake("sure", f"{prototype.name} has no parameter `{name}`")
+            return prototype.params.index(name), flag
+        return None
 
     def twins(self) -> Iterator[tuple[str, str]]:
         """Yield (key, allocator name) for each twin that the table names."""

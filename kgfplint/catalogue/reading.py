@@ -8,7 +8,20 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from kgfplint.catalogue.entries import Alloc, Callback, Context, Counted, Family, Flag, LockKind, Parent, Phrase, Undo, Version
+from kgfplint.catalogue.entries import (
+    Alloc,
+    Apart,
+    Callback,
+    Context,
+    Counted,
+    Family,
+    Flag,
+    LockKind,
+    Parent,
+    Phrase,
+    Undo,
+    Version,
+)
 from kgfplint.catalogue.groups import (
     GROUPS,
     AllocGroup,
@@ -23,7 +36,7 @@ from kgfplint.catalogue.groups import (
 from kgfplint.catalogue.prototypes import Prototype, parse_all
 from kgfplint.catalogue.tables import CatalogueError, Table, read_tables
 
-_WORDS: dict[str, type[Family | LockKind | Context | Flag | Phrase | Undo | Counted | Parent]] = {
+_WORDS: dict[str, type[Family | LockKind | Context | Flag | Phrase | Undo | Counted | Parent | Apart]] = {
     "family": Family,
     "kind": LockKind,
     "context": Context,
@@ -32,6 +45,7 @@ _WORDS: dict[str, type[Family | LockKind | Context | Flag | Phrase | Undo | Coun
     "undo": Undo,
     "counted": Counted,
     "parent": Parent,
+    "apart": Apart,
 }
 _OTHERS = {"abi.toml", "allocator.toml", "gfp.toml", "guide.toml", "patches.toml", "syntax.toml", "taint.toml"}
 """Files in the same directory that other stages read."""
@@ -90,6 +104,11 @@ class Content:
     def parents(self) -> dict[str, Parent]:
         """Structs with devices that no driver is bound to."""
         return self.words["parent"]
+
+    @property
+    def apart(self) -> dict[str, Apart]:
+        """Folders of programs of their own."""
+        return self.words["apart"]
 
     def of(self, kind: type[Entry]) -> dict[str, Entry]:
         """Return the entries of one class by name."""

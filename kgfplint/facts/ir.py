@@ -239,9 +239,10 @@ class Param(Struct, frozen=True, array_like=True, gc=False):
     ctype: str
 
 
-STATIC, INLINE, MACRO, DAMAGED, VARIADIC, EXPRESSION, NORETURN, SKETCHED = 1, 2, 4, 8, 16, 32, 64, 128
+STATIC, INLINE, MACRO, DAMAGED, VARIADIC, EXPRESSION, NORETURN, SKETCHED, LEAVES = 1, 2, 4, 8, 16, 32, 64, 128, 256
 """Flag bits of Function.flags; EXPRESSION: a macro whose body is one expression (its value is returned);
-NORETURN: no return is reachable in its control flow graph; SKETCHED: its body has not been parsed (see facts.sketch)."""
+NORETURN: no return is reachable in its control flow graph; SKETCHED: its body has not been parsed (see facts.sketch);
+LEAVES: a macro that ends in a return of its user on every path."""
 
 
 class Function(Struct, frozen=True, array_like=True, gc=False):

@@ -75,12 +75,16 @@ def _lower(macro: _Macro, body: Node, lowering: Statements) -> tuple[ir.Function
     statements = [c for c in body.named_children if c.type != "comment"]
     values = [c for c in statements if c.type == "expression_statement" and c.named_children]
     flags = ir.MACRO
+    end = ir.Return(None, last, 1)
     if len(values) == 1 and len(statements) <= 2:
         flags |= ir.EXPRESSION
-        value = lowering.expr(values[0].named_children[0])
-        lowering.flow.emit(ir.Return(value, macro.line, 1))
+        end = ir.Return(lowering.expr(values[0].named_children[0]), macro.line, 1)
+        lowering.flow.emit(end)
         lowered = ir.Body(lowering.flow.finish(), tuple(lowering.locals.values()))
     else:
         lowered = lowering.body(body, last)
+    returns = {event for block in lowered.blocks for event in block.events if type(event) is ir.Return}
+    if returns and end not in returns:
+        flags = ir.MACRO | ir.LEAVES
     params = tuple(ir.Param(name, "") for name in macro.params)
     return summarise(macro.name, macro.line, last, flags, "", params, "", (), lowered)[0], lowered

@@ -15,6 +15,7 @@ from kgfplint.gfp.policy import policy
 from kgfplint.ownership.paths import Paths
 from kgfplint.ownership.reduce import Reducer
 from kgfplint.ownership.scopes import Scopes
+from kgfplint.program.leaving import ended
 from kgfplint.program.link import Row
 from kgfplint.program.meaning import Called, Meaning
 from kgfplint.program.types import Typing, names_of
@@ -24,13 +25,14 @@ class Frame:
     """A function under what is known of its callees."""
 
     def __init__(self, number: int, body: ir.Body, meaning: Meaning) -> None:
-        """`number` is the function's number in the program."""
+        """`number` is the function's number in the program; `body` as it is written."""
         self.number = number
-        self.body = body
         self.meaning = meaning
         self.program = meaning.program
         self.row: Row = self.program.rows[number]
         self.file = self.row.file
+        self.written = body
+        self.body = ended(body, self.file, meaning)
         self.path = self.program.paths[self.file]
         self.name = self.row.name
 

@@ -43,6 +43,7 @@ class Paths:
         self.screened: set[int] = set()
         self.apt: set[tuple[int, str]] = set()
         self.lvalues = program.lvalues
+        self.facts = program.facts
         self._program = program
         self._origins: dict[int, Origin] = {_NULL_OBJECT: Origin(None, "null"), _ERROR_OBJECT: Origin(None, "err_ptr"),
                                           _HELD_OBJECT: Origin(None, "held")}

@@ -41,6 +41,7 @@ from kgfplint.ownership.ops import (
 )
 from kgfplint.ownership.walks import rounds
 from kgfplint.program.meaning import Called, Meaning
+from kgfplint.program.settled import settled
 from kgfplint.program.types import Typing
 
 _HOLDS = re.compile(r"(?:^|_)(?:get|hold|ref|grab|clone|(?:refcount|atomic|atomic_long)_inc)(?:_|$)")
@@ -147,7 +148,7 @@ class Reducer:
 
     def _origins(self, event: ir.Call, called: Called) -> list[ir.Expr]:
         """Note how a call allocates or frees; return what it does that to."""
-        found, alloc = list[ir.Expr](), called.alloc
+        found, alloc = list[ir.Expr](), settled(called.alloc, event, self.meaning.program)
         if alloc is not None and (event.target is not None or alloc.out is not None):
             self._allocs[id(event)] = alloc
             target = self._allocated(alloc, event)
@@ -248,10 +249,9 @@ class Reducer:
             if self._handing and (type(value) not in LVALUES or self._addresses.is_array(value)):
                 self._out += self._handing.of_value(value)
             if type(value) is ir.CallResult and type(value.callee) is ir.Name:
-                alloc = self.meaning.alloc(self.file, value.callee.id)
-                if alloc is not None:
-                    call = ir.Call(value.callee, value.args, None, event.line, event.column, event.line)
-                    site = Site(-1, alloc, call)
+                call = ir.Call(value.callee, value.args, None, event.line, event.column, event.line)
+                alloc = settled(self.meaning.alloc(self.file, value.callee.id), call, self.meaning.program)
+                site = Site(-1, alloc, call) if alloc is not None else None
         self._out.append(Leave(self._number(event.value) if event.value is not None else -1, event, site))
 
     def _cleanup(self, event: ir.Cleanup) -> None:

@@ -16,8 +16,10 @@ from kgfplint.ownership.paths import Paths
 from kgfplint.ownership.states import ERROR, MAYBE, NULL, VALID, Exit
 from kgfplint.program.constants import constants_of
 from kgfplint.program.definitions import GFP_TYPES, takes_mask
+from kgfplint.program.leaving import leave_of
 from kgfplint.program.link import Program, Row
 from kgfplint.program.meaning import EMPTY, Freed, LockChange, Meaning, Summary
+from kgfplint.program.settled import handed_on
 
 ROUNDS = 8
 """Functions that call each other are analysed together at most so many times."""
@@ -41,7 +43,7 @@ def telling(program: Program, catalogue: Catalogue) -> Iterator[int]:
         marks[program.names[name]] = 1
     for number, row in enumerate(program.rows):
         calls = range(program.call_start[number], program.call_start[number + 1])
-        told = row.flags & ir.NORETURN or any(param.ctype in known.carriers for param in row.params)
+        told = row.flags & (ir.NORETURN | ir.LEAVES) or any(param.ctype in known.carriers for param in row.params)
         if told or any(marks[program.call_names[at]] for at in calls):
             yield number
 
@@ -54,9 +56,16 @@ def summarise(frame: Frame) -> Summary | None:
     scopes = frame.scopes.changes if frame.touches_scopes else ()
     summary = Summary(
         allocates, frees, acquires, releases, assigns, _comes_back(frame.body, frame.file, frame.meaning), scopes, retakes,
-        _hands(frame), _needs(frame) if frame.needs_memory and not frame.row.flags & ir.MACRO else (),
+        _hands(frame), _needs(frame) if frame.needs_memory and not frame.row.flags & ir.MACRO else (), _leave(frame),
     )  # fmt: skip
     return None if summary == EMPTY else summary
+
+
+def _leave(frame: Frame) -> ir.Return | None:
+    flags = frame.row.flags
+    if not flags & ir.LEAVES and (not flags & ir.MACRO or frame.body is frame.written):
+        return None
+    return leave_of(frame.body, frame.written, frame.row.params, bool(flags & ir.LEAVES), frame.value_of)
 
 
 def _needs(frame: Frame) -> tuple[tuple[int, str], ...]:
@@ -176,16 +185,21 @@ def _allocates(frame: Frame) -> Alloc | None:
     row, paths, meaning = frame.row, frame.paths, frame.meaning
     sites: list[Site] = []
     fails: set[str] = set()
+    only: set[tuple[int, str] | None] = set()
+    places = {param.name: place for place, param in enumerate(row.params) if not frame.values[param.name]}
     for leave in paths.exits:
         site = leave.origin.site if leave.origin is not None else None
         if site is not None and (leave.state in (MAYBE, VALID) or site.alloc.fails in ("never", "errno")):
             sites.append(site)
             if leave.state == MAYBE:
                 fails.add(site.alloc.fails)
+                only.add(handed_on(site.alloc, site.call, places, frame.program))
         elif leave.state == NULL or leave.event.value == NULL_POINTER:
             fails.add(site.alloc.fails if site is not None and site.alloc.fails == "null-if-atomic" else "null")
+            only.add(_asked_for(leave, frame))
         elif leave.state == ERROR or _is_error(leave):
             fails.add("err_ptr")
+            only.add(_asked_for(leave, frame))
         elif leave.event.value is not None:
             seen = frame.viewed(leave.event.value)
             if seen is None:
@@ -206,11 +220,23 @@ def _allocates(frame: Frame) -> Alloc | None:
     made_by = Alloc(
         name=row.name, family=first.alloc.family, params=tuple(p.name for p in row.params), fails=failing,  # type: ignore[arg-type]
         zeroes=all(site.alloc.zeroes for site in sites), sleeps=sleeps, mask=mask, gfp=gfp, managed=first.alloc.managed,
+        only=only.pop() if len(only) == 1 and failing != "never" else None,
     )
     roles = _roles(sites, row, meaning)
     if any(bare(release.argument) in [ir.Name(param.name) for param in row.params] for release in paths.releases):
         roles["ptr"] = None  # what was to be resized is freed here when that fails
     return msgspec.structs.replace(made_by, **roles)
+
+
+def _asked_for(leave: Exit, frame: Frame) -> tuple[int, str] | None:
+    """Return the flag, by parameter, that is set wherever a failure is returned: without it, there is no such return."""
+    for number, known in leave.left.facts.items():
+        fact = frame.paths.facts[number]
+        if type(fact) is ir.Binary and fact.op == "&" and type(fact.left) is ir.Name and type(fact.right) is ir.Name:
+            place = next((n for n, param in enumerate(frame.row.params) if param.name == fact.left.id), None)
+            if place is not None and 0 in known.excluded and not frame.values[fact.left.id]:
+                return place, fact.right.id
+    return None
 
 
 def _never_fails(site: Site, frame: Frame) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kgfplint.catalogue import Alloc, Catalogue, Free
 from kgfplint.facts import ir
@@ -54,7 +55,8 @@ class Summary(Struct, frozen=True, array_like=True):
     `assigns` the parameters that a macro assigns to; `returns` False: control does not come back; `scopes` the
     reclaim scopes that every return has begun or ended; `retakes` the kinds of its caller's locks that it drops for a while;
     `hands` what it hands its mask on to, as it came, whatever it does with the memory; `needs` the parameters that it gives
-    on to a function that needs memory of a kind, with that function's name.
+    on to a function that needs memory of a kind, with that function's name; `leave` how a macro returns from its user, with
+    `$0` for its first argument.
     """
 
     allocates: Alloc | None = None
@@ -67,6 +69,7 @@ class Summary(Struct, frozen=True, array_like=True):
     retakes: tuple[str, ...] = ()
     hands: Alloc | None = None
     needs: tuple[tuple[int, str], ...] = ()
+    leave: ir.Return | None = None
 
     @property
     def drops(self) -> frozenset[str]:
@@ -125,10 +128,20 @@ class Meaning:
         known = self.catalogue
         summary = EMPTY if name in known.described else self.inferred(file, name)
         return Called(
-            known.allocs.get(name) or summary.allocates, name in known.frees or bool(summary.frees), summary,
+            self._own(file, name) or summary.allocates, name in known.frees or bool(summary.frees), summary,
             summary.returns and name not in self.program.noreturn,
             name in known.locks or name in known.sections or bool(summary.acquires or summary.releases),
         )
+
+    def _own(self, file: int, name: str) -> Alloc | None:
+        """Return the allocator of a name; of one that a program defines for itself, nobody knows that it fails."""
+        known = self.catalogue.allocs.get(name)
+        if known is None or name not in self.program.defined:
+            return known
+        found = self._definitions.of(file, name).functions
+        if not found or not all(self.program.file_of(number).startswith(self.catalogue.apart) for number in found):
+            return known
+        return replace(known, fails="never")
 
     def summary(self, file: int, name: str) -> Summary:
         """Return the summary of what `name` means in `file`, EMPTY for a primitive."""
@@ -156,7 +169,11 @@ class Meaning:
         scopes = tuple(s for s in first.scopes if all(s in o.scopes for o in found))
         retakes = tuple(kind for kind in first.retakes if all(kind in o.retakes for o in found))
         hands = first.hands if all(o.hands == first.hands for o in found) else None
-        return Summary(allocates, frees, acquires, releases, assigns, any(o.returns for o in found), scopes, retakes, hands)
+        leaves = all(o.leave is not None for o in found)
+        same = all(o.leave == first.leave for o in found)
+        leave = (first.leave if same else ir.Return(ir.Unknown("return"), 0, 0)) if leaves else None
+        return Summary(allocates, frees, acquires, releases, assigns, any(o.returns for o in found), scopes, retakes, hands,
+                       leave=leave)
 
     def alloc(self, file: int, name: str) -> Alloc | None:
         """Return how a call of `name` allocates, None if it does not (as far as is known)."""
