@@ -14,7 +14,7 @@ from kgfplint.facts import ir
 from kgfplint.facts.terms import NULL, bare, root
 from kgfplint.ownership.accesses import Accesses, pools_of
 from kgfplint.ownership.addresses import ERROR_POINTERS, Addresses
-from kgfplint.ownership.branches import LVALUES, Branches, facts_of, tests_of
+from kgfplint.ownership.branches import LVALUES, Branches, facts_of, relations_of, tests_of
 from kgfplint.ownership.conditions import NONZERO, ZERO, constant
 from kgfplint.ownership.effects import Effects
 from kgfplint.ownership.failing import Failing
@@ -76,6 +76,7 @@ class Reducer:
         live, made = self._collect()
         self._live_lvalues = live
         self.facts = facts_of(body, self._tests, self.lvalues)
+        self._relations = relations_of(self.facts)
         self._handing = Handing(self.lvalues, made, self._addresses, meaning)
         self._own = {name for name in types if not self._addresses.is_static(name)}
         self._effects = Effects(self.lvalues, self.facts, file, meaning, types, typing)
@@ -361,6 +362,8 @@ class Reducer:
             self._out.append(Adopt(fact, self.facts[value]))
         elif fact is not None and event.op == "|" and constant(event.value) not in (None, ZERO):
             self._out.append(Learn(fact, NONZERO))
+        if not event.op and self._relations:
+            self._out += [Learn(n, known) for n, known in self._relations.get(frozenset({target, value}), ())]
         if number >= 0:
             self._moved(event, target, value, number)
         elif self._handing:
