@@ -291,6 +291,8 @@ class Statements(Phrases):
 
     def _conditional_code(self, node: Node) -> None:
         """`#if` in a body: its arms as alternative paths under a condition that correlates with its twins."""
+        if label := self.marks.label(node, self.data):
+            self.flow.label(label)
         alternative = node.child_by_field_name("alternative")
         head = {node.child_by_field_name("name"), node.child_by_field_name("condition"), alternative}
         heads = {child.id for child in head if child is not None}
