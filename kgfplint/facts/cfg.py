@@ -62,6 +62,26 @@ class Builder:
         if value is None or not value:
             self.link(other, None if value == 0 else condition, False)
 
+    def decide(self, value: ir.Expr, line: int, then: OpenBlock, other: OpenBlock) -> None:
+        """Branch on an expression, splitting `&&`, `||`, `!` and relations of truth values into edges of single conditions."""
+        if type(value) is ir.Unary and value.op == "!":
+            self.decide(value.operand, line, other, then)
+        elif type(value) is ir.Binary and value.op in ("&&", "||"):
+            middle = OpenBlock()
+            self.decide(value.left, line, *((middle, other) if value.op == "&&" else (then, middle)))
+            self.current = middle
+            self.decide(value.right, line, then, other)
+        elif type(value) is ir.Binary and value.op in _RELATIONS and _is_truth(value.left) and _is_truth(value.right):
+            same, differ = (then, other) if value.op == "==" else (other, then)
+            holds, fails = OpenBlock(), OpenBlock()
+            self.decide(value.left, line, holds, fails)
+            self.current = holds
+            self.decide(value.right, line, same, differ)
+            self.current = fails
+            self.decide(value.right, line, differ, same)
+        else:
+            self.branch(value, line, then, other)
+
     def stop(self) -> None:
         """What follows cannot be reached from here (until a label)."""
         self.current = OpenBlock()
@@ -128,6 +148,15 @@ class Builder:
             )
             for block in order
         ])
+
+
+_RELATIONS = frozenset({"==", "!=", "^"})
+_TRUTHS = frozenset({"==", "!=", "<", "<=", ">", ">=", "&&", "||"})
+
+
+def _is_truth(expr: ir.Expr) -> bool:
+    """Tell whether an expression is 0 or 1 by its form."""
+    return (type(expr) is ir.Unary and expr.op == "!") or (type(expr) is ir.Binary and expr.op in _TRUTHS)
 
 
 def _exits(left: Place, reached: Place) -> list[ir.Event]:

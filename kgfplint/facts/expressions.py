@@ -121,7 +121,7 @@ class Expressions:
         kind = node.type
         if kind == "parenthesized_expression":
             if (value := self._enclosed(node)) is not None:
-                self._branch(value, self.line(node), then, other)
+                self.flow.decide(value, self.line(node), then, other)
                 return
             node = bare(node, casts=False)
             kind = node.type
@@ -147,8 +147,7 @@ class Expressions:
             if arguments:
                 self.condition(arguments[0], then, other)
                 return
-        value = self.expr(node)
-        self.flow.branch(value, self.line(node), then, other)
+        self.flow.decide(self.expr(node), self.line(node), then, other)
 
     def _enclosed(self, node: Node) -> ir.Expr | None:
         """Return the plain expression in parentheses, on one line; None for anything else."""
@@ -157,18 +156,6 @@ class Expressions:
             return None
         text = self.data[start + 1 : end - 1].strip()
         return None if b"\n" in text else self.texts.read(text)
-
-    def _branch(self, value: ir.Expr, line: int, then: OpenBlock, other: OpenBlock) -> None:
-        """Branch on a plain expression, as `condition` does on its syntax."""
-        if isinstance(value, ir.Unary) and value.op == "!":
-            self._branch(value.operand, line, other, then)
-        elif isinstance(value, ir.Binary) and value.op in ("&&", "||"):
-            middle = OpenBlock()
-            self._branch(value.left, line, *((middle, other) if value.op == "&&" else (then, middle)))
-            self.flow.current = middle
-            self._branch(value.right, line, then, other)
-        else:
-            self.flow.branch(value, line, then, other)
 
     def _identifier(self, node: Node) -> ir.Expr:
         end = node.end_byte

@@ -21,6 +21,7 @@ class Marks:
         self.annotations: list[Note] = []
         self._functions: list[Note] = []
         self.ranges: set[int] = set()
+        self._labels: list[Note] = []
         for note in notes:
             if note.kind == "block_macro":
                 self._macros.append(note)
@@ -32,6 +33,8 @@ class Marks:
                 self.annotations.append(note)
             elif note.kind == "case_range":
                 self.ranges.add(note.end)
+            elif note.kind == "label":
+                self._labels.append(note)
             elif note.kind == "macro_function":
                 self._functions.append(note)
         self._starts = [note.start for note in self._macros]
@@ -41,6 +44,11 @@ class Marks:
         """Tell whether an argument that ends between two offsets was a type."""
         at = bisect_left(self._type_ends, start)
         return at < len(self._type_ends) and self._type_ends[at] <= end
+
+    def label(self, node: Node, data: bytes) -> str:
+        """Return the label right before a directive of the text `data`, "" if there is none."""
+        at = bisect_right(self._labels, node.start_byte, key=lambda note: note.start) - 1
+        return self._labels[at].text if at >= 0 and not data[self._labels[at].end : node.start_byte].strip() else ""
 
     def block_macro(self, node: Node) -> str | None:
         """Return the name of the macro that a loop or `if` stands for, None for a plain one."""

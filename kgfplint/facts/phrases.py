@@ -7,6 +7,8 @@ from tree_sitter import Node
 
 from kgfplint.facts import ir
 from kgfplint.facts.expressions import Expressions
+from kgfplint.facts.marks import Marks
+from kgfplint.facts.shadows import Shadow, inner
 from kgfplint.facts.words import NO_CALLS, NORETURN, spelled
 
 _NAME = rb"[A-Za-z_]\w*"
@@ -35,6 +37,12 @@ def one_type(known: ir.Local | None, ctype: str) -> str:
 
 class Phrases(Expressions):
     """Lowers calls, assignments and declarations whose parts are all plain expressions."""
+
+    def __init__(self, data: bytes, marks: Marks, line_base: int = 1) -> None:
+        """Prepare to lower one body; `scopes` are the open blocks, each with its last line and what it declares so far."""
+        super().__init__(data, marks, line_base)
+        self.scopes: list[tuple[int, set[str]]] = [(0, set())]
+        self.shadows: list[Shadow] = []
 
     def action(self, node: Node) -> bool:
         """Lower `f(a, b);`, `x = f(a, b);` or `x op= a;`; False, with nothing done, for any other statement."""
@@ -73,13 +81,23 @@ class Phrases(Expressions):
             stars = len(declarator) - len(word)
             name = sys.intern(word.decode())
             ctype = base.decode() + " " + "*" * stars if stars else base.decode()
-            found[name] = ir.Local(name, one_type(found.get(name), ctype), line)
+            own = self.own_name(name, ctype, (line, at + stars))
+            found[own] = ir.Local(own, one_type(found.get(own), ctype), line)
             if value is not None:
                 self.flow.current.events.append(ir.Assign(ir.Name(name), value, "", line, at + stars))
             elif not callee:
                 self.flow.current.events.append(ir.Declare(name, line))
             at += len(declarator) + 2
         return True
+
+    def own_name(self, name: str, ctype: str, place: tuple[int, int]) -> str:
+        """Note a declaration; return the name, another one for a pointer that hides one of an outer block."""
+        last, here = self.scopes[-1]
+        here.add(name)
+        if not ctype.endswith("*") or not any(name in outer for _, outer in self.scopes[:-1]):
+            return name
+        self.shadows.append(Shadow(name, place, last))
+        return inner(name, len(self.shadows) - 1)
 
     def returned(self, node: Node) -> ir.Expr | None:
         """Return the plain expression of a `return`; None for any other, or none at all."""

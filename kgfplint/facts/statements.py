@@ -11,6 +11,7 @@ from kgfplint.facts.cfg import OpenBlock
 from kgfplint.facts.expressions import Expressions
 from kgfplint.facts.marks import Marks
 from kgfplint.facts.phrases import Phrases, one_type
+from kgfplint.facts.shadows import renamed
 from kgfplint.facts.types import base_type, declared
 
 __all__ = ["Marks", "Shallow", "Statements"]
@@ -33,7 +34,8 @@ class Statements(Phrases):
         self.cleanups = {at: cls for at, cls in self.cleanups.items() if node.start_byte <= at < node.end_byte}
         self.statement(node)
         self.flow.emit(ir.Return(None, last_line, 1))
-        return ir.Body(self.flow.finish(), tuple(self.locals.values()))
+        blocks = self.flow.finish()
+        return ir.Body(renamed(blocks, self.shadows) if self.shadows else blocks, tuple(self.locals.values()))
 
     def statement(self, node: Node) -> None:
         """Lower one statement into the current block."""
@@ -62,8 +64,10 @@ class Statements(Phrases):
     def _compound(self, node: Node) -> None:
         flow = self.flow
         flow.enter_scope()
+        self.scopes.append((node.end_point[0] + self.line_base, set()))
         for child in node.children:
             self.statement(child)
+        self.scopes.pop()
         flow.leave_scope()
 
     def _children(self, node: Node) -> None:
@@ -101,7 +105,8 @@ class Statements(Phrases):
             name = sys.intern(self.text(name_node))
             line, column = self.place(name_node)
             cleanup = self._cleanup_class(node, declarators[0].start_byte, *own)
-            self.locals[name] = ir.Local(name, one_type(self.locals.get(name), ctype), line, storage, cleanup)
+            own_name = self.own_name(name, ctype, (line, column))
+            self.locals[own_name] = ir.Local(own_name, one_type(self.locals.get(own_name), ctype), line, storage, cleanup)
             if value is None or storage == "static":
                 self.flow.emit(ir.Declare(name, line))
             else:
@@ -291,6 +296,8 @@ class Statements(Phrases):
 
     def _conditional_code(self, node: Node) -> None:
         """`#if` in a body: its arms as alternative paths under a condition that correlates with its twins."""
+        if label := self.marks.label(node, self.data):
+            self.flow.label(label)
         alternative = node.child_by_field_name("alternative")
         head = {node.child_by_field_name("name"), node.child_by_field_name("condition"), alternative}
         heads = {child.id for child in head if child is not None}

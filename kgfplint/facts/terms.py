@@ -13,6 +13,10 @@ ZERO = ir.Number(0)
 NULL = ir.Name("NULL")
 
 
+INNER = "\u02bc"
+"""What follows, with a number, the name of a variable that hides another one (see shadows): a letter that no C name has."""
+
+
 def integer(text: str) -> int | None:
     """Return the value of a C integer literal, None for anything else."""
     sign, text = (-1, text[1:].lstrip()) if text[:1] == "-" else (1, text)
@@ -29,7 +33,7 @@ def show(expr: ir.Expr) -> str:
     """Return an expression as C text, for messages and fingerprints."""
     match expr:
         case ir.Name(text) | ir.TypeName(text):
-            return text
+            return text if text.isascii() else text.partition(INNER)[0]
         case ir.Number(value):
             return str(value)
         case ir.Text(value):

@@ -1,7 +1,8 @@
 """What an expression is when it is no allocation: the address of a variable, a literal, the inside of an object."""
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 
+from kgfplint.catalogue import Verdict
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, is_zero
 from kgfplint.facts.types import pointee, tag_of
@@ -120,3 +121,27 @@ class Addresses:
         if record is None or field.member not in record:
             return None
         return record.union or record.order[0] == field.member
+
+
+def pointees(body: ir.Body, origins: Collection[ir.Expr]) -> dict[ir.Expr, ir.Expr]:
+    """Return, for each `*p` among the origins whose p is set only once and to the address of a member, that member."""
+    names = {origin.base for origin in origins if type(origin) is ir.Deref and type(origin.base) is ir.Name}
+    found: dict[ir.Expr, list[ir.Expr]] = {}
+    for block in body.blocks if names else ():
+        for event in block.events:
+            if type(event) is ir.Assign and event.target in names:
+                found.setdefault(ir.Deref(event.target), []).append(bare(event.value))
+            elif type(event) is ir.Call and event.target in names:
+                found.setdefault(ir.Deref(event.target), []).append(ir.Unknown(""))
+    return {place: values[0].base for place, values in found.items()
+            if len(values) == 1 and type(values[0]) is ir.AddressOf and type(values[0].base) is ir.Field}
+
+
+def taken(body: ir.Body, verdicts: Mapping[str, Verdict]) -> Iterator[_Pair]:
+    """Yield the copies that functions make which hand on their argument (see Verdict)."""
+    for block in body.blocks:
+        for event in block.events:
+            if type(event) is ir.Call and type(event.callee) is ir.Name and event.target is not None:
+                verdict = verdicts.get(event.callee.id)
+                if verdict is not None and verdict.ptr < len(event.args):
+                    yield bare(event.target), bare(event.args[verdict.ptr])

@@ -6,13 +6,15 @@ from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, root, show, walk
 from kgfplint.ownership.accesses import Accesses
 from kgfplint.ownership.addresses import ADDRESSES, Addresses
-from kgfplint.ownership.conditions import ORIGIN, Test, asks, constant, is_error_name, reading, stable
+from kgfplint.ownership.conditions import ORIGIN, ZERO, Known, Test, asks, constant, is_error_name, reading, stable
 from kgfplint.ownership.ops import Branch
 from kgfplint.ownership.walks import repeated
 from kgfplint.program.meaning import Meaning
 
 LVALUES = frozenset({ir.Name, ir.Field, ir.Deref, ir.Index})
 """What can be tracked."""
+_EQUAL = {"==": Known(1, 1), "<=": Known(1, 1), "<": ZERO}
+"""What comparisons of the same two things say."""
 Tests = tuple[tuple[Test | None, ...], ...]
 
 
@@ -56,6 +58,15 @@ def facts_of(body: ir.Body, tests: Tests, lvalues: Collection[ir.Expr]) -> dict[
         if subject in tested and subject not in facts and subject not in lvalues and stable(subject):
             facts[subject] = len(facts)
     return facts
+
+
+def relations_of(facts: Mapping[ir.Expr, int]) -> dict[frozenset[ir.Expr], list[tuple[int, Known]]]:
+    """Return what is known of remembered comparisons of two things once one of them is set to the other."""
+    found: dict[frozenset[ir.Expr], list[tuple[int, Known]]] = {}
+    for subject, number in facts.items():
+        if type(subject) is ir.Binary and subject.op in _EQUAL:
+            found.setdefault(frozenset({bare(subject.left), bare(subject.right)}), []).append((number, _EQUAL[subject.op]))
+    return found
 
 
 def _copied(body: ir.Body, facts: Collection[ir.Expr]) -> list[ir.Expr]:

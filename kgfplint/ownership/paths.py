@@ -317,6 +317,8 @@ class Paths:
         """An assertion macro may have tested what it was given; who takes a reference may keep it from dying."""
         for target in op.targets:
             number = state.values.get(target)
+            if op.tested and number is not None and self._origins[number].within in state.objects:
+                number = self._origins[number].within  # who doubts an address within an object doubts the object
             if op.forgotten:
                 self.leaks.give(state, number)
                 state.values[target] = _HELD_OBJECT

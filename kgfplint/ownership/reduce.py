@@ -13,8 +13,8 @@ from kgfplint.catalogue import Alloc, Free
 from kgfplint.facts import ir
 from kgfplint.facts.terms import NULL, bare, root
 from kgfplint.ownership.accesses import Accesses, pools_of
-from kgfplint.ownership.addresses import ERROR_POINTERS, Addresses
-from kgfplint.ownership.branches import LVALUES, Branches, facts_of, tests_of
+from kgfplint.ownership.addresses import ERROR_POINTERS, Addresses, pointees, taken
+from kgfplint.ownership.branches import LVALUES, Branches, facts_of, relations_of, tests_of
 from kgfplint.ownership.conditions import NONZERO, ZERO, constant
 from kgfplint.ownership.effects import Effects
 from kgfplint.ownership.failing import Failing
@@ -77,6 +77,7 @@ class Reducer:
         live, made = self._collect()
         self._live_lvalues = live
         self.facts = facts_of(body, self._tests, self.lvalues)
+        self._relations = relations_of(self.facts)
         self._handing = Handing(self.lvalues, made, self._addresses, meaning)
         self._own = {name for name in types if not self._addresses.is_static(name)}
         self._effects = Effects(self.lvalues, self.facts, file, meaning, types, typing)
@@ -140,10 +141,12 @@ class Reducer:
                         inside.append((target, bare(value.left)))
         for lvalue in origins:
             self._track(lvalue)
+        self._pointees = pointees(self.body, origins)
+        copies += [(member, place) for place, member in self._pointees.items()]
         self._follow(copies, inside)
         inside += self._addresses.arrays([*copies, *inside], self.lvalues)
         self._follow(copies, inside)
-        pairs = [*copies, *inside, *self._taken()]
+        pairs = [*copies, *inside, *taken(self.body, self.meaning.catalogue.verdicts)]
         return self._live(origins, pairs), self._live(self._made, pairs) if self._made else set()
 
     def _origins(self, event: ir.Call, called: Called) -> list[ir.Expr]:
@@ -179,16 +182,6 @@ class Reducer:
             for target, pointer in inside:
                 if type(target) is ir.Name and pointer in self.lvalues:
                     changed = self._track(target) or changed
-
-    def _taken(self) -> Iterable[tuple[ir.Expr, ir.Expr]]:
-        """Yield the copies that functions make which hand on their argument (see Verdict)."""
-        verdicts = self.meaning.catalogue.verdicts
-        for block in self.body.blocks:
-            for event in block.events:
-                if type(event) is ir.Call and type(event.callee) is ir.Name and event.target is not None:
-                    verdict = verdicts.get(event.callee.id)
-                    if verdict is not None and verdict.ptr < len(event.args):
-                        yield bare(event.target), bare(event.args[verdict.ptr])
 
     def _live(self, origins: Iterable[ir.Expr], copies: Iterable[tuple[ir.Expr, ir.Expr]]) -> set[int]:
         """Return the numbers of origins and of all that copies connect with them."""
@@ -317,6 +310,8 @@ class Reducer:
         site = Site(len(self.sites), alloc, event)
         self.sites.append(site)
         self._out.append(Allocate(self._number(target) if target is not None else -1, site))
+        if target is not None and bare(target) in self._pointees:
+            self._out.append(Copy(self._number(self._pointees[bare(target)]), self._number(target)))
 
     def _judged(self, event: ir.Call, name: str) -> None:
         """What a function that judges or takes over its argument does."""
@@ -361,6 +356,8 @@ class Reducer:
             self._out.append(Adopt(fact, self.facts[value]))
         elif fact is not None and event.op == "|" and constant(event.value) not in (None, ZERO):
             self._out.append(Learn(fact, NONZERO))
+        if not event.op and self._relations:
+            self._out += [Learn(n, known) for n, known in self._relations.get(frozenset({target, value}), ())]
         if number >= 0:
             self._moved(event, target, value, number)
         elif self._handing:

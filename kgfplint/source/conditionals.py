@@ -27,6 +27,8 @@ _GOES_ON = re.compile(rb"\s{0,400}+(?:else\b|\{|=)")
 _ENDS = b";{}"
 _LABEL = re.compile(rb"(?:\A|[;{}:\n])\s*(?!default\b)[A-Za-z_]\w*\s*:\Z")
 
+_JUMPED_TO = re.compile(rb"[;{}]\s*([A-Za-z_]\w*)\s*:\s*\Z")
+
 
 class _Balance(NamedTuple):
     """How a stretch of code moves the depth: lowest point and end, for braces and for parentheses."""
@@ -290,6 +292,8 @@ def settle_conditionals(canvas: Canvas) -> None:
                     canvas.note("directive", start, end)
             continue
         condition = _condition(canvas, group)
+        if kind == "block" and place.last[-1:] == b":" and not group.uneven:
+            place.last = _without_label(canvas, line.start, place.last)
         if kind in ("expression", "init") or group.uneven or _splits(canvas, group, kind, place.last):
             keep_all = kind == "init" and not group.uneven and group.kept == 0 and _listed(canvas, group)
             _choose(canvas, group, True, keep_all)
@@ -298,6 +302,17 @@ def settle_conditionals(canvas: Canvas) -> None:
             _drop_arm(canvas, group, 0)
         elif _ALWAYS.match(condition) and len(group.lines) == 3:
             _drop_arm(canvas, group, 1)
+
+
+def _without_label(canvas: Canvas, end: int, last: bytes) -> bytes:
+    """Take away a label that no statement follows before a directive, with a note; return what the code ends in then."""
+    found = _JUMPED_TO.search(canvas.text, max(0, end - 400), end)
+    label = bytes(found[1]) if found is not None else b"default"
+    if found is None or label == b"default":
+        return last
+    canvas.blank(found.start(1), found.end())
+    canvas.note("label", found.start(1), found.end(), label)
+    return b";"
 
 
 def _drop_arm(canvas: Canvas, group: _Group, number: int) -> None:
