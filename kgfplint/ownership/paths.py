@@ -16,11 +16,11 @@ from kgfplint.ownership.leaks import Leaks
 from kgfplint.ownership.outcomes import excluded, outcome
 from kgfplint.ownership.states import ERROR, MAYBE, NULL, PARAM, UNKNOWN, VALID, Exit, Incident, Object, Origin, State, together
 
-_MOST_STATES = 40
+_MOST_STATES, _MOST_STEPS = 40, 6000
 _MOST_WAYS = 12
 """With more states than this in a block, it is not told any more from which failure a path comes."""
-_MOST_STEPS = 6000
 _NULL_OBJECT, _ERROR_OBJECT, _HELD_OBJECT = -1, -2, -3
+_UNMADE = {_NULL_OBJECT: "null", _ERROR_OBJECT: "err_ptr", _HELD_OBJECT: "held"}
 _ADDRESS, _TESTED, _WITHIN, _FREED = -100_000, -200_000, -300_000, -400_000
 """Objects from there down: addresses given to lvalues, tested pointers of no known origin, pointers into objects, what is
 freed without a known origin."""
@@ -45,8 +45,7 @@ class Paths:
         self.lvalues = program.lvalues
         self.facts = program.facts
         self._program = program
-        self._origins: dict[int, Origin] = {_NULL_OBJECT: Origin(None, "null"), _ERROR_OBJECT: Origin(None, "err_ptr"),
-                                          _HELD_OBJECT: Origin(None, "held")}
+        self._origins = {number: Origin(None, kind) for number, kind in _UNMADE.items()}
         self._within: dict[tuple[int, int], int] = {}
         self._gone: dict[tuple[int, int], int] = {}
         self.leaks = Leaks(program, self._origins)
@@ -317,8 +316,8 @@ class Paths:
         """An assertion macro may have tested what it was given; who takes a reference may keep it from dying."""
         for target in op.targets:
             number = state.values.get(target)
-            if op.tested and number is not None and self._origins[number].within in state.objects:
-                number = self._origins[number].within  # who doubts an address within an object doubts the object
+            if op.tested and number is not None and (whole := self._origins[number].within) in state.objects:
+                number = whole  # who doubts an address within an object doubts the object
             if op.forgotten:
                 self.leaks.give(state, number)
                 state.values[target] = _HELD_OBJECT
