@@ -16,9 +16,8 @@ from kgfplint.ownership.leaks import Leaks
 from kgfplint.ownership.outcomes import excluded, outcome
 from kgfplint.ownership.states import ERROR, MAYBE, NULL, PARAM, UNKNOWN, VALID, Exit, Incident, Object, Origin, State, together
 
-_MOST_STATES, _MOST_STEPS = 40, 6000
-_MOST_WAYS = 12
-"""With more states than this in a block, it is not told any more from which failure a path comes."""
+_MOST_STATES, _MOST_STEPS, _MOST_WAYS = 40, 6000, 12
+"""With more states than the last in a block, it is not told any more from which failure a path comes."""
 _NULL_OBJECT, _ERROR_OBJECT, _HELD_OBJECT = -1, -2, -3
 _UNMADE = {_NULL_OBJECT: "null", _ERROR_OBJECT: "err_ptr", _HELD_OBJECT: "held"}
 _ADDRESS, _TESTED, _WITHIN, _FREED = -100_000, -200_000, -300_000, -400_000
