@@ -35,7 +35,7 @@ def check(unit: Unit) -> Iterator[Finding]:
                  unit.step(incident.line, f"{free}() frees it again", "free"))
         # In a later round of a loop something that is not seen may have changed.
         again = incident.earlier >= incident.line
-        yield finding_of(unit, RULE, incident, message, trace, Severity.WARNING if again else None)
+        yield finding_of(unit, RULE, incident, message, trace, Severity.NOTE if again else None)
 
 
 def _after_put(unit: Unit) -> Iterator[Finding]:
@@ -57,7 +57,7 @@ def _after_put(unit: Unit) -> Iterator[Finding]:
             trace = (unit.step(found.call.line, f"{found.put}() gives it up", "free"),
                      Step(by.path, by.line, by.function, "what holds it is freed with the last reference"),
                      unit.step(event.line, f"{free}() frees it", "free"))
-            yield unit.finding(RULE, event, message, trace, Severity.WARNING)
+            yield unit.finding(RULE, event, message, trace, Severity.NOTE)
 
 
 def _dangling(unit: Unit) -> Iterator[Finding]:

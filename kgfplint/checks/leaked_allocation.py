@@ -18,7 +18,7 @@ from kgfplint.ownership.undoing import undoing_of
 RULE = Rule(
     code="KGF407",
     name="leaked-allocation",
-    severity=Severity.WARNING,
+    severity=Severity.NOTE,
     guide="Selecting memory allocator",
     summary="Allocated memory that is no longer needed must be freed, on each way out of the function.",
 )
@@ -114,9 +114,7 @@ def _fails(unit: Unit) -> bool:
 
 def _pending(unit: Unit, site: Site, cases: list[Case]) -> Pending:
     trace = (unit.step(site.call.line, f"{site.alloc.name}() allocates {_what(site)}", "alloc"),)
-    # That a call is undone is read off the names of two functions: what hangs on it is no more than a note.
-    severity = Severity.NOTE if site.number in unit.paths.leaks.regained else Severity.WARNING
-    return Pending(unit.finding(RULE, site.call, "", trace, severity), tuple(cases))
+    return Pending(unit.finding(RULE, site.call, "", trace), tuple(cases))
 
 
 def _what(site: Site) -> str:

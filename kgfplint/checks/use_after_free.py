@@ -10,7 +10,7 @@ from kgfplint.findings import Finding, Severity
 RULE = Rule(
     code="KGF412",
     name="use-after-free",
-    severity=Severity.WARNING,
+    severity=Severity.NOTE,
     guide="Selecting memory allocator",
     summary="Memory is freed when it is no longer needed: after that nobody may read or write it.",
 )
@@ -29,10 +29,7 @@ def check(unit: Unit) -> Iterator[Finding]:
 
 
 def uses_of(unit: Unit, rule: Rule, caches: bool) -> Iterator[Finding]:
-    """Yield findings of `rule` about uses after a free: of destroyed caches and pools, or of anything else.
-
-    Counted objects may be held by somebody who is not seen here.
-    """
+    """Yield findings of `rule` about uses after a free: of destroyed caches and pools, or of anything else."""
     frees = {release.event.line: release.free for release in unit.paths.releases}
     told: set[tuple[str, int]] = set()
     for incident in sorted(unit.paths.incidents.values(), key=lambda incident: incident.line):
@@ -47,6 +44,4 @@ def uses_of(unit: Unit, rule: Rule, caches: bool) -> Iterator[Finding]:
                        "free it after its last use")
             trace = (unit.step(incident.earlier, f"{free.name}() frees {incident.lvalue}", "free"),
                      unit.step(incident.line, "it is used after that"))
-            families = unit.meaning.catalogue.families
-            counted = all(family in families and families[family].object for family in free.accepts)
-            yield finding_of(unit, rule, incident, message, trace, Severity.WARNING if counted and not caches else None)
+            yield finding_of(unit, rule, incident, message, trace)

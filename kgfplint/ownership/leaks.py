@@ -7,7 +7,7 @@ from kgfplint.facts.terms import bare
 from kgfplint.ownership.conditions import ZERO, constant, is_error_name
 from kgfplint.ownership.failing import has_failed, standing
 from kgfplint.ownership.handing import AWAY, NEARBY, holder_of, is_away, stored_in
-from kgfplint.ownership.ops import Adopt, Allocate, Give, Leave, Reduced, Regain, Release
+from kgfplint.ownership.ops import Adopt, Allocate, Give, Leave, Reduced, Release
 from kgfplint.ownership.states import MAYBE, VALID, Origin, State, Way
 from kgfplint.ownership.walks import repeated
 
@@ -22,8 +22,7 @@ class Leaks:
     """Watches the objects of one simulation.
 
     `freed` holds, by number of the allocation, the calls that it was handed to before it was freed here after all; `spared`
-    the same but for the last of them, which may have failed; `well` the lines of returns without an error; `regained` the
-    allocations that calls were given which others undid.
+    the same but for the last of them, which may have failed; `well` the lines of returns without an error.
     """
 
     def __init__(self, program: Reduced, origins: Mapping[int, Origin]) -> None:
@@ -46,7 +45,6 @@ class Leaks:
         self.spared: dict[int, set[int]] = {}
         self._again: dict[int, dict[int, Whom]] = {}
         self._cleared: set[int] = set()
-        self.regained: set[int] = set()
         self._origins = origins
         self._locals = program.locals
         self._made = program.made
@@ -156,8 +154,6 @@ class Leaks:
         gone = stored_in(target)
         for number in [number for number, whom in state.given.items() if gone != AWAY and gone in whom]:
             self._cleared.add(gone)
-            if state.values.get(target) != number:
-                self.regained.add(number)  # unless a call in between had a reason to free it
             state.given = {**state.given, number: state.given[number] - {gone}}
 
     def unseen(self, state: State, target: int) -> None:
@@ -177,11 +173,6 @@ class Leaks:
         known = stored_in(target) in state.given.get(number, _NOBODY)
         if not known and state.values.get(self._holders.get(target, AWAY)) != number:
             self.give(state, number)
-
-    def regain(self, state: State, op: Regain) -> None:
-        """Note that calls were undone, for all that their names tell; which calls those are nobody proves."""
-        self.regained.update(state.values[target] for target in op.targets if target in state.values)
-        state.regain(op)
 
     def _is_ours(self, state: State, member: int) -> bool:
         holder = state.values.get(self._holders.get(member, AWAY))

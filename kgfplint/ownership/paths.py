@@ -60,7 +60,7 @@ class Paths:
             ops.Allocate: self._allocate, ops.Release: self._release, ops.Copy: self._copy, ops.Set: self._set,
             ops.Shift: self._shift, ops.Inside: self._lead, ops.Ask: self._ask, ops.Forget: self._forget,
             ops.Learn: State.learn, ops.Adopt: State.adopt, ops.Use: self._use, ops.Pass: self._passed, ops.Give: self.leaks.hand,
-            ops.Regain: self.leaks.regain, ops.Leave: self._leave, ops.Stop: self._stop,
+            ops.Regain: State.regain, ops.Leave: self._leave, ops.Stop: self._stop,
         }
 
     def number(self, lvalue: ir.Expr) -> int:
