@@ -28,7 +28,6 @@ _DEEPEST = 8
 _MOST_STATES = 4
 """A function is looked at in so many states (locks, values of parameters), the shortest chains first."""
 _WORDS: Mapping[str, ir.Expr] = {"NULL": ir.Number(0), "false": ir.Number(0), "true": ir.Number(1), PRESENT.id: ir.Number(1)}
-
 Values = Mapping[str, ir.Expr]
 Possible = tuple[Site, Values, tuple[str, ...]]
 """A site that may be reached, the values of the function's parameters, and the kinds of locks that are still held there."""

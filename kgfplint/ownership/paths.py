@@ -32,8 +32,7 @@ class Paths:
     def __init__(self, program: ops.Reduced, params: Iterable[str] = ()) -> None:
         """Run to the end (or to the limit, then `complete` is False).
 
-        `screened` are parameters that are tested for error pointers; `apt` the (line, verdict) of tests that
-        make sense for some value that reaches them.
+        `screened` are parameters tested for error pointers; `apt` the (line, verdict) of tests that some value gives a sense.
         """
         self.incidents: dict[tuple[object, ...], Incident] = {}
         self.exits: list[Exit] = []
