@@ -291,7 +291,6 @@ class Analysis:
         missing = [number for number in functions if number not in self._opened]
         for _, found in workers.map(task, self._chunks(missing)):
             self._opened.update(found or ())
-        workers.close()  # what this process goes through next would be copied for them
         return {number: self._opened[number] for number in functions if number in self._opened}
 
     def _answered(self, number: int, question: Question) -> bool:
