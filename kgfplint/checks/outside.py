@@ -26,8 +26,9 @@ class Asked(NamedTuple):
 
     @property
     def severity(self) -> Severity:
-        """A warning where nobody can have looked at the value before; else others may have."""
-        return Severity.WARNING if self.bytes.origin is not None and self.bytes.origin.kind.sure else Severity.NOTE
+        """A warning where nobody can have looked at the value; else others may have, or a wrapper looks, or asks in silence."""
+        sure = self.bytes.origin is not None and self.bytes.origin.kind.sure and not self.allocation.inferred
+        return Severity.WARNING if sure else Severity.NOTE
 
     def trace(self, unit: Unit) -> tuple[Step, ...]:
         """Return the step at which the value comes in."""

@@ -24,9 +24,7 @@ def check(unit: Unit) -> Iterator[Finding]:
             continue
         if asked.quiet:
             continue
-        # A wrapper may look at the size itself, or ask without a warning.
-        severity = Severity.NOTE if asked.allocation.inferred else asked.severity
-        yield unit.finding(RULE, asked.allocation.call, _message(unit, asked), asked.trace(unit), severity=severity)
+        yield unit.finding(RULE, asked.allocation.call, _message(unit, asked), asked.trace(unit), severity=asked.severity)
 
 
 def _message(unit: Unit, asked: Asked) -> str:
