@@ -52,7 +52,7 @@ class Sleepable:
         front = set(functions)
         wanted: set[int] = set()
         for _ in range(_DEEPEST):
-            closed = [function for function in front if self._registered(function) is not None]
+            closed = [function for function in sorted(front) if self._registered(function) is not None]
             callers = {caller for function in closed for caller in self._callers(function)}
             front = callers - wanted
             wanted |= callers
@@ -156,5 +156,7 @@ class Sleepable:
         if self._read[0] != row.file:
             self._read = row.file, _COMMENT.sub(lambda comment: b"\n" * comment[0].count(b"\n"), self.text(row.file))
         text = self._read[1]
-        named = re.finditer(rb"\b" + row.name.encode() + rb"\b(?!\s*\()", text)
+        name = row.name.encode()
+        # Looked for quickly, as it begins with the name: what stands before that is asked afterwards.
+        named = re.finditer(name + rb"(?<!\w" + name + rb")\b(?!\s*\()", text)
         return {text.count(b"\n", 0, match.start()) + 1 for match in named}

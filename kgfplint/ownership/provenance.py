@@ -59,6 +59,7 @@ class Provenance:
         self._made: dict[str, list[tuple[int, Source]]] = {}
         self._answers: dict[tuple[int, str], tuple[Source, ...]] = {}
         self._seen: dict[tuple[int, str, str], int | None] = {}
+        self._closed: dict[tuple[int, str], bool] = {}
         self.asked: dict[tuple[str, ...], None] = {}
         for number in sorted(by_function):
             for key, source in by_function[number][0]:
@@ -144,15 +145,19 @@ class Provenance:
 
     def _holds_only_allocations(self, file: int, tag: str, member: str) -> bool:
         """Tell whether only allocations are stored into a member: by every function of a file that knows the struct."""
-        types, rows = self._program.types, self._program.rows
-        record = types.record(file, tag, member.removesuffix("[]"))
+        record = self._program.types.record(file, tag, member.removesuffix("[]"))
         if record is None:
             return False
-        for number in self._program.store_functions.get(member, ()):
-            analysed = self._analysed.get(number)
-            if (analysed is None or member in analysed[1]) and types.sees(rows[number].file, record.file):
-                return False
-        return True
+        key = record.file, member
+        if key not in self._closed:
+            self._closed[key] = not any(self._stores_else(number, member, record.file)
+                                        for number in self._program.store_functions.get(member, ()))
+        return self._closed[key]
+
+    def _stores_else(self, function: int, member: str, header: int) -> bool:
+        """Tell whether a function that sees a header may store something else than an allocation into a member."""
+        analysed = self._analysed.get(function)
+        return (analysed is None or member in analysed[1]) and self._program.types.sees(self._program.rows[function].file, header)
 
 
 def keys_of(expr: ir.Expr, frame: Frame) -> tuple[str, ...]:
