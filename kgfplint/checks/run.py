@@ -238,6 +238,7 @@ class Analysis:
                 ends = [number for number, result in results.items() if any((where == RAW) is raw for where in result.sleeps)]
                 reach = Reach(job.program, job.catalogue, self._distances, ends, flows, opened, raw, mentions=self._mentions)
                 found.extend(across(reach, starts, job.checks, job.targets, told))
+            workers.close()
             found.extend(self._recursions(workers, opened, told))
         return found
 
