@@ -259,10 +259,14 @@ class Undo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Counted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A function that makes its argument a counted object, and those that give a reference to it up."""
+    """A function that makes its argument a counted object, and those that give a reference to it up.
+
+    `named` are those that give it a name, none if it has one then.
+    """
 
     name: str
     by: tuple[str, ...]
+    named: tuple[str, ...] = ()
 
 
 class Parent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
