@@ -261,7 +261,7 @@ def _released(frame: Frame) -> Iterator[tuple[str, Source]]:
 def _allocations(frame: Frame) -> Iterator[tuple[ir.Event, ir.Call | ir.CallResult, Alloc, ir.Expr | None]]:
     """Yield event, call, allocator and target of each call whose memory is stored or (target None) returned.
 
-    A local that holds nothing but memory of one call may stand between.
+    A local that holds nothing but memory may stand between: a `void *` that one ring after another is allocated through.
     """
     for event in frame.events() if frame.allocates else ():
         if isinstance(event, ir.Call) and isinstance(event.callee, ir.Name):
@@ -274,14 +274,30 @@ def _allocations(frame: Frame) -> Iterator[tuple[ir.Event, ir.Call | ir.CallResu
             elif event.target is not None and (seen := frame.viewed(ir.CallResult(event.callee, event.args))) is not None:
                 yield event, seen[1], seen[0], event.target
         elif isinstance(event, ir.Return | ir.Assign) and event.value is not None:
-            value = frame.value_of(bare(event.value))
             target = event.target if isinstance(event, ir.Assign) else None
-            if isinstance(value, ir.CallResult) and isinstance(value.callee, ir.Name):
-                alloc = frame.meaning.alloc(frame.file, value.callee.id)
-                if alloc is not None:
-                    yield event, value, alloc, target
-                elif (seen := frame.viewed(value)) is not None:
-                    yield event, seen[1], seen[0], target
+            for call, alloc in _behind(frame, bare(event.value)):
+                yield event, call, alloc, target
+
+
+def _behind(frame: Frame, expr: ir.Expr) -> Sequence[tuple[ir.Call | ir.CallResult, Alloc]]:
+    """Return the allocations that a value comes from, all that are assigned to a local; none if it may be something else."""
+    value = frame.value_of(expr)
+    if type(value) is ir.CallResult and type(value.callee) is ir.Name:
+        alloc = frame.meaning.alloc(frame.file, value.callee.id)
+        seen = frame.viewed(value) if alloc is None else None
+        return [(value, alloc)] if alloc is not None else [(seen[1], seen[0])] if seen is not None else []
+    if type(value) is not ir.Name or any(param.name == value.id for param in frame.row.params):
+        return []
+    found: list[tuple[ir.Call | ir.CallResult, Alloc]] = []
+    for assigned in frame.values.get(value.id, ()):
+        plain = bare(assigned) if assigned is not None else value
+        alloc = frame.meaning.alloc(frame.file, plain.callee.id) if (
+            type(plain) is ir.CallResult and type(plain.callee) is ir.Name) else None
+        if type(plain) is ir.CallResult and alloc is not None:
+            found.append((plain, alloc))
+        elif not is_zero(plain):
+            return []
+    return found
 
 
 def of_local(values: Iterable[ir.Expr | None], meaning: Meaning, file: int) -> set[str] | None:
