@@ -123,6 +123,7 @@ class AllocGroup(Group, kw_only=True):
     array: PerName = {}
     zeroing: PerName = {}
     masked: PerName = {}
+    pooled: bool = False
     fixed_order: int | None = None
     sure: dict[str, str] = {}
 
@@ -143,7 +144,7 @@ class AllocGroup(Group, kw_only=True):
             name=prototype.name, family=self.family, params=prototype.params, fails=self.fails, zeroes=self.zeroes,
             sleeps=self.sleeps, mask=self.mask, slab_backed=family.slab_backed, contiguous=family.contiguous,
             managed=family.managed, array=_own(self.array, prototype.name), zeroing=_own(self.zeroing, prototype.name),
-            masked=_own(self.masked, prototype.name),
+            masked=_own(self.masked, prototype.name), pooled=self.pooled,
             fixed_order=self.fixed_order if roles["order"] is None else None, **roles,  # type: ignore[arg-type]
             sure=self._sure(prototype),
         )  # fmt: skip
