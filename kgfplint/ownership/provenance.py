@@ -6,6 +6,7 @@ but memory of one allocator is ever stored into a member, what the member points
 """
 
 import hashlib
+import posixpath
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
@@ -52,9 +53,14 @@ class Provenance:
     stands for what the tree's own allocator `name` makes. What was asked is noted in `asked`.
     """
 
-    def __init__(self, program: Program, by_function: Mapping[int, tuple[Sources, Collection[str]]]) -> None:
-        """Take the sources of each analysed function, and the members that it stores something else into."""
+    def __init__(self, program: Program, by_function: Mapping[int, tuple[Sources, Collection[str]]],
+                 folders: Collection[str] | None = None) -> None:
+        """Take the sources of each analysed function, and the members that it stores something else into.
+
+        `folders` are those that are all that is read, None if it is a whole kernel: others know the structs of other folders.
+        """
         self._program = program
+        self._folders = folders
         self._analysed = by_function
         self._made: dict[str, list[tuple[int, Source]]] = {}
         self._answers: dict[tuple[int, str], tuple[Source, ...]] = {}
@@ -125,11 +131,20 @@ class Provenance:
 
     def _is_closed(self, file: int, key: str) -> bool:
         """Tell whether all memory that goes by a key is seen where it is allocated."""
-        if ":" in key or key.startswith("struct "):
+        if ":" in key:
             return True
+        if key.startswith("struct "):
+            return self._is_own(key.removeprefix("struct "))
         tag, _, member = key.removesuffix("[]").rpartition(".")
-        return self._holds_only_allocations(file, tag, member) and (
+        return self._is_own(tag) and self._holds_only_allocations(file, tag, member) and (
             not key.endswith("[]") or self._holds_only_allocations(file, tag, f"{member}[]"))
+
+    def _is_own(self, tag: str) -> bool:
+        """Tell whether all code that may know a struct is read."""
+        if self._folders is None:
+            return True
+        records = self._program.types.records.get(tag, ())
+        return bool(records) and all(posixpath.dirname(self._program.paths[one.file]) in self._folders for one in records)
 
     @cached_property
     def _beginning_with(self) -> dict[str, set[str]]:
