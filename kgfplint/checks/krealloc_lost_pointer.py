@@ -32,7 +32,7 @@ def check(unit: Unit) -> Iterator[Finding]:
             continue
         # The caller of a parameter still has its own copy, if it knows what to do with it.
         passed = root(old) in params and isinstance(bare(old), ir.Name)
-        severity = Severity.NOTE if kept else Severity.WARNING if passed else RULE.severity
+        severity = Severity.NOTE if kept or passed else RULE.severity
         message = (f"when {allocation.name}() fails it returns NULL and leaves {show(old)} allocated, "
                    f"but this overwrites {show(old)}{' (a copy)' if kept else ''}; store the result elsewhere first")
         yield unit.finding(RULE, allocation.call, message, severity=severity)

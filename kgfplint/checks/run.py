@@ -183,7 +183,8 @@ class Analysis:
         """Check the functions once more that asked what only the whole program answers."""
         job = self._job
         # What was kept for the next run is what came before these answers: they are asked for in each.
-        job.provenance = Provenance(job.program, {number: result.sources for number, result in self._results.items()})
+        sources = {number: result.sources for number, result in self._results.items()}
+        job.provenance = Provenance(job.program, sources, job.folders)
         asked = {number: tuple(sorted(codes)) for number, result in sorted(self._results.items())
                  if (codes := {question.code for question in result.questions if self._answered(number, question)})}
         meaning = job.meaning()

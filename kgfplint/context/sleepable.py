@@ -84,10 +84,13 @@ class Sleepable:
         return min(hops, key=lambda hop: len(hop.chain())) if hops else None
 
     def _calling(self, caller: int, function: int, depth: int) -> Hop | None:
-        """Return the step of a call by a function that may sleep, with nothing held; None if one of its calls may be other."""
+        """Return the step of a call by a function that may sleep, with nothing held; None if one of its calls may be other.
+
+        That a function sleeps which is registered where that is wrong proves nothing: it is a mistake of its own.
+        """
         flow, name = self._opened.get(caller), self.program.rows[function].name
         sites = [site for site in flow.sites if site.name == name] if flow is not None else []
-        if flow is None or not sites or not all(is_plain(site, self.catalogue) for site in sites):
+        if flow is None or not sites or not all(is_plain(site, self.catalogue) for site in sites) or self.is_denied(caller):
             return None
         above = None
         if not flow.sleepy:
