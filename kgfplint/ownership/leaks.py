@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from kgfplint.facts.ir import Call
-from kgfplint.facts.terms import NULL, bare
+from kgfplint.facts.ir import Call, Index
+from kgfplint.facts.terms import NULL, bare, walk
 from kgfplint.ownership.conditions import ANY, ZERO, chosen, constant, is_error_name
 from kgfplint.ownership.failing import has_failed, standing
 from kgfplint.ownership.handing import AWAY, NEARBY, holder_of, is_away, stored_in
@@ -62,6 +62,7 @@ class Leaks:
             if place in numbers:
                 self._places[number] = numbers[place]
         self._stacked = program.stacked
+        self._elements = {number for number in program.made if any(type(term) is Index for term in walk(program.lvalues[number]))}
 
     def lost(self, failing: bool) -> Iterator[tuple[int, int, Whom]]:
         """Yield where memory was lost: the number of the allocation, the line, and the calls that it had been handed to by then.
@@ -166,8 +167,8 @@ class Leaks:
             self.give(state, number, NEARBY if target in self._stacked else stored_in(target))
 
     def cleared(self, state: State, target: int) -> None:
-        """Note that an lvalue becomes NULL: nobody finds there any more what was stored before."""
-        gone = stored_in(target)
+        """Note that an lvalue becomes NULL: nobody finds there any more what was stored before; an element may be another one."""
+        gone = AWAY if target in self._elements else stored_in(target)
         for number in [number for number, whom in state.given.items() if gone != AWAY and gone in whom]:
             self._cleared.add(gone)
             state.given = {**state.given, number: state.given[number] - {gone}}
