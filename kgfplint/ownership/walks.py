@@ -1,7 +1,7 @@
 """Loops: which blocks may run again, and the walks over lists that need the element they stand on to find the next."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from kgfplint.facts import ir
 from kgfplint.program.components import components
@@ -37,6 +37,16 @@ def repeated(successors: Sequence[Iterable[int]]) -> frozenset[int]:
         if len(members) > 1 or members[0] in successors[members[0]]:
             found.update(members)
     return frozenset(found)
+
+
+def reached(successors: Sequence[Iterable[int]], start: int, but: Collection[int] = ()) -> set[int]:
+    """Return the blocks that are reached from one, it too where a way leads back to it; no way leads past those in `but`."""
+    seen, stack = set[int](), [start]
+    while stack:
+        fresh = {to for to in successors[stack.pop()] if to not in but} - seen
+        seen |= fresh
+        stack.extend(fresh)
+    return seen
 
 
 def _reachable_without(body: ir.Body, head: int) -> set[int]:
