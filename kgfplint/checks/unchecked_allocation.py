@@ -43,9 +43,8 @@ def check(unit: Unit) -> Iterator[Finding]:
                    f"but line {incident.line} uses {incident.lvalue} without a test")
         trace = (unit.step(site.call.line, f"{site.alloc.name}() may fail", "alloc"),
                  unit.step(incident.line, f"{incident.lvalue} is used without a test"))
-        # Who tests it elsewhere may know why this path needs no test; early boot cannot go on without it; a test falls alone.
-        assumed = site.number in tested or "__init" in unit.row.annotations or _is_test(unit)
-        yield unit.finding(RULE, site.call, message, trace, Severity.WARNING if assumed else None)
+        # Who tests it elsewhere may know why this path needs no test.
+        yield unit.finding(RULE, site.call, message, trace, Severity.WARNING if site.number in tested else None)
     if not unit.allocates or not unit.paths.complete:
         return
     sites = [site for site in unit.paths.leaks.sites if site.number not in told | tested and site.alloc.out is None
@@ -72,11 +71,6 @@ def _leave_pending(unit: Unit, sites: Collection[Site]) -> None:
     for site, found in cases.items():
         trace = (unit.step(site.call.line, f"{site.alloc.name}() may fail", "alloc"),)
         unit.pending.append(Pending(unit.finding(RULE, site.call, "", trace, Severity.WARNING), tuple(found)))
-
-
-def _is_test(unit: Unit) -> bool:
-    """Tell whether a function runs for a test of KUnit only: it is given the test, whose thread alone an oops ends."""
-    return any(param.ctype == "struct kunit *" for param in unit.row.params)
 
 
 def _failure(site: Site) -> str:
