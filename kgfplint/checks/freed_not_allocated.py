@@ -48,7 +48,8 @@ def check(unit: Unit) -> Iterator[Finding]:
             told.add(free.number)
             # Where allocated memory is freed as well, a condition that we do not understand may tell them apart.
             assigned = unit.values.get(incident.lvalue, ())
-            severity = Severity.WARNING if what != "err_ptr" and (free.number in others or len(assigned) > 1) else None
+            doubted = free.free.spares_err_ptr if what == "err_ptr" else free.number in others or len(assigned) > 1
+            severity = Severity.WARNING if doubted else None
             yield _on_path(unit, incident, what, free.free.name, severity)
 
 
