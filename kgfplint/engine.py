@@ -6,6 +6,7 @@ import gc
 import hashlib
 import logging
 import os
+import posixpath
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -172,7 +173,9 @@ def _analysis(program: Program, found: Survey, catalogue: Catalogue, masks: Mask
               settings: Settings, digest: bytes, progress: Progress) -> Analysis:
     wanted = set(found.targets)
     targets = frozenset(number for number, path in enumerate(program.paths) if path in wanted)
-    job = Job(found.files, program, catalogue, masks, found.store.path, found.index.keys, checks, targets)
+    whole = is_kernel_tree(found.root) and (settings.scope == "tree" or len(wanted) == len(program.paths))
+    folders = None if whole else frozenset(map(posixpath.dirname, wanted))
+    job = Job(found.files, program, catalogue, masks, found.store.path, found.index.keys, checks, targets, folders)
     state = State(found.store, digest, found.files, found.index.keys)
     return Analysis(job, state, settings.jobs or available_cpus(), found.store.release, progress)
 

@@ -27,8 +27,8 @@ static int item_id(struct test *test)
 """
 
 
-def test_an_unchecked_allocation_in_a_kunit_test_is_a_warning(tmp_path):
+def test_an_unchecked_allocation_in_a_kunit_test_is_a_note(tmp_path):
     (tmp_path / "item.c").write_text(CODE, encoding="utf-8")
     report = run([tmp_path], Settings(severity="note", jobs=1, cache=False))
     told = {finding.function: finding.severity.name for finding in report.findings if finding.code == "KGF301"}
-    assert told == {"item_test_id": "WARNING", "item_id": "ERROR"}
+    assert told == {"item_test_id": "NOTE", "item_id": "ERROR"}

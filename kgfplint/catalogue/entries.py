@@ -51,7 +51,8 @@ class Alloc(msgspec.Struct, frozen=True, kw_only=True):
     """An allocator. `out` is the parameter that takes the memory, None when it is returned.
 
     `mask` is the mask expression in force where the call has no `gfp` argument (fixed, or the default
-    of an optional one). `array` and `zeroing` name the twin for n * size and for zeroed memory.
+    of an optional one); `pooled`: not all memory comes from where __GFP_ZERO counts. `array` and `zeroing` name the twin for
+    n * size and for zeroed memory, `masked` the one that takes a mask.
     `length` counts characters, without the final NUL, or limits them: the size is not told by it alone.
     `ptr` set means that it resizes that memory, as krealloc() does. `fixed_order` is the order of pages that an
     allocator without `order` implies, CALCULATED if it makes one from what it is given. Where the argument `noblock` is not 0
@@ -71,6 +72,8 @@ class Alloc(msgspec.Struct, frozen=True, kw_only=True):
     managed: bool = False
     array: str | None = None
     zeroing: str | None = None
+    masked: str | None = None
+    pooled: bool = False
     out: int | None = None
     gfp: int | None = None
     size: int | None = None
@@ -268,10 +271,14 @@ class Undo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Counted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A function that makes its argument a counted object, and those that give a reference to it up."""
+    """A function that makes its argument a counted object, and those that give a reference to it up.
+
+    `named` are those that give it a name, none if it has one then.
+    """
 
     name: str
     by: tuple[str, ...]
+    named: tuple[str, ...] = ()
 
 
 class Parent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -122,6 +122,8 @@ class AllocGroup(Group, kw_only=True):
     noprof: bool = False
     array: PerName = {}
     zeroing: PerName = {}
+    masked: PerName = {}
+    pooled: bool = False
     fixed_order: int | None = None
     sure: dict[str, str] = {}
 
@@ -142,6 +144,7 @@ class AllocGroup(Group, kw_only=True):
             name=prototype.name, family=self.family, params=prototype.params, fails=self.fails, zeroes=self.zeroes,
             sleeps=self.sleeps, mask=self.mask, slab_backed=family.slab_backed, contiguous=family.contiguous,
             managed=family.managed, array=_own(self.array, prototype.name), zeroing=_own(self.zeroing, prototype.name),
+            masked=_own(self.masked, prototype.name), pooled=self.pooled,
             fixed_order=self.fixed_order if roles["order"] is None else None, **roles,  # type: ignore[arg-type]
             sure=self._sure(prototype),
         )  # fmt: skip
@@ -158,7 +161,7 @@ class AllocGroup(Group, kw_only=True):
 
     def twins(self) -> Iterator[tuple[str, str]]:
         """Yield (key, allocator name) for each twin that the table names."""
-        for key, values in (("array", self.array), ("zeroing", self.zeroing)):
+        for key, values in (("array", self.array), ("zeroing", self.zeroing), ("masked", self.masked)):
             for name in [values] if isinstance(values, str) else values.values():
                 yield key, name
 

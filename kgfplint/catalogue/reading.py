@@ -244,4 +244,5 @@ def _settle_twins(content: Content, parsed: Iterable[Parsed]) -> None:
     for name, alloc in allocs.items():
         array = alloc.array if alloc.array in allocs else None
         zeroing = alloc.zeroing if alloc.zeroing in allocs else None
-        allocs[name] = msgspec.structs.replace(alloc, array=array, zeroing=zeroing)
+        masked = alloc.masked if alloc.masked in allocs else None
+        allocs[name] = msgspec.structs.replace(alloc, array=array, zeroing=zeroing, masked=masked)

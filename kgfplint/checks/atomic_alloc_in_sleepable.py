@@ -51,8 +51,9 @@ def check(unit: Unit) -> Iterator[Finding]:
         site = next((site for site in unit.flow.sites if (site.line, site.column) == place), None)
         plain = site is not None and is_plain(site, unit.meaning.catalogue)
         waits = f"the function calls {unit.flow.sleepy}() whatever it is given" if unit.flow.sleepy else ""
+        twin = f"{allocation.alloc.masked}() with " if allocation.alloc.masked else ""
         message = (f"{allocation.name}() with {unit.meaning.masks.describe(allocation.mask)} takes from the reserves, but "
-                   f"this code may sleep ({proof or waits or PROOF}); use GFP_KERNEL")
+                   f"this code may sleep ({proof or waits or PROOF}); use {twin}GFP_KERNEL")
         found = unit.finding(RULE, allocation.call, message)
         if proof:
             yield found
@@ -82,6 +83,8 @@ def _waited(unit: Unit, held: Held) -> bool:
 
 
 def _reserved(unit: Unit, allocation: Allocation) -> bool:
+    if allocation.alloc.gfp is None and allocation.alloc.masked is None:
+        return False  # nobody can ask for another mask
     masks = unit.meaning.masks
     return masks.may_sleep(allocation.mask) is False and masks.has(allocation.mask, "__GFP_HIGH") is True
 

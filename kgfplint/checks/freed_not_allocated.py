@@ -46,11 +46,17 @@ def check(unit: Unit) -> Iterator[Finding]:
             continue
         if _concerns(unit, free.free, what):
             told.add(free.number)
-            # Where allocated memory is freed as well, a condition that we do not understand may tell them apart.
-            assigned = unit.values.get(incident.lvalue, ())
-            doubted = free.free.spares_err_ptr if what == "err_ptr" else free.number in others or len(assigned) > 1
-            severity = Severity.WARNING if doubted else None
+            severity = Severity.WARNING if what == "err_ptr" and free.free.spares_err_ptr else None
+            if what != "err_ptr" and (free.number in others or len(unit.values.get(incident.lvalue, ())) > 1):
+                # A condition that we do not understand tells it from the allocated memory that is freed as well; where a pointer
+                # has moved is hardly ever asked.
+                severity = Severity.WARNING if _moves(unit, incident.lvalue) else Severity.NOTE
             yield _on_path(unit, incident, what, free.free.name, severity)
+
+
+def _moves(unit: Unit, lvalue: str) -> bool:
+    """Tell whether a pointer is moved along (`p++`, `p += n`) somewhere."""
+    return any(type(event) is ir.Assign and bool(event.op) and show(event.target) == lvalue for event in unit.events())
 
 
 def _concerns(unit: Unit, free: Free, what: str) -> bool:

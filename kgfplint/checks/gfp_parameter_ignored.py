@@ -14,7 +14,7 @@ from kgfplint.program.definitions import GFP_TYPES
 RULE = Rule(
     code="KGF104",
     name="gfp-parameter-ignored",
-    severity=Severity.WARNING,
+    severity=Severity.NOTE,
     guide="Get Free Page flags",
     summary="Who gives a mask says what the allocator may do: a function that takes one allocates with it, or with a weaker one.",
 )
@@ -57,4 +57,4 @@ def reached(chain: Chain) -> Iterator[Finding]:
     """Report what sleeps in a function that was told not to."""
     if chain.state.context == MASKED and chain.sleep.where != RAW and not chain.sleep.frees:
         message = f"{chain.sleep.what} may sleep, but this runs {chain.why}; pass the mask on"
-        yield chain.finding(RULE, message, None if chain.severity() == Severity.ERROR else Severity.NOTE)
+        yield chain.finding(RULE, message, RULE.severity)

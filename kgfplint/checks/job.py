@@ -76,7 +76,10 @@ def keep(summaries: dict[int, Summary], number: int, summary: Summary | None) ->
 
 @dataclass
 class Job:
-    """What workers share: the program, what is known, where the bodies are, and the numbers of the files to check."""
+    """What workers share: the program, what is known, where the bodies are, and the numbers of the files to check.
+
+    `folders` are those of all that is read but for headers elsewhere, None if it is a whole kernel.
+    """
 
     files: Files
     program: Program
@@ -86,6 +89,7 @@ class Job:
     keys: Mapping[str, bytes]
     checks: Sequence[CheckModule] = ()
     targets: Collection[int] = ()
+    folders: Collection[str] | None = None
     summaries: dict[int, Summary] = field(default_factory=dict)
     journal: Journal = field(default_factory=Journal)
     provenance: Provenance | None = None

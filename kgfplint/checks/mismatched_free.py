@@ -55,10 +55,11 @@ def _uncounted(unit: Unit) -> Iterator[Finding]:
         if not found.given_up and isinstance(event, ir.Call) and found.release.number not in told:
             told.add(found.release.number)
             what, maker = show(found.subject), show(found.call.callee)
-            message = (f"{what} holds a counted object since {maker}() at line {found.call.line}, whose name "
-                       f"{found.release.free.name}() leaks; use {found.put}(), which calls its release function")
+            lost = f"whose name {found.release.free.name}() leaks" if found.named else f"but {found.release.free.name}() frees it"
+            message = (f"{what} holds a counted object since {maker}() at line {found.call.line}, {lost}; "
+                       f"use {found.put}(), which calls its release function")
             trace = (unit.step(found.call.line, f"{maker}() makes it one"), unit.step(event.line, "it is freed by hand"))
-            yield unit.finding(RULE, event, message, trace, Severity.WARNING)
+            yield unit.finding(RULE, event, message, trace, Severity.WARNING if found.named else Severity.NOTE)
 
 
 def _unseen(unit: Unit) -> Iterator[tuple[Release, ir.Call]]:

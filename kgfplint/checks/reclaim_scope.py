@@ -10,6 +10,7 @@ from kgfplint.checks.unit import Unit
 from kgfplint.findings import Finding, Severity
 from kgfplint.gfp.policy import Policy, Scope, policy
 from kgfplint.program.link import Program
+from kgfplint.program.meaning import Meaning
 
 RULE = Rule(
     code="KGF203",
@@ -32,6 +33,11 @@ def check(unit: Unit) -> Iterator[Finding]:
         return  # where the danger begins is known, and one mask says it
     for choice, value, scope in found:
         yield _finding(unit, choice, value, scope)
+
+
+def prepare(meaning: Meaning) -> None:
+    """Find out where reclaim begins: all processes share it."""
+    _entries(meaning.program, policy(meaning.catalogue.version))
 
 
 @functools.lru_cache(maxsize=2)

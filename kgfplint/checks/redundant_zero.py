@@ -87,7 +87,7 @@ def _wiped(unit: Unit, allocation: Allocation) -> ir.Call | None:
     target = allocation.call.target
     alloc = allocation.alloc
     # An element of a pool comes back as it was left, and what is resized keeps what it holds: no __GFP_ZERO.
-    can_zero = alloc.zeroes or alloc.zeroing is not None or (alloc.gfp is not None and alloc.pool is None)
+    can_zero = alloc.zeroes or alloc.zeroing is not None or (alloc.gfp is not None and alloc.pool is None and not alloc.pooled)
     if target is None or not can_zero or alloc.ptr is not None:
         return None
     for event in _following(unit, allocation.call, bare(target)):

@@ -35,6 +35,8 @@ _MOST, _LEAST = 200, 8
 """Functions that a worker takes at a time."""
 _LIFETIME = 8_000
 """Functions that a worker takes in all: after so many in a kernel it has some 250 MB of its own."""
+_ASKED = 2_000
+"""Functions that a worker asks again in all: each looks further than in a sweep, and the parent has grown since."""
 
 
 class Analysis:
@@ -183,7 +185,8 @@ class Analysis:
         """Check the functions once more that asked what only the whole program answers."""
         job = self._job
         # What was kept for the next run is what came before these answers: they are asked for in each.
-        job.provenance = Provenance(job.program, {number: result.sources for number, result in self._results.items()})
+        sources = {number: result.sources for number, result in self._results.items()}
+        job.provenance = Provenance(job.program, sources, job.folders)
         asked = {number: tuple(sorted(codes)) for number, result in sorted(self._results.items())
                  if (codes := {question.code for question in result.questions if self._answered(number, question)})}
         meaning = job.meaning()
@@ -192,7 +195,7 @@ class Analysis:
         job.provenance.asked.clear()
         task = functools.partial(recheck, job.journal.end)
         fresh = {number: codes for number, codes in asked.items() if number not in self._answers}
-        with Workers(self._jobs, self._before_fork, _LIFETIME) as workers:
+        with Workers(self._jobs, self._before_fork, _ASKED) as workers:
             for done, (chunk, answers) in enumerate(workers.map(task, self._chunks(tuple(fresh.items()))), 1):
                 self._progress("answers", done, len(fresh))
                 if answers is None:
@@ -238,6 +241,7 @@ class Analysis:
                 ends = [number for number, result in results.items() if any((where == RAW) is raw for where in result.sleeps)]
                 reach = Reach(job.program, job.catalogue, self._distances, ends, flows, opened, raw, mentions=self._mentions)
                 found.extend(across(reach, starts, job.checks, job.targets, told))
+            workers.close()
             found.extend(self._recursions(workers, opened, told))
         return found
 
@@ -293,6 +297,8 @@ class Analysis:
         missing = [number for number in functions if number not in self._opened]
         for _, found in workers.map(task, self._chunks(missing)):
             self._opened.update(found or ())
+        if len(missing) > _ASKED:
+            workers.close()  # what this process goes through next would be copied for them
         return {number: self._opened[number] for number in functions if number in self._opened}
 
     def _answered(self, number: int, question: Question) -> bool:

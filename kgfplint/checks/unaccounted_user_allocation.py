@@ -27,6 +27,8 @@ RULE = Rule(
 
 _FAMILIES = frozenset({"kmalloc", "kvmalloc", "vmalloc", "percpu", "pages"})
 """What __GFP_ACCOUNT works for; objects of a slab cache are charged if the cache says so."""
+_UNTYPED = frozenset({"struct page", "struct folio"})
+"""What pages are of, whatever they are for: those of others prove nothing."""
 _SYSCALLS = ("sys_", "compat_sys_")
 _DEPTH = 3
 """So many calls below the entry a function of the same file still counts as part of the request."""
@@ -74,7 +76,7 @@ def _uneven(unit: Unit) -> Iterator[Finding]:
 def _source(unit: Unit, call: ir.Call) -> Source | None:
     """Return where memory of the type of a call's target is charged to a user; unknown until all functions were seen."""
     kind = next((key for key in keys_of(call.target, unit) if key.startswith("struct ")), "") if call.target is not None else ""
-    if not kind:
+    if not kind or kind in _UNTYPED:
         return None
     keys = (f"account:{kind}",)
     if unit.provenance is None:

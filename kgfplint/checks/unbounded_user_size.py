@@ -7,6 +7,8 @@ from kgfplint.checks import Rule
 from kgfplint.checks.outside import Asked, limit_of, outside
 from kgfplint.checks.unit import Unit
 from kgfplint.findings import Finding, Severity
+from kgfplint.program.meaning import Meaning
+from kgfplint.taint.rules import stored_in
 
 RULE = Rule(
     code="KGF511",
@@ -15,6 +17,11 @@ RULE = Rule(
     guide="Selecting memory allocator",
     summary="A size or count that comes from outside is bounded before memory is allocated by it.",
 )
+
+
+def prepare(meaning: Meaning) -> None:
+    """Find out which functions are given what is from outside: all processes share it."""
+    stored_in(meaning.program)
 
 
 def check(unit: Unit) -> Iterator[Finding]:

@@ -43,8 +43,8 @@ def check(unit: Unit) -> Iterator[Finding]:
                    f"but line {incident.line} uses {incident.lvalue} without a test")
         trace = (unit.step(site.call.line, f"{site.alloc.name}() may fail", "alloc"),
                  unit.step(incident.line, f"{incident.lvalue} is used without a test"))
-        # Who tests it elsewhere may know why this path needs no test.
-        yield unit.finding(RULE, site.call, message, trace, Severity.WARNING if site.number in tested else None)
+        # Who tests it elsewhere knows why this path needs no test.
+        yield unit.finding(RULE, site.call, message, trace, Severity.NOTE if site.number in tested or _harmless(unit) else None)
     if not unit.allocates or not unit.paths.complete:
         return
     sites = [site for site in unit.paths.leaks.sites if site.number not in told | tested and site.alloc.out is None
@@ -70,7 +70,13 @@ def _leave_pending(unit: Unit, sites: Collection[Site]) -> None:
         cases.setdefault(site, []).append(Case((asked,), message, step))
     for site, found in cases.items():
         trace = (unit.step(site.call.line, f"{site.alloc.name}() may fail", "alloc"),)
-        unit.pending.append(Pending(unit.finding(RULE, site.call, "", trace, Severity.WARNING), tuple(found)))
+        severity = Severity.NOTE if _harmless(unit) else Severity.WARNING
+        unit.pending.append(Pending(unit.finding(RULE, site.call, "", trace, severity), tuple(found)))
+
+
+def _harmless(unit: Unit) -> bool:
+    """Tell whether nobody is harmed: early boot cannot go on without it; a test of KUnit (it is given one) falls alone."""
+    return "__init" in unit.row.annotations or any(param.ctype == "struct kunit *" for param in unit.row.params)
 
 
 def _failure(site: Site) -> str:

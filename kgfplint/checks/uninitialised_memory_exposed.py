@@ -133,7 +133,7 @@ def _listed(names: list[str]) -> str:
 
 def _finding(unit: Unit, allocation: Allocation, given: Given, what: str) -> Finding:
     alloc = allocation.alloc
-    remedy = f"use {alloc.zeroing}()" if alloc.zeroing else "add __GFP_ZERO"
+    remedy = f"use {alloc.zeroing}()" if alloc.zeroing else "clear it" if alloc.pooled else "add __GFP_ZERO"
     return unit.finding(
         RULE, allocation.call, f"memory of {alloc.name}() {what}; {remedy}",
         (unit.step(given.call.line, f"{show(given.call.callee)}() is given {show(given.argument)} here"),),

@@ -49,14 +49,18 @@ class Distances:
         return away
 
     def callers(self, function: int) -> int:
-        """Return how many functions call a function, directly or through a member."""
+        """Return how many functions call a function, directly or through a member: 0, 1, or 2 for more."""
         return int(self._called[function])
 
     @functools.cached_property
-    def _called(self) -> Ints:
+    def _called(self) -> NDArray[np.int8]:
         count = len(self._program.rows)
-        pairs = np.unique(self._targets * count + self._callers)
-        return np.bincount(pairs // count, minlength=count)
+        one = np.full(count, -1, np.int64)
+        one[self._targets] = self._callers  # one of them
+        several = self._targets[one[self._targets] != self._callers]
+        called = (one >= 0).astype(np.int8)
+        called[several] = 2
+        return called
 
     def _likely(self, sources: Ints, sinks: Ints) -> NDArray[np.bool_]:
         """Return, as bits, the calls that may be meant: not those of BUG(), of another architecture, or of a user's program."""

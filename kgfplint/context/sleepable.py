@@ -52,7 +52,7 @@ class Sleepable:
         front = set(functions)
         wanted: set[int] = set()
         for _ in range(_DEEPEST):
-            closed = [function for function in front if self._registered(function) is not None]
+            closed = [function for function in sorted(front) if self._registered(function) is not None]
             callers = {caller for function in closed for caller in self._callers(function)}
             front = callers - wanted
             wanted |= callers
@@ -84,10 +84,13 @@ class Sleepable:
         return min(hops, key=lambda hop: len(hop.chain())) if hops else None
 
     def _calling(self, caller: int, function: int, depth: int) -> Hop | None:
-        """Return the step of a call by a function that may sleep, with nothing held; None if one of its calls may be other."""
+        """Return the step of a call by a function that may sleep, with nothing held; None if one of its calls may be other.
+
+        That a function sleeps which is registered where that is wrong proves nothing: it is a mistake of its own.
+        """
         flow, name = self._opened.get(caller), self.program.rows[function].name
         sites = [site for site in flow.sites if site.name == name] if flow is not None else []
-        if flow is None or not sites or not all(is_plain(site, self.catalogue) for site in sites):
+        if flow is None or not sites or not all(is_plain(site, self.catalogue) for site in sites) or self.is_denied(caller):
             return None
         above = None
         if not flow.sleepy:
@@ -156,5 +159,7 @@ class Sleepable:
         if self._read[0] != row.file:
             self._read = row.file, _COMMENT.sub(lambda comment: b"\n" * comment[0].count(b"\n"), self.text(row.file))
         text = self._read[1]
-        named = re.finditer(rb"\b" + row.name.encode() + rb"\b(?!\s*\()", text)
+        name = row.name.encode()
+        # Looked for quickly, as it begins with the name: what stands before that is asked afterwards.
+        named = re.finditer(name + rb"(?<!\w" + name + rb")\b(?!\s*\()", text)
         return {text.count(b"\n", 0, match.start()) + 1 for match in named}

@@ -6,6 +6,7 @@ but memory of one allocator is ever stored into a member, what the member points
 """
 
 import hashlib
+import posixpath
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
@@ -52,13 +53,19 @@ class Provenance:
     stands for what the tree's own allocator `name` makes. What was asked is noted in `asked`.
     """
 
-    def __init__(self, program: Program, by_function: Mapping[int, tuple[Sources, Collection[str]]]) -> None:
-        """Take the sources of each analysed function, and the members that it stores something else into."""
+    def __init__(self, program: Program, by_function: Mapping[int, tuple[Sources, Collection[str]]],
+                 folders: Collection[str] | None = None) -> None:
+        """Take the sources of each analysed function, and the members that it stores something else into.
+
+        `folders` are those that are all that is read, None if it is a whole kernel: others know the structs of other folders.
+        """
         self._program = program
+        self._folders = folders
         self._analysed = by_function
         self._made: dict[str, list[tuple[int, Source]]] = {}
         self._answers: dict[tuple[int, str], tuple[Source, ...]] = {}
         self._seen: dict[tuple[int, str, str], int | None] = {}
+        self._closed: dict[tuple[int, str], bool] = {}
         self.asked: dict[tuple[str, ...], None] = {}
         for number in sorted(by_function):
             for key, source in by_function[number][0]:
@@ -125,11 +132,20 @@ class Provenance:
 
     def _is_closed(self, file: int, key: str) -> bool:
         """Tell whether all memory that goes by a key is seen where it is allocated."""
-        if ":" in key or key.startswith("struct "):
+        if ":" in key:
             return True
+        if key.startswith("struct "):
+            return self._is_own(key.removeprefix("struct "))
         tag, _, member = key.removesuffix("[]").rpartition(".")
-        return self._holds_only_allocations(file, tag, member) and (
+        return self._is_own(tag) and self._holds_only_allocations(file, tag, member) and (
             not key.endswith("[]") or self._holds_only_allocations(file, tag, f"{member}[]"))
+
+    def _is_own(self, tag: str) -> bool:
+        """Tell whether all code that may know a struct is read."""
+        if self._folders is None:
+            return True
+        records = self._program.types.records.get(tag, ())
+        return bool(records) and all(posixpath.dirname(self._program.paths[one.file]) in self._folders for one in records)
 
     @cached_property
     def _beginning_with(self) -> dict[str, set[str]]:
@@ -144,15 +160,19 @@ class Provenance:
 
     def _holds_only_allocations(self, file: int, tag: str, member: str) -> bool:
         """Tell whether only allocations are stored into a member: by every function of a file that knows the struct."""
-        types, rows = self._program.types, self._program.rows
-        record = types.record(file, tag, member.removesuffix("[]"))
+        record = self._program.types.record(file, tag, member.removesuffix("[]"))
         if record is None:
             return False
-        for number in self._program.store_functions.get(member, ()):
-            analysed = self._analysed.get(number)
-            if (analysed is None or member in analysed[1]) and types.sees(rows[number].file, record.file):
-                return False
-        return True
+        key = record.file, member
+        if key not in self._closed:
+            self._closed[key] = not any(self._stores_else(number, member, record.file)
+                                        for number in self._program.store_functions.get(member, ()))
+        return self._closed[key]
+
+    def _stores_else(self, function: int, member: str, header: int) -> bool:
+        """Tell whether a function that sees a header may store something else than an allocation into a member."""
+        analysed = self._analysed.get(function)
+        return (analysed is None or member in analysed[1]) and self._program.types.sees(self._program.rows[function].file, header)
 
 
 def keys_of(expr: ir.Expr, frame: Frame) -> tuple[str, ...]:
@@ -261,7 +281,7 @@ def _released(frame: Frame) -> Iterator[tuple[str, Source]]:
 def _allocations(frame: Frame) -> Iterator[tuple[ir.Event, ir.Call | ir.CallResult, Alloc, ir.Expr | None]]:
     """Yield event, call, allocator and target of each call whose memory is stored or (target None) returned.
 
-    A local that holds nothing but memory of one call may stand between.
+    A local that holds nothing but memory may stand between: a `void *` that one ring after another is allocated through.
     """
     for event in frame.events() if frame.allocates else ():
         if isinstance(event, ir.Call) and isinstance(event.callee, ir.Name):
@@ -274,14 +294,30 @@ def _allocations(frame: Frame) -> Iterator[tuple[ir.Event, ir.Call | ir.CallResu
             elif event.target is not None and (seen := frame.viewed(ir.CallResult(event.callee, event.args))) is not None:
                 yield event, seen[1], seen[0], event.target
         elif isinstance(event, ir.Return | ir.Assign) and event.value is not None:
-            value = frame.value_of(bare(event.value))
             target = event.target if isinstance(event, ir.Assign) else None
-            if isinstance(value, ir.CallResult) and isinstance(value.callee, ir.Name):
-                alloc = frame.meaning.alloc(frame.file, value.callee.id)
-                if alloc is not None:
-                    yield event, value, alloc, target
-                elif (seen := frame.viewed(value)) is not None:
-                    yield event, seen[1], seen[0], target
+            for call, alloc in _behind(frame, bare(event.value)):
+                yield event, call, alloc, target
+
+
+def _behind(frame: Frame, expr: ir.Expr) -> Sequence[tuple[ir.Call | ir.CallResult, Alloc]]:
+    """Return the allocations that a value comes from, all that are assigned to a local; none if it may be something else."""
+    value = frame.value_of(expr)
+    if type(value) is ir.CallResult and type(value.callee) is ir.Name:
+        alloc = frame.meaning.alloc(frame.file, value.callee.id)
+        seen = frame.viewed(value) if alloc is None else None
+        return [(value, alloc)] if alloc is not None else [(seen[1], seen[0])] if seen is not None else []
+    if type(value) is not ir.Name or any(param.name == value.id for param in frame.row.params):
+        return []
+    found: list[tuple[ir.Call | ir.CallResult, Alloc]] = []
+    for assigned in frame.values.get(value.id, ()):
+        plain = bare(assigned) if assigned is not None else value
+        alloc = frame.meaning.alloc(frame.file, plain.callee.id) if (
+            type(plain) is ir.CallResult and type(plain.callee) is ir.Name) else None
+        if type(plain) is ir.CallResult and alloc is not None:
+            found.append((plain, alloc))
+        elif not is_zero(plain):
+            return []
+    return found
 
 
 def of_local(values: Iterable[ir.Expr | None], meaning: Meaning, file: int) -> set[str] | None:

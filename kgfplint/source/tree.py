@@ -80,36 +80,37 @@ def discover(root: Path, paths: Iterable[Path]) -> Iterator[str]:
     Symbolic links to folders are not followed; a linked file that leads to another listed file
     counts once. OSError when a given path does not exist or a folder cannot be read.
     """
-    top = root.resolve()
+    top = os.path.join(root.resolve(), "")
     found: dict[str, str] = {}
     for path in paths:
-        for name in _files(path):
-            real = os.path.realpath(name)
-            shown = os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name))
-            relative = os.path.relpath(shown, top).replace(os.sep, "/")
+        for shown, real in _files(path):
+            relative = _below(shown, top)
             # The file's own path wins over links to it.
-            if real == shown or real not in found or (found[real] != _own(real, top) and relative < found[real]):
+            if real == shown or real not in found or (found[real] != _below(real, top) and relative < found[real]):
                 found[real] = relative
     yield from sorted(found.values())
 
 
-def _own(real: str, top: Path) -> str:
-    return os.path.relpath(real, top).replace(os.sep, "/")
+def _below(path: str, top: str) -> str:
+    inside = path.startswith(top)
+    return (path[len(top) :] if inside else os.path.relpath(path, top)).replace(os.sep, "/")
 
 
-def _files(path: Path) -> Iterator[str]:
+def _files(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield where each file is listed, in a folder without links in its path, and the file that this leads to."""
     if not path.is_dir():
         os.stat(path)
-        yield os.path.abspath(path)
+        yield os.path.join(os.path.realpath(path.parent), path.name), os.path.realpath(path)
         return
-    stack = [os.path.abspath(path)]
+    stack = [os.path.realpath(path)]
     while stack:
         with os.scandir(stack.pop()) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     stack.append(entry.path)
                 elif entry.name.endswith((".c", ".h")) and entry.is_file():
-                    yield entry.path
+                    # To follow a path takes long, and most lead nowhere else.
+                    yield entry.path, os.path.realpath(entry.path) if entry.is_symlink() else entry.path
 
 
 def has_code(data: bytes) -> bool:
