@@ -12,6 +12,8 @@ by function or class name, callbacks by registering function, fields by "tag.mem
 that these refer to: families, kinds (of locks) and contexts. See entries for the attributes.
 """
 
+import fnmatch
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -79,6 +81,7 @@ class Catalogue:
         self.counted: Mapping[str, Counted] = content.counted
         self.parents: Mapping[str, Parent] = content.parents
         self.apart: tuple[str, ...] = tuple(f"{folder}/" for folder in content.apart)
+        self._trials = re.compile("|".join(map(fnmatch.translate, content.trials)) or "(?!)")
         self.undos: Mapping[str, Undo] = content.undos
         self.guards: Mapping[str, Guard] = content.of(Guard)
         self.cleanups: Mapping[str, Cleanup] = content.of(Cleanup)
@@ -92,6 +95,10 @@ class Catalogue:
             name: frozenset(entry.argument for entry in entries if entry.context == CALLER and entry.argument is not None)
             for name, entries in content.callbacks.items() if name not in self.callbacks}
         self.fields: Mapping[str, Callback] = content.fields
+
+    def is_trial(self, path: str) -> bool:
+        """Tell whether only tests run the code of a file."""
+        return self._trials.match(path) is not None
 
     @cached_property
     def primitives(self) -> frozenset[str]:

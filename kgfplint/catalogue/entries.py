@@ -100,6 +100,8 @@ class Alloc(msgspec.Struct, frozen=True, kw_only=True):
 class Free(msgspec.Struct, frozen=True, kw_only=True):
     """A deallocator of the families in `accepts`, of the memory that argument `ptr` points to.
 
+    `spares_err_ptr`: an error pointer does no harm there, though it may be complained of in the log.
+
     `flavour` bulk: `ptr` is an array of `count` pointers; put: drops a reference; inside: frees what
     hangs on what `ptr` points to, not that itself; callback: what a mempool calls. `fixed_order` is the order that a page
     deallocator without `order` implies. `sleeps_without`: calls that have no argument of this index sleep (kfree_rcu(p)).
@@ -111,6 +113,7 @@ class Free(msgspec.Struct, frozen=True, kw_only=True):
     ptr: int
     accepts_null: bool = False
     accepts_err_ptr: bool = False
+    spares_err_ptr: bool = False
     sleeps: Sleeps = "never"
     flavour: Flavour = "plain"
     fixed_order: int | None = None
@@ -249,6 +252,12 @@ class Phrase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Apart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A folder of programs of their own: what they define under the name of an allocator is not the kernel's."""
+
+    name: str
+
+
+class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A pattern, as for file names, of the paths of code that only tests run."""
 
     name: str
 

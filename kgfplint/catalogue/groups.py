@@ -180,6 +180,7 @@ class FreeGroup(Group, kw_only=True):
     accepts: tuple[str | Accept, ...]
     accepts_null: bool = False
     accepts_err_ptr: bool = False
+    spares_err_ptr: bool = False
     sleeps: Sleeps = "never"
     flavour: Flavour = "plain"
     fixed_order: int | None = None
@@ -196,7 +197,7 @@ class FreeGroup(Group, kw_only=True):
         yield Free(
             name=prototype.name, accepts=tuple(self._accepted(scope)), params=prototype.params,
             ptr=prototype.params.index("ptr"), accepts_null=self.accepts_null, accepts_err_ptr=self.accepts_err_ptr,
-            sleeps=self.sleeps, flavour=self.flavour, fixed_order=self.fixed_order, **roles,
+            spares_err_ptr=self.spares_err_ptr, sleeps=self.sleeps, flavour=self.flavour, fixed_order=self.fixed_order, **roles,
         )  # fmt: skip
 
     def _accepted(self, scope: Scope) -> Iterator[str]:

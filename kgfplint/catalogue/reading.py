@@ -19,6 +19,7 @@ from kgfplint.catalogue.entries import (
     LockKind,
     Parent,
     Phrase,
+    Trial,
     Undo,
     Version,
 )
@@ -36,7 +37,7 @@ from kgfplint.catalogue.groups import (
 from kgfplint.catalogue.prototypes import Prototype, parse_all
 from kgfplint.catalogue.tables import CatalogueError, Table, read_tables
 
-_WORDS: dict[str, type[Family | LockKind | Context | Flag | Phrase | Undo | Counted | Parent | Apart]] = {
+_WORDS: dict[str, type[Family | LockKind | Context | Flag | Phrase | Undo | Counted | Parent | Apart | Trial]] = {
     "family": Family,
     "kind": LockKind,
     "context": Context,
@@ -46,6 +47,7 @@ _WORDS: dict[str, type[Family | LockKind | Context | Flag | Phrase | Undo | Coun
     "counted": Counted,
     "parent": Parent,
     "apart": Apart,
+    "trial": Trial,
 }
 _OTHERS = {"abi.toml", "allocator.toml", "gfp.toml", "guide.toml", "patches.toml", "syntax.toml", "taint.toml"}
 """Files in the same directory that other stages read."""
@@ -109,6 +111,11 @@ class Content:
     def apart(self) -> dict[str, Apart]:
         """Folders of programs of their own."""
         return self.words["apart"]
+
+    @property
+    def trials(self) -> dict[str, Trial]:
+        """Where tests are."""
+        return self.words["trial"]
 
     def of(self, kind: type[Entry]) -> dict[str, Entry]:
         """Return the entries of one class by name."""

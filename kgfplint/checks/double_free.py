@@ -10,6 +10,7 @@ from kgfplint.facts.terms import root, show
 from kgfplint.findings import Finding, Severity, Step
 from kgfplint.ownership.counting import uncounted
 from kgfplint.ownership.provenance import released_key
+from kgfplint.ownership.walks import onward
 
 RULE = Rule(
     code="KGF406",
@@ -33,8 +34,9 @@ def check(unit: Unit) -> Iterator[Finding]:
         message = f"{incident.lvalue} was freed at line {incident.earlier} already; {free}() frees it again"
         trace = (unit.step(incident.earlier, f"{incident.lvalue} is freed", "free"),
                  unit.step(incident.line, f"{free}() frees it again", "free"))
-        # In a later round of a loop something that is not seen may have changed.
-        again = incident.earlier >= incident.line
+        # In a later round of a loop, or after a retry, something that is not seen may have changed.
+        again = incident.earlier >= incident.line or (
+            incident.event is not None and not onward(unit.body, incident.earlier, incident.event))
         yield finding_of(unit, RULE, incident, message, trace, Severity.NOTE if again else None)
 
 

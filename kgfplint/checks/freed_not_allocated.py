@@ -46,7 +46,7 @@ def check(unit: Unit) -> Iterator[Finding]:
             continue
         if _concerns(unit, free.free, what):
             told.add(free.number)
-            severity = None
+            severity = Severity.WARNING if what == "err_ptr" and free.free.spares_err_ptr else None
             if what != "err_ptr" and (free.number in others or len(unit.values.get(incident.lvalue, ())) > 1):
                 # A condition that we do not understand tells it from the allocated memory that is freed as well; where a pointer
                 # has moved is hardly ever asked.

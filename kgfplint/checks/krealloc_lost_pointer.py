@@ -30,9 +30,11 @@ def check(unit: Unit) -> Iterator[Finding]:
         kept = _kept(unit, allocation, bare(old))
         if kept == "saved":
             continue
+        # Only of a local it is seen that it holds the memory, and nobody else does: a member may be NULL before its first use.
         # The caller of a parameter still has its own copy, if it knows what to do with it.
-        passed = root(old) in params and isinstance(bare(old), ir.Name)
-        severity = Severity.NOTE if kept or passed else RULE.severity
+        named = isinstance(bare(old), ir.Name)
+        passed, own = named and root(old) in params, named and root(old) in unit.types
+        severity = Severity.NOTE if kept or passed else RULE.severity if own else Severity.WARNING
         message = (f"when {allocation.name}() fails it returns NULL and leaves {show(old)} allocated, "
                    f"but this overwrites {show(old)}{' (a copy)' if kept else ''}; store the result elsewhere first")
         yield unit.finding(RULE, allocation.call, message, severity=severity)

@@ -131,6 +131,8 @@ def _by_provenance(unit: Unit, release: Release, event: ir.Call) -> Iterator[Fin
     families = local or {_underlying(unit, source) for source in made}
     if not families or families & set(free.accepts) or free.flavour in ("put", "callback"):
         return
+    if local is None and ":" not in key and release.wrapped and subject not in map(bare, event.args):
+        return  # the wrapper finds that member in what it is given, and knows it by the same key: it is told of there
     if not _comparable(unit, families, free) or any(_made_by(unit, source.alloc) in free.accepts for source in made):
         return
     family = min(families, key=lambda name: (name not in _general(unit, families), name))
@@ -138,11 +140,14 @@ def _by_provenance(unit: Unit, release: Release, event: ir.Call) -> Iterator[Fin
     fitting = catalogue.frees_of.get(family, ())
     trace = [Step(source.path, source.line, source.function, f"{source.alloc}() allocates {what_of(key)}", "alloc")
              for source in made[:1]]
-    near = local is None and any(source.path == unit.path for source in made) and ":" not in key
+    # What may be of another kind by its size is so for sizes that nobody sees here.
+    large = {name for name in families if name in catalogue.families and catalogue.families[name].scattered == "large"}
+    mixed = large and any(name in catalogue.families and catalogue.families[name].slab_backed for name in free.accepts)
+    near = local is None and not mixed and any(source.path == unit.path for source in made) and ":" not in key
     kind = f"every {what_of(key)}" if key.startswith("struct ") else f"all of {what_of(key)}"
     what = kind if local is None else show(subject)
     message = (f"{what} in this program is {title}, but {free.name}() frees {show(subject)}"
-               f"{f'; use {fitting[0]}()' if fitting else ''}")
+               f"{' (wrong where it is larger than a page)' if mixed else ''}{f'; use {fitting[0]}()' if fitting else ''}")
     yield unit.finding(RULE, event, message, (*trace, unit.step(event.line, f"{free.name}() frees it", "free")),
                        None if near else Severity.WARNING, _fix(unit, event, free, families, sure=near))
 

@@ -11,6 +11,7 @@ from kgfplint.checks.job import FAILURES, Job, analyse, before_fork, begin, fate
 from kgfplint.checks.pending import Settling
 from kgfplint.checks.results import ANSWERS, FATES, FLOWS, Answer, Result, State
 from kgfplint.checks.tainted import Taint, entered
+from kgfplint.checks.tempered import tempered
 from kgfplint.checks.unit import Question
 from kgfplint.context.distances import Distances
 from kgfplint.context.flow import Flow, Site
@@ -76,6 +77,7 @@ class Analysis:
         found = [(number, result) for number, result in self._results.items() if job.program.rows[number].file in job.targets]
         findings = [*following, *(finding for _, result in found for finding in result.findings), *self._settled(found),
                     *self._undoubted(found)]
+        findings = list(tempered(findings, job.program, job.catalogue))
         self._state.save_beside(FLOWS, job.program, self._opened)
         self._state.save_beside(FATES, job.program, self._fates)
         self._state.save_beside(ANSWERS, job.program, self._answers)

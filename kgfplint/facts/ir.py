@@ -271,6 +271,8 @@ class Function(Struct, frozen=True, array_like=True, gc=False):
 class Record(Struct, frozen=True, array_like=True, gc=False):
     """A struct or union definition: `kind` tag, members (name, type, bits or -1) flattened through anonymous ones.
 
+    With bits of -2 a member stands at the start of the record like the first, in an unnamed union.
+
     A named member of an unnamed struct type gets a synthetic tag `outer.member`.
     `text` is the source of the definition, for layouts.
     """

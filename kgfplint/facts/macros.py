@@ -15,8 +15,14 @@ from kgfplint.source.syntax import Syntax, parse
 _DEFINE = re.compile(rb"#[ \t]*define[ \t]+(\w+)\(([^()\n]*)\)([^\n\\]*(?:\\(?:\r?\n)?[^\n\\]*)*)")
 _SPLICE = re.compile(rb"\\(\r?\n)")
 _CALL = re.compile(rb"[A-Za-z_]\w*[ \t]*\(|->|\*[ \t]*\)|\bstruct\b")
+_REST = re.compile(rb"(,[ \t\\\r\n]*)##(?=[ \t]*(?:__VA_ARGS__|args|arg)\b)")
+"""Before the rest of the arguments, `##` pastes nothing: where there is none it drops the comma."""
 _MOST = 6000
 """Bytes of the longest macro body that is lowered: longer ones generate code, they do not act as functions."""
+
+
+def _unpasted(match: re.Match[bytes]) -> bytes:
+    return match[1] + b"  "
 
 
 class _Macro(NamedTuple):
@@ -36,7 +42,7 @@ class MacroFunctions:
         row = 0
         line, last = 1, 0
         for match in _DEFINE.finditer(data):
-            body = match.group(3)
+            body = _REST.sub(_unpasted, match.group(3)) if b"##" in match.group(3) else match.group(3)
             if data[data.rfind(b"\n", 0, match.start()) + 1 : match.start()].strip(b" \t"):
                 continue
             if len(body) > _MOST or b"##" in body or not _CALL.search(body):

@@ -25,6 +25,9 @@ def records(node: Node, data: bytes, condition: str, outer: str = "") -> Iterato
     tag = text_of(name, data) if name else outer or unnamed(node)
     nested: list[ir.Record] = []
     members = tuple(_members(fields, data, condition, tag, nested))
+    first = next((child for child in fields.named_children if child.type != "comment"), None)
+    if first is not None and (leading := set(_leading(first, data))):
+        members = tuple((name, ctype, -2 if name in leading else bits) for name, ctype, bits in members)
     yield ir.Record(node.type.partition("_")[0], tag, members, node.start_point[0] + 1, condition)
     yield from nested
 
@@ -36,6 +39,19 @@ def _members(fields: Node, data: bytes, condition: str, tag: str, nested: list[i
             yield from _members(child, data, condition, tag, nested)
         elif child.type == "field_declaration":
             yield from _member(child, data, condition, tag, nested)
+
+
+def _leading(child: Node, data: bytes) -> Iterator[str]:
+    """Yield the members that an unnamed union puts at the start of what begins with it, a struct in that those it begins with."""
+    specifier = child.child_by_field_name("type") if child.type == "field_declaration" else None
+    body = specifier.child_by_field_name("body") if specifier is not None and specifier.type in _RECORDS else None
+    if specifier is None or body is None or list(declarators(child)):
+        return
+    parts = [part for part in body.named_children if part.type != "comment"]
+    for part in parts if specifier.type == "union_specifier" else parts[:1]:
+        names = list(declarators(part)) if part.type == "field_declaration" else []
+        yield from (text_of(name, data) for name in (declared(one, "", data)[0] for one in names[:1]) if name is not None)
+        yield from () if names else _leading(part, data)
 
 
 def _member(child: Node, data: bytes, condition: str, tag: str, nested: list[ir.Record]) -> Iterator[tuple[str, str, int]]:

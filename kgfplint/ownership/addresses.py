@@ -124,7 +124,7 @@ class Addresses:
         record = self._types.record(self._file, tag_of(ctype), field.member)
         if record is None or field.member not in record:
             return None
-        return record.union or record.order[0] == field.member
+        return record.union or record.order[0] == field.member or field.member in record.leading
 
 
 def pointees(body: ir.Body, origins: Collection[ir.Expr]) -> dict[ir.Expr, ir.Expr]:

@@ -146,8 +146,9 @@ class Branches:
             return None
         left, right = self._lvalues.get(bare(subject.left)), self._lvalues.get(bare(subject.right))
         for number, second, other in ((left, right, subject.right), (right, left, subject.left)):
-            if number is not None and self._addresses.kind(other) in ADDRESSES:
-                return Branch(number, "address", truth, -1, None, ())
+            kind = self._addresses.kind(other) if number is not None else ""
+            if number is not None and (kind in ADDRESSES or kind == "err_ptr"):
+                return Branch(number, "error" if kind == "err_ptr" else "address", truth, -1, None, ())
             if number is not None and second is not None:
                 return Branch(number, "same", truth, -1, None, (), second)
         return None

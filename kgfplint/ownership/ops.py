@@ -156,8 +156,8 @@ class Branch(NamedTuple):
 
     verdict: "null" (truth of the pointer), "err_ptr", "either" (IS_ERR_OR_NULL), "mention" (in a comparison), "asked"
     (a function is asked about it), "origin" (perhaps about where it comes from), "address" (equal to the address of something),
-    "same" (equal to lvalue `other`) or "". `failed` are calls (see Handed) that failed where it holds, `passed` those that
-    did not.
+    "error" (equal to one error pointer), "same" (equal to lvalue `other`) or "". `failed` are calls (see Handed) that failed
+    where it holds, `passed` those that did not.
     """
 
     lvalue: int

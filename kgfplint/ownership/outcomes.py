@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from kgfplint.ownership.addresses import ADDRESSES
 from kgfplint.ownership.ops import Branch
-from kgfplint.ownership.states import ERROR, MAYBE, NULL, UNKNOWN, VALID, Object
+from kgfplint.ownership.states import ERROR, MAYBE, NULL, UNKNOWN, VALID, Object, Origin
 
 
 def excluded(truth: bool, same: bool, whats: Collection[str]) -> bool:
@@ -15,6 +15,20 @@ def excluded(truth: bool, same: bool, whats: Collection[str]) -> bool:
     if not set(whats) <= {"alloc", *ADDRESSES}:
         return False
     return (not same and "alloc" in whats) if truth else same
+
+
+APART = {"address": ADDRESSES, "error": ("err_ptr",)}
+"""Verdicts of comparisons with what no allocator returns, with the kinds of what is the same as that."""
+
+
+def apart(branch: Branch, origin: Origin) -> bool:
+    """Tell whether a comparison with the address of something, or with one error pointer, cannot come out like this.
+
+    What an allocator fails with may be any error; a function that sets a pointer to an error itself sets it to that one.
+    """
+    if branch.truth:
+        return branch.verdict == "address" and origin.site is not None
+    return origin.what in APART[branch.verdict]
 
 
 def outcome(thing: Object, branch: Branch) -> Object | None:

@@ -10,10 +10,9 @@ from typing import Any
 from kgfplint.facts import ir
 from kgfplint.facts.terms import show
 from kgfplint.ownership import ops
-from kgfplint.ownership.addresses import ADDRESSES
 from kgfplint.ownership.conditions import ANY, after, join
 from kgfplint.ownership.leaks import Leaks
-from kgfplint.ownership.outcomes import excluded, outcome
+from kgfplint.ownership.outcomes import APART, apart, excluded, outcome
 from kgfplint.ownership.states import ERROR, MAYBE, NULL, PARAM, UNKNOWN, VALID, Exit, Incident, Object, Origin, State, together
 
 _MOST_STATES, _MOST_STEPS, _MOST_WAYS = 40, 6000, 12
@@ -355,9 +354,8 @@ class Paths:
             return State(values, state.objects, state.facts, given, loose=True, way=state.way)
         if branch.verdict == "same":
             return None if self._excluded(state, branch, number) else state
-        if branch.verdict == "address":
-            impossible = origin.site is not None if branch.truth else origin.what in ADDRESSES
-            return None if impossible else state
+        if branch.verdict in APART:
+            return None if apart(branch, origin) else state
         if branch.verdict in ("err_ptr", "either") and origin.what == "param":
             self.screened.add(origin.param)
         outcome = self._tested(state, branch, number, line)

@@ -15,7 +15,7 @@ from kgfplint.facts.terms import NULL, bare, root
 from kgfplint.ownership.accesses import Accesses, pools_of
 from kgfplint.ownership.addresses import ERROR_POINTERS, Addresses, pointees, taken
 from kgfplint.ownership.branches import LVALUES, Branches, facts_of, relations_of, tests_of
-from kgfplint.ownership.conditions import NONZERO, ZERO, constant
+from kgfplint.ownership.conditions import NEGATIVE, NONZERO, ZERO, constant
 from kgfplint.ownership.effects import Effects
 from kgfplint.ownership.failing import Failing
 from kgfplint.ownership.handing import AWAY, NEARBY, Handing
@@ -323,7 +323,7 @@ class Reducer:
             return
         number = self._number(event.args[verdict.ptr])
         if name == "PTR_ERR" and event.target is not None and bare(event.target) in self.facts:
-            self._out.append(Learn(self.facts[bare(event.target)], NONZERO))
+            self._out.append(Learn(self.facts[bare(event.target)], NEGATIVE))
         if number >= 0 and verdict.action == "error":
             self._out.append(Ask(number, event))
         if number >= 0 and verdict.action == "take":

@@ -209,7 +209,8 @@ def _allocates(frame: Frame) -> Alloc | None:
         return None
     first = sites[0]
     fails.discard("never")
-    never = [_never_fails(site, frame) for site in sites]
+    starved = any(number >= 0 and thing.state == NULL for leave in paths.exits for number, thing in leave.left.objects.items())
+    never = [_never_fails(site, frame, starved) for site in sites]
     failing = fails.pop() if len(fails) == 1 and not any(never) else "never"
     gfp = next((n for n, param in enumerate(row.params) if param.ctype == "gfp_t"), None)
     mask = None
@@ -239,9 +240,14 @@ def _asked_for(leave: Exit, frame: Frame) -> tuple[int, str] | None:
     return None
 
 
-def _never_fails(site: Site, frame: Frame) -> bool:
-    mask = frame.meaning.mask_of(frame.file, site.alloc, site.call, frame.values)
-    return site.alloc.fails == "never" or bool(frame.meaning.masks.has(mask, "__GFP_NOFAIL"))
+def _never_fails(site: Site, frame: Frame, starved: bool) -> bool:
+    """Tell whether memory is always had; `starved`: some is not, where the function fails.
+
+    One that waits for an element of a pool, and fails for want of no memory, fails by what its other callees say of the mask.
+    """
+    masks, mask = frame.meaning.masks, frame.meaning.mask_of(frame.file, site.alloc, site.call, frame.values)
+    waits = site.alloc.fails == "null-if-atomic" and not starved and masks.may_sleep(mask) is True
+    return site.alloc.fails == "never" or waits or bool(masks.has(mask, "__GFP_NOFAIL"))
 
 
 def _roles(sites: Sequence[Site], row: Row, meaning: Meaning) -> dict[str, int | None]:

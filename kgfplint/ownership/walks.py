@@ -49,6 +49,34 @@ def reached(successors: Sequence[Iterable[int]], start: int, but: Collection[int
     return seen
 
 
+def onward(body: ir.Body, earlier: int, later: ir.Event) -> bool:
+    """Tell whether an event comes after what stands at line `earlier` with no way back to a former place in between."""
+    order = _order(body)
+    starts = [number for number, block in enumerate(body.blocks) if any(event.line == earlier for event in block.events)]
+    front = set(starts) & order.keys()
+    seen = set(front)
+    while front:
+        front = {edge.to for number in front for edge in body.blocks[number].edges if order[edge.to] > order[number]} - seen
+        seen |= front
+    return not starts or any(event is later for number in seen for event in body.blocks[number].events)
+
+
+def _order(body: ir.Body) -> dict[int, int]:
+    """Return the places of the blocks that are reached, in an order where only what begins another round leads back."""
+    done: list[int] = []
+    seen, stack = {0}, [(0, iter(body.blocks[0].edges))]
+    while stack:
+        number, edges = stack[-1]
+        edge = next(edges, None)
+        if edge is None:
+            done.append(number)
+            stack.pop()
+        elif edge.to not in seen:
+            seen.add(edge.to)
+            stack.append((edge.to, iter(body.blocks[edge.to].edges)))
+    return {number: place for place, number in enumerate(reversed(done))}
+
+
 def _reachable_without(body: ir.Body, head: int) -> set[int]:
     """Return the blocks that are reached from the entry without passing `head`: what jumps there from them begins a new walk."""
     seen, stack = {0}, [0] if head else []

@@ -29,15 +29,19 @@ _ENTRY: tuple[str, ...] = tuple(syntax_rules()["macro_entries"]["suffixes"])
 
 
 class Members(dict[str, str]):
-    """The members of one struct or union definition, by name, with the file that defines it."""
+    """The members of one struct or union definition, by name, with the file that defines it.
 
-    __slots__ = ("file", "order", "union")
+    `leading` are those at its start besides the first of them.
+    """
+
+    __slots__ = ("file", "leading", "order", "union")
 
     def __init__(self, file: int, record: ir.Record) -> None:
         """Take over a record's members."""
         super().__init__((sys.intern(name), sys.intern(ctype)) for name, ctype, _ in record.members)
         self.file = file
         self.order = tuple(self)
+        self.leading = tuple(sys.intern(name) for name, _, bits in record.members if bits == -2)
         self.union = record.kind == "union"
 
 
@@ -276,8 +280,8 @@ class Typing:
 
     def _name(self, name: str) -> str:
         ctype = self._names.get(name)
-        if ctype:
-            return self._resolved(ctype)
+        if ctype or name in self._names:  # a local of unknown type hides a global of its name all the same
+            return self._resolved(ctype or "")
         variables, macros = self._types.globals.get(name, []), self._types.macros.get(name)
         if macros and not any(self._types.sees(self._file, where) for where, _ in variables):
             meant = self._first(expression(text) for text in self._types.ranked(self._file, macros))

@@ -1,0 +1,73 @@
+"""Errors that harm nobody who uses the kernel are warnings: those of tests, and of what runs once, when all begins."""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from kgfplint.catalogue import Catalogue
+from kgfplint.facts import ir
+from kgfplint.findings import Finding, Severity
+from kgfplint.program.link import Program
+
+_TEST = "struct kunit *"
+"""What a function is given that runs for a test of KUnit only: an oops ends the thread of that test."""
+
+
+def tempered(findings: Iterable[Finding], program: Program, catalogue: Catalogue) -> Iterator[Finding]:
+    """Yield the findings, the errors among them that stand in tests or in code that runs once as warnings."""
+    once = Once(program)
+    for finding in findings:
+        if finding.severity is Severity.ERROR and (catalogue.is_trial(finding.path) or _is_spared(finding, program, once)):
+            yield msgspec.structs.replace(finding, severity=Severity.WARNING)
+        else:
+            yield finding
+
+
+def _is_spared(finding: Finding, program: Program, once: "Once") -> bool:
+    for number in program.defined.get(finding.function, ()):
+        row = program.rows[number]
+        if row.line <= finding.line <= row.end_line and program.file_of(number) == finding.path:
+            return any(param.ctype == _TEST for param in row.params) or once.is_initial(number)
+    return False
+
+
+class Once:
+    """Tells which functions run only while the kernel boots or a module is loaded."""
+
+    def __init__(self, program: Program) -> None:
+        """Look at nothing yet."""
+        self._program = program
+        self._known: dict[int, bool] = {}
+        self._elsewhere: set[int] | None = None
+
+    def is_initial(self, number: int) -> bool:
+        """Tell whether a function is __init, or static and called by such functions only."""
+        known = self._known.get(number)
+        if known is None:
+            self._known[number] = False  # a function that only calls itself is called by nobody
+            known = self._known[number] = "__init" in self._program.rows[number].annotations or self._is_called_once(number)
+        return known
+
+    def _is_called_once(self, number: int) -> bool:
+        row = self._program.rows[number]
+        if not row.flags & ir.STATIC or self._program.file_of(number).endswith(".h") or number in self._given():
+            return False
+        callers = list(self._callers(number))
+        return bool(callers) and all(map(self.is_initial, callers))
+
+    def _callers(self, number: int) -> Iterator[int]:
+        """Yield who calls a static function: only its own file can."""
+        program = self._program
+        name, file = program.rows[number].name, program.rows[number].file
+        for other in range(program.first[file], program.first[file + 1]):
+            if other != number and any(callee == name for callee, _ in program.calls(other)):
+                yield other
+
+    def _given(self) -> set[int]:
+        """The functions whose address is stored or handed over: those who have it may call them at any time."""
+        if self._elsewhere is None:
+            program = self._program
+            self._elsewhere = {target for slot in program.bound.values() for target in slot}
+            names = {given for _, _, _, given, _ in program.handed} | {given for _, _, _, given, _ in program.declared}
+            self._elsewhere.update(number for name in names for number in program.defined.get(name, ()))
+        return self._elsewhere
