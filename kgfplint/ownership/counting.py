@@ -1,13 +1,20 @@
 """Counted objects that are freed by hand: memory that holds a device or a kobject belongs to the last put."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from kgfplint.facts import ir
-from kgfplint.facts.terms import bare
+from kgfplint.facts.terms import NULL, atom, bare
+from kgfplint.ownership.addresses import ERROR_POINTERS
+from kgfplint.ownership.conditions import ANY, after, reading
 from kgfplint.ownership.frame import Frame
 from kgfplint.ownership.handing import holder_of
 from kgfplint.ownership.ops import Release
+from kgfplint.program.meaning import Counts
+
+Ends = Callable[[ir.Event], bool]
+_FRESH, _MADE, _GIVEN, _GONE = range(4)
+"""What a pointer leads to: something not counted, a counted object, one that was given up, or nothing."""
 
 
 class Uncounted(NamedTuple):
@@ -20,22 +27,166 @@ class Uncounted(NamedTuple):
     release: Release
 
 
+class Making(NamedTuple):
+    """A call that makes what a pointer leads to a counted object, or gives it up; `inside`: one function further down."""
+
+    owner: ir.Expr
+    put: str
+    given_up: bool
+    inside: bool
+
+
 def uncounted(frame: Frame) -> Iterator[Uncounted]:
     """Yield the frees of local pointers to what holds a counted object, each after a call that made it one or gave it up."""
-    makers = frame.meaning.catalogue.counted
-    puts = {put: put for counted in makers.values() for put in counted.by}
-    known = {**puts, **{name: counted.by[0] for name, counted in makers.items()}}
-    if known.keys().isdisjoint(frame.callees):
+    puts = _puts(frame)
+    if not _concerns(frame, puts):
         return
     frees = {id(release.event): release for release in frame.paths.releases if release.free.flavour == "plain"}
-    for number, block in enumerate(frame.body.blocks):
+    for number, block in enumerate(frame.body.blocks) if frees else ():
         for at, event in enumerate(block.events):
-            name = event.callee.id if type(event) is ir.Call and type(event.callee) is ir.Name else ""
-            if type(event) is not ir.Call or name not in known or not event.args:
+            if type(event) is not ir.Call:
                 continue
-            for owner in _owners(frame, bare(event.args[0])):
-                for release in _freed_after(frame, owner, number, at + 1, frees, puts if name not in puts else {}):
-                    yield Uncounted(owner, event, known[name], name in puts, release)
+            for making in _makings(frame, event, puts):
+                starts = [((number, at + 1), making.given_up)]
+                if making.inside and making.given_up:
+                    starts = [((edge.to, 0), failed) for edge, failed in _outcomes(block, event, at)]
+                for start, given_up in starts:
+                    for release in _freed_after(frame, making, start, frees, {} if given_up else puts):
+                        yield Uncounted(making.owner, event, making.put, given_up, release)
+
+
+def freed_before(frame: Frame) -> Iterator[tuple[Release, ir.Field, ir.Call]]:
+    """Yield the frees of members of what holds a counted object that is given up after them, with the member and the put."""
+    puts = _puts(frame)
+    if puts.keys().isdisjoint(frame.callees):
+        return
+    for release in frame.paths.releases:
+        member, event = bare(release.argument), release.event
+        plain = type(event) is ir.Call and release.free.flavour == "plain"
+        if plain and type(member) is ir.Field and member.arrow and type(bare(member.base)) is ir.Name:
+            put = _put_after(frame, event, member, puts)
+            if put is not None:
+                yield release, member, put
+
+
+def _put_after(frame: Frame, event: ir.Event, member: ir.Field, puts: Mapping[str, str]) -> ir.Call | None:
+    """Return the put of what a member lies in that is reached from an event before the member gets another value."""
+    owner = bare(member.base)
+    place = next((number, at + 1) for number, block in enumerate(frame.body.blocks) for at, one in enumerate(block.events)
+                 if one is event)
+    for later in _walk(frame, place, lambda later: _sets(later, member) or _sets(later, owner)):
+        if type(later) is ir.Call and any(making.owner == owner for making in _makings(frame, later, puts, puts)):
+            return later
+    return None
+
+
+def counts(frame: Frame) -> tuple[Counts, ...]:
+    """Return what a function makes a counted object wherever it returns: parameters, and what it returns."""
+    puts = _puts(frame)
+    if frame.row.flags & ir.MACRO or not _concerns(frame, {}):
+        return ()
+    makings = {id(event): made for event in frame.calls if (made := list(_makings(frame, event, puts)))}
+    owners = {making.owner: making.put for made in makings.values() for making in made if not making.given_up}
+    places = {ir.Name(param.name): place for place, param in enumerate(frame.row.params) if not frame.values[param.name]}
+    found = []
+    for owner, put in owners.items():
+        left = _left(frame, owner, makings)
+        if owner in places:
+            states = {state for _, state in left}
+            if _MADE in states and states <= {_MADE, _GIVEN}:
+                found.append(Counts(places[owner], put, _GIVEN in states))
+        else:
+            states = {state for value, state in left if value == owner}
+            if _MADE in states and states <= {_MADE, _GONE}:
+                found.append(Counts(-1, put, given_up=False))
+    return tuple(found)
+
+
+def _puts(frame: Frame) -> dict[str, str]:
+    return {put: put for counted in frame.meaning.catalogue.counted.values() for put in counted.by}
+
+
+def _concerns(frame: Frame, puts: Mapping[str, str]) -> bool:
+    """Tell whether a function calls what makes counted objects, or one of some puts."""
+    known = frame.meaning.catalogue.counted
+    if not (known.keys() | puts.keys()).isdisjoint(frame.callees):
+        return True
+    return any(called.summary.counts for called in frame.called)
+
+
+def _makings(frame: Frame, event: ir.Call, puts: Mapping[str, str], only: Collection[str] = ()) -> Iterator[Making]:
+    """Yield what a call makes a counted object or gives up; `only`: as far as it is one of these functions."""
+    name = event.callee.id if type(event.callee) is ir.Name else ""
+    maker = frame.meaning.catalogue.counted.get(name)
+    if only and name not in only:
+        return
+    if maker is not None or name in puts:
+        for owner in _owners(frame, bare(event.args[0])) if event.args else ():
+            yield Making(owner, puts[name] if maker is None else maker.by[0], maker is None, inside=False)
+        return
+    for one in frame.meaning.summary(frame.file, name).counts if name else ():
+        if one.place < len(event.args):
+            given = event.target if one.place < 0 else event.args[one.place]
+            owner = bare(given) if given is not None else NULL
+            if type(owner) is ir.Name and owner.id in frame.types:
+                yield Making(owner, one.put, one.given_up, inside=True)
+
+
+def _outcomes(block: ir.Block, event: ir.Call, at: int) -> Iterator[tuple[ir.Edge, bool]]:
+    """Yield the edges of a block that test whether a call in it failed, and whether it did there."""
+    subject = bare(event.target) if event.target is not None else ir.CallResult(event.callee, event.args)
+    if any(_sets(later, subject) for later in block.events[at + 1:]):
+        return
+    for edge in block.edges:
+        test = reading(edge.condition, edge.truth) if edge.condition is not None else None
+        known = after(ANY, test) if test is not None and test.subject == subject else None
+        if known is not None:
+            yield edge, known.hi < 0 or 0 in known.excluded
+
+
+def _left(frame: Frame, owner: ir.Expr, makings: Mapping[int, list[Making]]) -> set[tuple[ir.Expr | None, int]]:
+    """Return what a pointer leads to where a function returns, with what is returned."""
+    found = set[tuple[ir.Expr | None, int]]()
+    seen, stack = {(0, _FRESH)}, [(0, _FRESH)]
+    while stack:
+        number, state = stack.pop()
+        block = frame.body.blocks[number]
+        for event in block.events:
+            if type(event) is ir.Return:
+                found.add((bare(event.value) if event.value is not None else None, state))
+                break
+            if type(event) is ir.Call and not frame.meaning.returns(frame.file, event):
+                break
+            state = _after(event, owner, state, makings.get(id(event), ()))
+        else:
+            for edge in block.edges:
+                then = edge.to, _GONE if _is_nothing(edge, owner) else state
+                if then not in seen:
+                    seen.add(then)
+                    stack.append(then)
+    return found
+
+
+def _after(event: ir.Event, owner: ir.Expr, state: int, makings: Collection[Making]) -> int:
+    """Return what a pointer leads to after an event."""
+    if _sets(event, owner):
+        value = bare(event.value) if type(event) is ir.Assign else None
+        name = event.callee if type(event) is ir.Call else value.callee if type(value) is ir.CallResult else None
+        state = _GONE if value == NULL or (type(name) is ir.Name and name.id in ERROR_POINTERS) else _FRESH
+    for making in makings:
+        if making.owner == owner:
+            state = _GIVEN if making.given_up else _MADE
+    return state
+
+
+def _is_nothing(edge: ir.Edge, owner: ir.Expr) -> bool:
+    """Tell whether a pointer is NULL or an error where an edge leads."""
+    condition, truth = atom(edge.condition, edge.truth) if edge.condition is not None else (None, True)
+    if type(condition) is ir.CallResult and type(condition.callee) is ir.Name and condition.callee.id.startswith("IS_ERR"):
+        return truth and len(condition.args) == 1 and bare(condition.args[0]) == owner
+    test = reading(edge.condition, edge.truth) if edge.condition is not None else None
+    known = after(ANY, test) if test is not None and test.subject == owner else None
+    return known is not None and known.lo == known.hi == 0
 
 
 def _owners(frame: Frame, arg: ir.Expr, deep: bool = True) -> set[ir.Expr]:
@@ -54,20 +205,29 @@ def _owners(frame: Frame, arg: ir.Expr, deep: bool = True) -> set[ir.Expr]:
 
 
 def _freed_after(
-    frame: Frame, owner: ir.Expr, block: int, at: int, frees: dict[int, Release], ends: dict[str, str],
+    frame: Frame, making: Making, start: tuple[int, int], frees: Mapping[int, Release], ends: Mapping[str, str],
 ) -> Iterator[Release]:
     """Yield the frees of a pointer that are reached from an event before it gets another value, or a call in `ends` has it."""
+    def is_end(event: ir.Event) -> bool:
+        release = frees.get(id(event))
+        return (release is not None and bare(release.argument) == making.owner) or _ends(frame, event, making, ends)
+
+    for event in _walk(frame, start, is_end):
+        release = frees.get(id(event))
+        if release is not None and bare(release.argument) == making.owner:
+            yield release
+
+
+def _walk(frame: Frame, start: tuple[int, int], is_end: Ends) -> Iterator[ir.Event]:
+    """Yield the events that are reached from a place, each way up to and with the first one that ends it."""
     blocks = frame.body.blocks
     seen: set[int] = set()
-    stack = [(block, at)]
+    stack = [start]
     while stack:
         number, first = stack.pop()
         for event in blocks[number].events[first:]:
-            release = frees.get(id(event))
-            if release is not None and bare(release.argument) == owner:
-                yield release
-                break
-            if _ends(frame, event, owner, ends):
+            yield event
+            if is_end(event):
                 break
         else:
             fresh = [edge.to for edge in blocks[number].edges if edge.to not in seen]
@@ -75,17 +235,26 @@ def _freed_after(
             stack.extend((to, 0) for to in fresh)
 
 
-def _ends(frame: Frame, event: ir.Event, owner: ir.Expr, ends: dict[str, str]) -> bool:
-    """Tell whether an event sets a pointer, gives its object up or does not come back."""
+def _sets(event: ir.Event, lvalue: ir.Expr) -> bool:
+    """Tell whether an event gives a variable another value."""
     if type(event) is ir.Declare:
-        return ir.Name(event.name) == owner
-    if type(event) is ir.Assign:
-        return bare(event.target) == owner
+        return ir.Name(event.name) == lvalue
+    return (type(event) is ir.Assign or type(event) is ir.Call) and event.target is not None and bare(event.target) == lvalue
+
+
+def _ends(frame: Frame, event: ir.Event, making: Making, ends: Mapping[str, str]) -> bool:
+    """Tell whether an event sets a pointer, gives its object up or does not come back."""
+    owner = making.owner
+    if _sets(event, owner):
+        return True
     if type(event) is not ir.Call:
         return False
-    if event.target is not None and bare(event.target) == owner:
-        return True
     if event.block_macro or not frame.meaning.returns(frame.file, event):
         return any(bare(arg) == owner for arg in event.args) or not event.block_macro
     name = event.callee.id if type(event.callee) is ir.Name else ""
-    return name in ends and bool(event.args) and owner in _owners(frame, bare(event.args[0]))
+    if name in ends:
+        return bool(event.args) and owner in _owners(frame, bare(event.args[0]))
+    # What one function made, another may undo: what it does is not known as well as what a put does.
+    known = frame.meaning.catalogue
+    return making.inside and name not in known.frees and name not in known.verdicts and any(
+        bare(arg) == owner or owner in _owners(frame, bare(arg)) for arg in event.args)

@@ -10,6 +10,7 @@ from kgfplint.facts import ir
 from kgfplint.facts.terms import NULL as NULL_POINTER
 from kgfplint.facts.terms import bare, root, walk
 from kgfplint.gfp.policy import policy
+from kgfplint.ownership.counting import counts
 from kgfplint.ownership.frame import Frame
 from kgfplint.ownership.ops import Release, Site
 from kgfplint.ownership.paths import Paths
@@ -37,7 +38,8 @@ def telling(program: Program, catalogue: Catalogue) -> Iterator[int]:
     marks = bytearray(len(program.name_list))
     known = policy(catalogue.version)
     masked = (row.name for row in program.rows if takes_mask(row))
-    primitives = {*catalogue.primitives, *catalogue.sections, *catalogue.needs, "guard", *known.scope_functions}
+    primitives = {*catalogue.primitives, *catalogue.sections, *catalogue.needs, *catalogue.counted, "guard",
+                  *known.scope_functions}
     asserting = (sleeper.name for sleeper in catalogue.sleepers.values() if sleeper.gfp is not None)
     for name in {*primitives, *asserting, *program.noreturn, *masked} & program.names.keys():
         marks[program.names[name]] = 1
@@ -57,6 +59,7 @@ def summarise(frame: Frame) -> Summary | None:
     summary = Summary(
         allocates, frees, acquires, releases, assigns, _comes_back(frame.body, frame.file, frame.meaning), scopes, retakes,
         _hands(frame), _needs(frame) if frame.needs_memory and not frame.row.flags & ir.MACRO else (), _leave(frame),
+        counts(frame),
     )  # fmt: skip
     return None if summary == EMPTY else summary
 
