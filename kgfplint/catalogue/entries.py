@@ -265,6 +265,14 @@ class Counted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     by: tuple[str, ...]
 
 
+class Failing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A function that frees argument `ptr` where it fails, as the function `by` would."""
+
+    name: str
+    ptr: int
+    by: str
+
+
 class Parent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A struct whose device outlives the drivers that are bound to its children, and the struct of those (`child`)."""
 

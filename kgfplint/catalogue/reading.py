@@ -14,6 +14,7 @@ from kgfplint.catalogue.entries import (
     Callback,
     Context,
     Counted,
+    Failing,
     Family,
     Flag,
     LockKind,
@@ -36,7 +37,7 @@ from kgfplint.catalogue.groups import (
 from kgfplint.catalogue.prototypes import Prototype, parse_all
 from kgfplint.catalogue.tables import CatalogueError, Table, read_tables
 
-_WORDS: dict[str, type[Family | LockKind | Context | Flag | Phrase | Undo | Counted | Parent | Apart]] = {
+_WORDS: dict[str, type[Family | LockKind | Context | Flag | Phrase | Undo | Counted | Failing | Parent | Apart]] = {
     "family": Family,
     "kind": LockKind,
     "context": Context,
@@ -44,6 +45,7 @@ _WORDS: dict[str, type[Family | LockKind | Context | Flag | Phrase | Undo | Coun
     "phrase": Phrase,
     "undo": Undo,
     "counted": Counted,
+    "failing": Failing,
     "parent": Parent,
     "apart": Apart,
 }
@@ -99,6 +101,11 @@ class Content:
     def counted(self) -> dict[str, Counted]:
         """What makes counted objects."""
         return self.words["counted"]
+
+    @property
+    def failing(self) -> dict[str, Failing]:
+        """What frees an argument where it fails."""
+        return self.words["failing"]
 
     @property
     def parents(self) -> dict[str, Parent]:

@@ -84,14 +84,14 @@ def _dangling(unit: Unit) -> Iterator[Finding]:
     params = {param.name for param in unit.row.params}
     lvalues = unit.paths.lvalues
     # A callee that is given the struct may change the member, but seldom does.
-    stored = {bare(call.target) for call in unit.calls if call.target is not None and type(call.callee) is ir.Name
+    stored = {bare(call.target): call.line for call in unit.calls if call.target is not None and type(call.callee) is ir.Name
               and unit.meaning.alloc(unit.file, call.callee.id) is not None}
     told: set[ir.Expr] = set()
     for leave in unit.paths.exits:
         for number, pointed in leave.left.values.items():
             lvalue, line = lvalues[number], leave.left.objects[pointed].freed
             if line > 0 and type(lvalue) is ir.Field and lvalue not in told and root(lvalue) in params and (
-                    lvalue in stored or leave.origins[pointed].site is not None):
+                    stored.get(lvalue, line) < line or leave.origins[pointed].site is not None):
                 told.add(lvalue)
                 what = show(lvalue)
                 message = f"{what} still points to what is freed here when {unit.name}() returns; set it to NULL"
