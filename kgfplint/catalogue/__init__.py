@@ -82,6 +82,7 @@ class Catalogue:
         self.failing: Mapping[str, Free] = {
             word.name: replace(self.frees[word.by], name=word.name, ptr=word.ptr) for word in content.failing.values()
             if word.by in self.frees}
+        self.truths = frozenset(word.name for word in content.failing.values() if word.truth)
         self.parents: Mapping[str, Parent] = content.parents
         self.apart: tuple[str, ...] = tuple(f"{folder}/" for folder in content.apart)
         self.undos: Mapping[str, Undo] = content.undos

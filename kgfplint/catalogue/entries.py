@@ -266,11 +266,12 @@ class Counted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Failing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A function that frees argument `ptr` where it fails, as the function `by` would."""
+    """A function that frees argument `ptr` where it fails, as the function `by` would; `truth`: it returns whether it did not."""
 
     name: str
     ptr: int
     by: str
+    truth: bool = False
 
 
 class Parent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

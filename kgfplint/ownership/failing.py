@@ -122,6 +122,8 @@ class Failing:
     def _is_truth(self, call: ir.Call) -> bool:
         """Tell whether a call returns a truth value or a pointer: 0 is its failure."""
         name = call.callee.id if type(call.callee) is ir.Name else ""
+        if name in self._meaning.catalogue.truths:
+            return True  # its definition may not be in sight
         results = self._returns(self._meaning.definition(self._file, name).functions) if name else set()
         return any(result == "bool" or result.endswith("*") for result in results)
 
