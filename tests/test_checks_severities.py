@@ -126,7 +126,7 @@ struct item { int id; struct device dev; char *text; struct page *page; };
     ("KGF401", UNNAMED, "NOTE"),
     ("KGF401", NAMED, "WARNING"),
     ("KGF408", PARAMETER, "NOTE"),
-    ("KGF408", MEMBER, "ERROR"),
+    ("KGF408", MEMBER, "WARNING"),
     ("KGF409", ALTERNATIVE, "NOTE"),
     ("KGF409", MOVED, "WARNING"),
     ("KGF106", RAW.replace("ANNOTATION ", ""), "WARNING"),

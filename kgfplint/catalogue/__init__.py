@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from kgfplint.catalogue.entries import (
     CALCULATED,
     Access,
@@ -79,6 +81,10 @@ class Catalogue:
         self.flags: Mapping[str, Flag] = content.flags
         self.phrases: Mapping[str, Phrase] = content.phrases
         self.counted: Mapping[str, Counted] = content.counted
+        self.failing: Mapping[str, Free] = {
+            word.name: replace(self.frees[word.by], name=word.name, ptr=word.ptr) for word in content.failing.values()
+            if word.by in self.frees}
+        self.truths = frozenset(word.name for word in content.failing.values() if word.truth)
         self.parents: Mapping[str, Parent] = content.parents
         self.apart: tuple[str, ...] = tuple(f"{folder}/" for folder in content.apart)
         self._trials = re.compile("|".join(map(fnmatch.translate, content.trials)) or "(?!)")

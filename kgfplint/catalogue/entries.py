@@ -281,6 +281,15 @@ class Counted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     named: tuple[str, ...] = ()
 
 
+class Failing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A function that frees argument `ptr` where it fails, as the function `by` would; `truth`: it returns whether it did not."""
+
+    name: str
+    ptr: int
+    by: str
+    truth: bool = False
+
+
 class Parent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A struct whose device outlives the drivers that are bound to its children, and the struct of those (`child`)."""
 

@@ -14,6 +14,7 @@ from kgfplint.catalogue.entries import (
     Callback,
     Context,
     Counted,
+    Failing,
     Family,
     Flag,
     LockKind,
@@ -37,7 +38,7 @@ from kgfplint.catalogue.groups import (
 from kgfplint.catalogue.prototypes import Prototype, parse_all
 from kgfplint.catalogue.tables import CatalogueError, Table, read_tables
 
-_WORDS: dict[str, type[Family | LockKind | Context | Flag | Phrase | Undo | Counted | Parent | Apart | Trial]] = {
+_WORDS: dict[str, type[Family | LockKind | Context | Flag | Phrase | Undo | Counted | Failing | Parent | Apart | Trial]] = {
     "family": Family,
     "kind": LockKind,
     "context": Context,
@@ -45,6 +46,7 @@ _WORDS: dict[str, type[Family | LockKind | Context | Flag | Phrase | Undo | Coun
     "phrase": Phrase,
     "undo": Undo,
     "counted": Counted,
+    "failing": Failing,
     "parent": Parent,
     "apart": Apart,
     "trial": Trial,
@@ -101,6 +103,11 @@ class Content:
     def counted(self) -> dict[str, Counted]:
         """What makes counted objects."""
         return self.words["counted"]
+
+    @property
+    def failing(self) -> dict[str, Failing]:
+        """What frees an argument where it fails."""
+        return self.words["failing"]
 
     @property
     def parents(self) -> dict[str, Parent]:

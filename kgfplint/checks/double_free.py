@@ -6,9 +6,9 @@ from kgfplint.checks import Rule
 from kgfplint.checks.incidents import finding_of
 from kgfplint.checks.unit import Question, Unit
 from kgfplint.facts import ir
-from kgfplint.facts.terms import root, show
+from kgfplint.facts.terms import bare, root, show
 from kgfplint.findings import Finding, Severity, Step
-from kgfplint.ownership.counting import uncounted
+from kgfplint.ownership.counting import freed_before, uncounted
 from kgfplint.ownership.provenance import released_key
 from kgfplint.ownership.walks import onward
 
@@ -26,6 +26,7 @@ def check(unit: Unit) -> Iterator[Finding]:
     if not unit.touches_memory:
         return
     yield from _after_put(unit)
+    yield from _before_put(unit)
     yield from _dangling(unit)
     for incident in unit.paths.incidents.values():
         if incident.kind != "double-free" or incident.free is None:
@@ -54,24 +55,45 @@ def _after_put(unit: Unit) -> Iterator[Finding]:
         if made and isinstance(event, ir.Call) and found.release.number not in told:
             told.add(found.release.number)
             what, free, by = show(found.subject), found.release.free.name, made[0]
-            message = (f"{what} holds an object that {found.put}() gives up at line {found.call.line}: {by.function}() "
+            put = show(found.call.callee)
+            message = (f"{what} holds an object that {put}() gives up at line {found.call.line}: {by.function}() "
                        f"frees {what}, and {free}() frees it again; leave it to {by.function}()")
-            trace = (unit.step(found.call.line, f"{found.put}() gives it up", "free"),
+            trace = (unit.step(found.call.line, f"{put}() gives it up", "free"),
                      Step(by.path, by.line, by.function, "what holds it is freed with the last reference"),
                      unit.step(event.line, f"{free}() frees it", "free"))
             yield unit.finding(RULE, event, message, trace, Severity.NOTE)
+
+
+def _before_put(unit: Unit) -> Iterator[Finding]:
+    """Report frees of members that still hold what they did when their struct is given up: its release function frees it."""
+    for release, member, put in freed_before(unit) if unit.frees else ():
+        key = released_key(member, unit)
+        if key and unit.provenance is None:
+            unit.questions.append(Question((key,), ()))
+        made = unit.provenance.of(unit.file, (key,))[1] if key and unit.provenance is not None else ()
+        if made and isinstance(release.event, ir.Call):
+            what, holder, free, by = show(member), show(member.base), release.free.name, made[0]
+            message = (f"{free}() frees {what}, and {show(put.callee)}() at line {put.line} gives {holder} up: {by.function}() "
+                       f"frees {what} again; leave it to {by.function}(), or set it to NULL")
+            trace = (unit.step(release.event.line, f"{free}() frees it", "free"),
+                     unit.step(put.line, f"{show(put.callee)}() gives {holder} up", "free"),
+                     Step(by.path, by.line, by.function, "it is freed again with the last reference"))
+            yield unit.finding(RULE, release.event, message, trace, Severity.WARNING)
 
 
 def _dangling(unit: Unit) -> Iterator[Finding]:
     """Report members of parameters that still point to memory of this function which it has freed when it returns."""
     params = {param.name for param in unit.row.params}
     lvalues = unit.paths.lvalues
+    # A callee that is given the struct may change the member, but seldom does.
+    stored = {bare(call.target): call.line for call in unit.calls if call.target is not None and type(call.callee) is ir.Name
+              and unit.meaning.alloc(unit.file, call.callee.id) is not None}
     told: set[ir.Expr] = set()
     for leave in unit.paths.exits:
         for number, pointed in leave.left.values.items():
             lvalue, line = lvalues[number], leave.left.objects[pointed].freed
             if line > 0 and type(lvalue) is ir.Field and lvalue not in told and root(lvalue) in params and (
-                    leave.origins[pointed].site is not None):
+                    stored.get(lvalue, line) < line or leave.origins[pointed].site is not None):
                 told.add(lvalue)
                 what = show(lvalue)
                 message = f"{what} still points to what is freed here when {unit.name}() returns; set it to NULL"

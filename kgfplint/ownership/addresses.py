@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 
-from kgfplint.catalogue import Verdict
+from kgfplint.catalogue import Alloc, Verdict
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, is_zero
 from kgfplint.facts.types import pointee, tag_of
@@ -149,3 +149,19 @@ def taken(body: ir.Body, verdicts: Mapping[str, Verdict]) -> Iterator[_Pair]:
                 verdict = verdicts.get(event.callee.id)
                 if verdict is not None and verdict.ptr < len(event.args):
                     yield bare(event.target), bare(event.args[verdict.ptr])
+
+
+def allocated(alloc: Alloc, event: ir.Call) -> ir.Expr | None:
+    """Return the lvalue that takes what a call allocates."""
+    if alloc.out is None:
+        return event.target
+    argument = event.args[alloc.out] if alloc.out < len(event.args) else None
+    return argument.base if type(argument) is ir.AddressOf else None
+
+
+def is_stacked(lvalue: ir.Expr, own: Collection[str]) -> bool:
+    """Tell whether an lvalue is a member of a struct that is a local itself, one of `own`."""
+    inside = type(lvalue) is ir.Field
+    while type(lvalue) is ir.Field and not lvalue.arrow:
+        lvalue = bare(lvalue.base)
+    return inside and type(lvalue) is ir.Name and lvalue.id in own

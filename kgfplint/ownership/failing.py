@@ -1,12 +1,26 @@
 """Where a call has failed that was handed memory: what fails keeps nothing."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
+from kgfplint.catalogue import Free
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare
 from kgfplint.ownership.conditions import ANY, Test, after
 from kgfplint.ownership.ops import Branch, Handed
 from kgfplint.program.meaning import Meaning
+
+Frees = Sequence[tuple[Free, ir.Expr]]
+
+
+class Failed(NamedTuple):
+    """The edge of a block where a call has failed, and what that frees then."""
+
+    block: int
+    edge: int
+    call: ir.Call
+    frees: Frees
+
 
 _FAILED = -1000
 _NO_MATTER = Branch(-1, "", True, -1, None, ())
@@ -36,6 +50,14 @@ class Failing:
         self._of_event = of_event
         self._file = file
         self._meaning = meaning
+
+    def freeing(self, body: ir.Body, tests: Sequence[Sequence[Test | None]], frees: Mapping[int, Frees]) -> Iterator[Failed]:
+        """Yield where calls have failed that free something then."""
+        for number, block in enumerate(body.blocks):
+            for at, test in enumerate(tests[number]):
+                call = self._tested(block.events, test) if test is not None else None
+                if call is not None and test is not None and id(call) in frees and self._fails(call, test):
+                    yield Failed(number, at, call, frees[id(call)])
 
     def of_block(
         self, block: ir.Block, tests: Iterable[Test | None], branches: Iterable[Branch | None],
@@ -100,6 +122,8 @@ class Failing:
     def _is_truth(self, call: ir.Call) -> bool:
         """Tell whether a call returns a truth value or a pointer: 0 is its failure."""
         name = call.callee.id if type(call.callee) is ir.Name else ""
+        if name in self._meaning.catalogue.truths:
+            return True  # its definition may not be in sight
         results = self._returns(self._meaning.definition(self._file, name).functions) if name else set()
         return any(result == "bool" or result.endswith("*") for result in results)
 

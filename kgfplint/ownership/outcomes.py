@@ -1,10 +1,14 @@
-"""What a test of a pointer tells of it, and which outcomes of a test are impossible."""
+"""What a test of a pointer tells of it, which outcomes of a test are impossible, and which ways out are failures."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
+from kgfplint.facts import ir
+from kgfplint.facts.terms import NULL as NOTHING
+from kgfplint.facts.terms import bare
 from kgfplint.ownership.addresses import ADDRESSES
+from kgfplint.ownership.conditions import constant
 from kgfplint.ownership.ops import Branch
-from kgfplint.ownership.states import ERROR, MAYBE, NULL, UNKNOWN, VALID, Object, Origin
+from kgfplint.ownership.states import ERROR, MAYBE, NULL, UNKNOWN, VALID, Exit, Object, Origin
 
 
 def excluded(truth: bool, same: bool, whats: Collection[str]) -> bool:
@@ -49,3 +53,21 @@ def outcome(thing: Object, branch: Branch) -> Object | None:
     if state == VALID:
         return None
     return Object(NULL, thing.freed) if state != ERROR else thing if branch.verdict == "either" else None
+
+
+def fails(leave: Exit, facts: Sequence[ir.Expr], returns: str) -> bool | None:
+    """Tell whether a function, by the type that it returns, fails where it is left; None if that is not known."""
+    value = bare(leave.event.value) if leave.event.value is not None else None
+    if value is None:
+        return None
+    if returns.endswith("*"):
+        return True if leave.state in (NULL, ERROR) or value == NOTHING else False if leave.state == VALID else None
+    known = constant(value)
+    if known is None and value in facts:
+        known = leave.left.facts.get(facts.index(value))
+    if known is None:
+        return None
+    zero, other = known.lo == known.hi == 0, known.hi < 0 or known.lo > 0 or 0 in known.excluded
+    if returns == "bool":
+        return zero if zero or other else None
+    return False if zero else True if known.hi < 0 or 0 in known.excluded else None

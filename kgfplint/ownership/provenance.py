@@ -49,8 +49,9 @@ class Provenance:
 
     The keys are `path:name` for a global, `tag.member` for what a member of a struct points to, `struct tag` for what is
     of that type, `secret:tag.member` for what is wiped before it is freed, `account:struct tag` for what is charged to a user,
-    `released:struct tag` for what a release function frees, `made:path:function` for pages that a function returns; `()name`
-    stands for what the tree's own allocator `name` makes. What was asked is noted in `asked`.
+    `released:struct tag` for what a release function frees (`released:struct tag.member`: a member of
+    that), `made:path:function` for pages that a function returns; `()name` stands for what the tree's own allocator `name`
+    makes. What was asked is noted in `asked`.
     """
 
     def __init__(self, program: Program, by_function: Mapping[int, tuple[Sources, Collection[str]]],
@@ -265,16 +266,20 @@ def _secrets(frame: Frame) -> Iterator[tuple[str, Source]]:
 
 
 def released_key(pointer: ir.Expr, frame: Frame) -> str:
-    """Return what the provenance of releases of what a pointer leads to goes by, "" if its struct is not known."""
-    kind = _struct(frame.typing.expanded(pointer))
-    return f"released:{kind}" if kind else ""
+    """Return what the provenance of releases of what a pointer, or a member of that, leads to goes by, "" if its struct is
+    not known.
+    """
+    member = f".{pointer.member}" if type(pointer) is ir.Field else ""
+    holder = bare(pointer.base) if type(pointer) is ir.Field and pointer.arrow else pointer
+    kind = _struct(frame.typing.expanded(holder)) if type(holder) is ir.Name else ""
+    return f"released:{kind}{member}" if kind else ""
 
 
 def _released(frame: Frame) -> Iterator[tuple[str, Source]]:
     """Yield what a release function, which gets a member of it, frees in the end."""
     for release in frame.paths.releases:
         subject = bare(release.argument)
-        if type(subject) is ir.Name and release.free.flavour == "plain" and (key := released_key(subject, frame)):
+        if release.free.flavour == "plain" and (key := released_key(subject, frame)):
             yield key, Source("released", release.free.name, frame.path, release.event.line, frame.name)
 
 

@@ -5,7 +5,7 @@ Each gets a small number; the path simulation works on numbers only.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -13,7 +13,7 @@ from kgfplint.catalogue import Alloc, Free
 from kgfplint.facts import ir
 from kgfplint.facts.terms import NULL, bare, root
 from kgfplint.ownership.accesses import Accesses, pools_of
-from kgfplint.ownership.addresses import ERROR_POINTERS, Addresses, pointees, taken
+from kgfplint.ownership.addresses import ERROR_POINTERS, Addresses, allocated, is_stacked, pointees, taken
 from kgfplint.ownership.branches import LVALUES, Branches, facts_of, relations_of, tests_of
 from kgfplint.ownership.conditions import NEGATIVE, NONZERO, ZERO, constant
 from kgfplint.ownership.effects import Effects
@@ -70,6 +70,7 @@ class Reducer:
             if not types.get(name) or types[name].endswith(("*", "]")):
                 self._track(ir.Name(name))
         self._frees: dict[int, list[tuple[Free, ir.Expr]]] = {}
+        self._failing: dict[int, list[tuple[Free, ir.Expr]]] = {}
         self._allocs: dict[int, Alloc] = {}
         self._made: list[ir.Expr] = []
         self._out: list[Op] = []
@@ -94,18 +95,17 @@ class Reducer:
         failing = Failing(self._handing.of_event, self._handing.handed, self.file, self.meaning)
         edges = [list(failing.of_block(block, tests, self._branches.of_block(tests)))
                  for block, tests in zip(self.body.blocks, self._tests, strict=True)]
-        lines = tuple(block.line for block in self.body.blocks)
-        return Reduced(tuple(blocks), shortened(blocks, edges), lines, tuple(self.lvalues), tuple(self.sites),
+        lines = [block.line for block in self.body.blocks]
+        # Where a call failed that frees then, a block is passed that does.
+        for number, at, event, frees in failing.freeing(self.body, self._tests, self._failing) if self._failing else ():
+            edges.append([(edges[number][at][0], None)])
+            edges[number][at] = len(blocks), edges[number][at][1]
+            blocks.append(tuple(self._releases(event, frees)))
+            lines.append(event.line)
+        return Reduced(tuple(blocks), shortened(blocks, edges), tuple(lines), tuple(self.lvalues), tuple(self.sites),
                        self._handing.lvalues, frozenset(n for name, n in self._names.items() if name in self._own),
-                       frozenset(n for lvalue, n in self.lvalues.items() if self._is_stacked(lvalue)),
+                       frozenset(n for lvalue, n in self.lvalues.items() if is_stacked(lvalue, self._own)),
                        tuple(self._handing.handed), tuple(self.facts))
-
-    def _is_stacked(self, lvalue: ir.Expr) -> bool:
-        """Tell whether an lvalue is a member of a struct that is a local itself."""
-        inside = type(lvalue) is ir.Field
-        while type(lvalue) is ir.Field and not lvalue.arrow:
-            lvalue = bare(lvalue.base)
-        return inside and type(lvalue) is ir.Name and lvalue.id in self._own
 
     def _track(self, lvalue: ir.Expr) -> bool:
         if type(lvalue) not in LVALUES or lvalue in self.lvalues or lvalue == NULL or not root(lvalue):
@@ -154,7 +154,7 @@ class Reducer:
         found, alloc = list[ir.Expr](), settled(called.alloc, event, self.meaning.program)
         if alloc is not None and (event.target is not None or alloc.out is not None):
             self._allocs[id(event)] = alloc
-            target = self._allocated(alloc, event)
+            target = allocated(alloc, event)
             if target is not None:
                 found.append(bare(target))
                 if not alloc.managed and alloc.out is None:
@@ -164,6 +164,10 @@ class Reducer:
             if frees and not self._is_tested(ir.CallResult(event.callee, event.args)):
                 self._frees[id(event)] = frees
                 found.extend(bare(subject) for _, subject in frees)
+        failing = [freed for freed in self.meaning.freed_by_failing(self.file, event) if bare(freed[1]) != event.target]
+        if failing:
+            self._failing[id(event)] = failing
+            found.extend(bare(subject) for _, subject in failing)
         return found
 
     def _is_tested(self, call: ir.CallResult) -> bool:
@@ -194,14 +198,6 @@ class Reducer:
                 if left in live or right in live:
                     live.update((left, right))
         return live
-
-    @staticmethod
-    def _allocated(alloc: Alloc, event: ir.Call) -> ir.Expr | None:
-        """Return the lvalue that takes what a call allocates."""
-        if alloc.out is None:
-            return event.target
-        argument = event.args[alloc.out] if alloc.out < len(event.args) else None
-        return argument.base if type(argument) is ir.AddressOf else None
 
     def _ops(self, events: Iterable[ir.Event]) -> tuple[Op, ...]:
         self._out = []
@@ -270,11 +266,7 @@ class Reducer:
                 self._out.append(Pass(passed, event, asserts, holds))
         if self._handing:
             self._out += self._handing.of_call(event, [self._number(argument) for _, argument in frees])
-        for free, argument in frees:
-            subject = bare(argument)
-            soft = type(subject) is not ir.Name and self._unlinks(name)
-            number, wrapped = event.line * 1000 + event.column, name not in self.meaning.catalogue.frees
-            self._out.append(Release(self.lvalues.get(subject, -1), argument, free, event, number, soft, wrapped))
+        self._out += self._releases(event, frees)
         for place in called.summary.assigns if called is not None else ():
             if place < len(event.args):
                 self._changed(bare(event.args[place]))
@@ -289,6 +281,15 @@ class Reducer:
         if called is not None and not called.returns:
             self._out.append(Stop())
 
+    def _releases(self, event: ir.Call, frees: Iterable[tuple[Free, ir.Expr]]) -> Iterator[Release]:
+        """Yield what a call frees."""
+        name = event.callee.id if type(event.callee) is ir.Name else ""
+        number, wrapped = event.line * 1000 + event.column, name not in self.meaning.catalogue.frees
+        for free, argument in frees:
+            subject = bare(argument)
+            soft = type(subject) is not ir.Name and self._unlinks(name)
+            yield Release(self.lvalues.get(subject, -1), argument, free, event, number, soft, wrapped)
+
     def _arguments(self, event: ir.Call, name: str, called: Called | None) -> None:
         """What evaluating the arguments, and the place of the result, uses."""
         if not self._accesses:
@@ -302,7 +303,7 @@ class Reducer:
             self._uses(event, (event.target,))
 
     def _allocate(self, event: ir.Call, name: str, alloc: Alloc) -> None:
-        target = self._allocated(alloc, event)
+        target = allocated(alloc, event)
         if name not in self.meaning.catalogue.allocs and any(type(bare(arg)) is ir.AddressOf and root(arg) in self._own
                                                              for place, arg in enumerate(event.args) if place != alloc.out):
             # How it fails may be told through that argument.
@@ -364,7 +365,7 @@ class Reducer:
             self._moved(event, target, value, number)
         elif self._handing:
             stacked = type(value) is ir.Initialiser and type(target) is ir.Name and target.id in self._own
-            self._out += self._handing.of_value(event.value, NEARBY if stacked or self._is_stacked(target) else AWAY, target)
+            self._out += self._handing.of_value(event.value, NEARBY if stacked or is_stacked(target, self._own) else AWAY, target)
 
     def _moved(self, event: ir.Assign, target: ir.Expr, value: ir.Expr, number: int) -> None:
         """What a tracked lvalue points to that is set to something else than another one."""

@@ -10,8 +10,10 @@ from kgfplint.facts import ir
 from kgfplint.facts.terms import NULL as NULL_POINTER
 from kgfplint.facts.terms import bare, root, walk
 from kgfplint.gfp.policy import policy
+from kgfplint.ownership.counting import counts
 from kgfplint.ownership.frame import Frame
 from kgfplint.ownership.ops import Release, Site
+from kgfplint.ownership.outcomes import fails
 from kgfplint.ownership.paths import Paths
 from kgfplint.ownership.states import ERROR, MAYBE, NULL, VALID, Exit
 from kgfplint.program.constants import constants_of
@@ -37,7 +39,8 @@ def telling(program: Program, catalogue: Catalogue) -> Iterator[int]:
     marks = bytearray(len(program.name_list))
     known = policy(catalogue.version)
     masked = (row.name for row in program.rows if takes_mask(row))
-    primitives = {*catalogue.primitives, *catalogue.sections, *catalogue.needs, "guard", *known.scope_functions}
+    primitives = {*catalogue.primitives, *catalogue.sections, *catalogue.needs, *catalogue.counted, "guard",
+                  *known.scope_functions}
     asserting = (sleeper.name for sleeper in catalogue.sleepers.values() if sleeper.gfp is not None)
     for name in {*primitives, *asserting, *program.noreturn, *masked} & program.names.keys():
         marks[program.names[name]] = 1
@@ -51,12 +54,13 @@ def telling(program: Program, catalogue: Catalogue) -> Iterator[int]:
 def summarise(frame: Frame) -> Summary | None:
     """Return the summary of one function under what is known of its callees, None if it does nothing of interest."""
     acquires, releases, retakes = _locks(frame)
-    allocates, frees = _ownership(frame)
+    allocates, frees, failing = _ownership(frame)
     assigns = _assigned(frame.body, frame.row) if frame.row.flags & ir.MACRO else ()
     scopes = frame.scopes.changes if frame.touches_scopes else ()
     summary = Summary(
         allocates, frees, acquires, releases, assigns, _comes_back(frame.body, frame.file, frame.meaning), scopes, retakes,
         _hands(frame), _needs(frame) if frame.needs_memory and not frame.row.flags & ir.MACRO else (), _leave(frame),
+        counts(frame), failing,
     )  # fmt: skip
     return None if summary == EMPTY else summary
 
@@ -128,17 +132,17 @@ def _events(body: ir.Body) -> Iterator[ir.Event]:
         yield from block.events
 
 
-def _ownership(frame: Frame) -> tuple[Alloc | None, tuple[Freed, ...]]:
+def _ownership(frame: Frame) -> tuple[Alloc | None, tuple[Freed, ...], tuple[Freed, ...]]:
     row = frame.row
     outs = [p for p in row.params if p.ctype.endswith("**")]
     makes = frame.allocates and bool(row.returns.endswith(("*", "unsigned long")) or row.flags & ir.EXPRESSION or outs)
     if not makes and not (frame.frees and row.params):
-        return None, ()
+        return None, (), ()
     paths = frame.paths
     if not paths.complete or not paths.exits:
-        return None, ()
+        return None, (), ()
     made = (_allocates(frame) or _hands_out(row, paths)) if makes else None
-    return made, _frees(frame)
+    return made, *_frees(frame)
 
 
 def _hands_out(row: Row, paths: Paths) -> Alloc | None:
@@ -288,8 +292,10 @@ def _role(given: ir.Expr, row: Row, meaning: Meaning) -> tuple[int | None, int |
     return (places[0], None) if places else (None, constants_of(meaning.program).value(row.file, given))
 
 
-def _frees(frame: Frame) -> tuple[Freed, ...]:
-    """What is freed on every path on which it is not NULL: parameters, and what is reached from them unchanged."""
+def _frees(frame: Frame) -> tuple[tuple[Freed, ...], tuple[Freed, ...]]:
+    """What is freed on every path on which it is not NULL: parameters, and what is reached from them unchanged. And those
+    parameters that are freed on every path that fails, and on no other.
+    """
     row, paths, meaning = frame.row, frame.paths, frame.meaning
     releases: dict[ir.Expr, set[Free]] = {}
     for release in paths.releases:
@@ -297,6 +303,7 @@ def _frees(frame: Frame) -> tuple[Freed, ...]:
     changed = {bare(e.target) for e in frame.events() if (type(e) is ir.Assign or type(e) is ir.Call) and e.target is not None}
     names = {param.name: place for place, param in enumerate(row.params)}
     found: list[Freed] = []
+    failing: list[Freed] = []
     for subject, frees in releases.items():
         place = names.get(root(subject))
         if place is None or len({free.accepts for free in frees}) != 1 or len(list(walk(subject))) > _MOST_TERMS:
@@ -304,9 +311,15 @@ def _frees(frame: Frame) -> tuple[Freed, ...]:
         number = paths.number(subject)
         whole = isinstance(subject, ir.Name)
         unchanged = whole or not any(term in changed for term in walk(subject))
-        if unchanged and all(leave.has_null_param(place) or (leave.frees_param(place) if whole else leave.frees(number))
-                             for leave in paths.exits):
-            first = min(frees, key=lambda free: free.name)
-            screened = first.accepts_err_ptr or place in paths.screened
-            found.append(Freed(msgspec.structs.replace(first, name=row.name, ptr=place, accepts_err_ptr=screened), subject))
-    return tuple(found)
+        if not unchanged:
+            continue
+        first = min(frees, key=lambda free: free.name)
+        screened = first.accepts_err_ptr or place in paths.screened
+        freed = Freed(msgspec.structs.replace(first, name=row.name, ptr=place, accepts_err_ptr=screened), subject)
+        exits = [leave for leave in paths.exits if not leave.has_null_param(place)]
+        if all(leave.frees_param(place) if whole else leave.frees(number) for leave in exits):
+            found.append(freed)
+        elif whole and not row.flags & ir.MACRO and all(
+                leave.frees_param(place) is fails(leave, paths.facts, row.returns) for leave in exits):
+            failing.append(freed)
+    return tuple(found), tuple(failing)

@@ -47,6 +47,17 @@ class ScopeChange(Struct, frozen=True, array_like=True):
     cookie: ir.Expr | None
 
 
+class Counts(Struct, frozen=True, array_like=True):
+    """A parameter (`place`; -1: what is returned) that holds a counted object when a function returns, which only `put` ends.
+
+    `given_up`: where the function fails, it has given the object up itself.
+    """
+
+    place: int
+    put: str
+    given_up: bool
+
+
 class Summary(Struct, frozen=True, array_like=True):
     """What calling a function does, as far as its callers must know.
 
@@ -56,7 +67,8 @@ class Summary(Struct, frozen=True, array_like=True):
     reclaim scopes that every return has begun or ended; `retakes` the kinds of its caller's locks that it drops for a while;
     `hands` what it hands its mask on to, as it came, whatever it does with the memory; `needs` the parameters that it gives
     on to a function that needs memory of a kind, with that function's name; `leave` how a macro returns from its user, with
-    `$0` for its first argument.
+    `$0` for its first argument; `counts` what it makes a counted object; `failing` what is freed on every path on which it
+    fails, and on no other.
     """
 
     allocates: Alloc | None = None
@@ -70,6 +82,8 @@ class Summary(Struct, frozen=True, array_like=True):
     hands: Alloc | None = None
     needs: tuple[tuple[int, str], ...] = ()
     leave: ir.Return | None = None
+    counts: tuple[Counts, ...] = ()
+    failing: tuple[Freed, ...] = ()
 
     @property
     def drops(self) -> frozenset[str]:
@@ -169,11 +183,13 @@ class Meaning:
         scopes = tuple(s for s in first.scopes if all(s in o.scopes for o in found))
         retakes = tuple(kind for kind in first.retakes if all(kind in o.retakes for o in found))
         hands = first.hands if all(o.hands == first.hands for o in found) else None
+        counts = first.counts if all(o.counts == first.counts for o in found) else ()
+        failing = tuple(f for f in first.failing if all(f in o.failing for o in found))
         leaves = all(o.leave is not None for o in found)
         same = all(o.leave == first.leave for o in found)
         leave = (first.leave if same else ir.Return(ir.Unknown("return"), 0, 0)) if leaves else None
         return Summary(allocates, frees, acquires, releases, assigns, any(o.returns for o in found), scopes, retakes, hands,
-                       leave=leave)
+                       leave=leave, counts=counts, failing=failing)
 
     def alloc(self, file: int, name: str) -> Alloc | None:
         """Return how a call of `name` allocates, None if it does not (as far as is known)."""
@@ -191,10 +207,18 @@ class Meaning:
         if known is not None:
             nowhere = known.cache is not None and known.cache < len(call.args) and is_zero(call.args[known.cache])
             return [(known, call.args[known.ptr])] if known.ptr < len(call.args) and not nowhere else []
-        frees = self.summary(file, call.callee.id).frees
-        if not frees:
-            return []
-        values = self.arguments(file, call)
+        return self._substituted(file, call, self.summary(file, call.callee.id).frees)
+
+    def freed_by_failing(self, file: int, call: ir.Call) -> list[tuple[Free, ir.Expr]]:
+        """Return what a call frees where it fails: by what kind of deallocator, and which expression of the caller."""
+        name = call.callee.id if type(call.callee) is ir.Name else ""
+        known = self.catalogue.failing.get(name)
+        if known is not None:
+            return [(known, call.args[known.ptr])] if known.ptr < len(call.args) else []
+        return self._substituted(file, call, self.summary(file, name).failing) if name else []
+
+    def _substituted(self, file: int, call: ir.Call, frees: Sequence[Freed]) -> list[tuple[Free, ir.Expr]]:
+        values = self.arguments(file, call) if frees else {}
         return [(freed.free, substitute(freed.subject, values)) for freed in frees]
 
     def arguments(self, file: int, call: ir.Call) -> dict[str, ir.Expr]:
