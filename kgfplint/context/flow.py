@@ -20,6 +20,7 @@ from kgfplint.program.meaning import Meaning, Values
 _MOST_GUARDS = 8
 _NOTHING = State()
 _CONSTANTS = frozenset({"NULL", "true", "false"})
+_MADE = frozenset({ir.Binary, ir.Unary, ir.Cast})
 PRESENT = ir.Name("(present)")
 """The value of an argument that is not NULL."""
 LITERAL = ir.Text("")
@@ -192,7 +193,7 @@ class _Sites:
             else:
                 known = type(value) is ir.Name and (value.id in self._params or value.id in _CONSTANTS or knows(value.id)
                                                     or self._replaces(call, value))
-            if known or type(value) is ir.Number:
+            if known or type(value) is ir.Number or self._constant(value):
                 yield place, value
             elif type(value) is ir.Text:
                 yield place, LITERAL
@@ -200,6 +201,13 @@ class _Sites:
                 yield place, PRESENT
             elif type(value) is ir.Name:
                 yield from self._local(call, place, value)
+
+    def _constant(self, value: ir.Expr) -> bool:
+        """Tell whether a value is made of numbers, macros and enumerators: SYNC | WRITE, 4 * UNIT."""
+        program = self._meaning.program
+        return type(value) in _MADE and all(
+            type(term) in _MADE or type(term) is ir.Number or (type(term) is ir.Name and (term.id in program.enumerators or term.id in program.macros))
+            for term in walk(value))
 
     def _replaces(self, call: ir.Call, param: ir.Name) -> bool:
         """Tell whether a call is the only one to give a parameter another value: `name = kstrdup_const(name, gfp)`."""
