@@ -28,6 +28,10 @@ TWO = BEFORE.replace("if (!dev->buf) {", "if (dev->buf && dev->ops) return 0; {"
     "return 0; }\nvoid", "dev->ops = kmalloc(64, GFP_KERNEL); return 0; }\nvoid")
 COUNTED = PLAIN.replace("{ dev->buf =", "{ if (atomic_inc_not_zero(&users)) return; page =")
 COUNTED += "void open(void) { fill(NULL); }\n"
+MARKED = HEAD + ("static void set(struct dev *dev) { if (dev->mode & 4) return; "
+                 "page = kmalloc(8, GFP_KERNEL); dev->mode |= 4; }\n") + LOCKED.replace("CALL", "set(dev)")
+MARKED_BEFORE = MARKED + "void open(struct dev *dev) { set(dev); }\n"
+BUSY = MARKED_BEFORE.replace(" dev->mode |= 4;", "").replace("return; ", "return; dev->mode |= 4; ")
 SPILL = HEAD + ("static void copy(struct dev *dev) { char stack[64], *p = stack; int n = dev->mode; if (n > sizeof(stack)) "
                 "p = kmalloc(n, GFP_KERNEL); }\n"
                 ) + LOCKED.replace("CALL", "copy(dev)")
@@ -60,11 +64,15 @@ def told(folder: Path, files: dict[str, str]) -> list[Finding]:
     (BEFORE, Severity.NOTE, "provided that dev->buf was not there before"),
     (TWO, Severity.NOTE, "provided that the memory was not there before"),
     (COUNTED, Severity.NOTE, "provided that the memory was not there before"),
+    (MARKED, Severity.WARNING, "provided that dev->mode & 4 was not there before"),
+    (MARKED_BEFORE, Severity.NOTE, "provided that dev->mode & 4 was not there before"),
+    (BUSY, Severity.WARNING, "provided that dev->mode & 4 is false in set()"),
     (FIRST, Severity.ERROR, ""),
     (SPILL, Severity.WARNING, "dev->mode <= sizeof(stack) is false in copy()"),
     (COMMENT.replace("CONTEXT", "Any context."), Severity.NOTE, "in any context, as the comment of grow() says"),
     (COMMENT.replace("CONTEXT", "Interrupt context."), Severity.WARNING, "the comment of grow() is right"),
 ], ids=["plain", "condition", "conditions", "last reference", "once", "once, elsewhere", "either of two", "counted",
+        "marked", "marked, elsewhere", "marked before",
         "first under the lock", "spilled", "any context", "interrupts"])
 def test_what_a_chain_assumes(tmp_path: Path, text: str, severity: Severity, words: str) -> None:
     """One assumption makes a warning, and so do several conditions in the file where the chain begins."""

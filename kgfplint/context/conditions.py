@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from kgfplint.catalogue import Catalogue
+from kgfplint.context.marks import Marks
 from kgfplint.context.members import Members
 from kgfplint.facts import ir
 from kgfplint.facts.terms import atom, bare, show, substitute, walk
@@ -63,6 +64,7 @@ class Conditions:
         stored = list(self._stored())
         self._kept = frozenset(place for place, _ in stored)
         self._keeping = frozenset(block for _, block in stored)
+        self._marks = Marks(body, self.looked_through)
         self.entry: list[frozenset[Guard] | None] = [frozenset()] * len(body.blocks)
         conditions = (edge for block in body.blocks for edge in block.edges if edge.condition is not None)
         if len(body.blocks) < _MOST_BLOCKS and any(self._guards(edge) for edge in conditions):
@@ -103,7 +105,7 @@ class Conditions:
                 return True
             if type(term) is ir.CallResult and type(term.callee) is ir.Name and term.callee.id in self._tests:
                 return True
-        return condition in self._kept or _counts(condition) or self._spills(condition)
+        return condition in self._kept or condition in self._marks or _counts(condition) or self._spills(condition)
 
     def _spills(self, condition: ir.Expr) -> bool:
         """Tell whether a condition asks for what does not fit into a buffer of the function's own."""
@@ -120,6 +122,9 @@ class Conditions:
         members = tuple(guard for guard in found if self._members.about(guard[0]))
         guards = tuple(guard for guard in found if self._relevant(guard[0])) if members else tuple(found)
         spills = next((f"{show(what)} is {str(truth).lower()}" for what, truth in guards if self._spills(what)), "")
+        marked = next((what for what, truth in guards if not truth and self._marks.later(what, number)), None)
+        if marked is not None:
+            return Standing(guards, show(marked), spills, members)
         counted = any(_counts(condition) and not truth for condition, truth in guards)
         if _ABSENT not in entry or not (counted or any(_ABSENT in (self.entry[block] or ()) for block in self._keeping)):
             return Standing(guards, "", spills, members)
