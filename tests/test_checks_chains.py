@@ -46,13 +46,13 @@ void grow(struct dev *dev) { dev->buf = kmalloc(16, GFP_KERNEL); }
 """
 
 
-def told(folder: Path, files: dict[str, str]) -> list[Finding]:
-    """Lint files and return what KGF101 says of them."""
+def told(folder: Path, files: dict[str, str], code: str = "KGF101") -> list[Finding]:
+    """Lint files and return what a rule says of them."""
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     settings = Settings(severity="note", cache=False)
-    return [finding for finding in engine.run([folder], settings, lambda *_: None).findings if finding.code == "KGF101"]
+    return [finding for finding in engine.run([folder], settings, lambda *_: None).findings if finding.code == code]
 
 
 @pytest.mark.parametrize(("text", "severity", "words"), [
@@ -111,3 +111,29 @@ def test_the_shorter_of_two_equal_chains_stays_in_its_file(tmp_path: Path) -> No
     fill = PLAIN.replace("static void fill", "void fill").replace("work", "own")
     found, = told(tmp_path, {"b.c": fill, "a.c": LOCKED.replace("CALL", "fill(dev)").replace("work", "other")})
     assert [step.path for step in found.trace] == ["b.c"] * 3
+
+
+RESET = """
+struct dev { void *ring; void *base; };
+static void rings(struct dev *dev)
+{
+	void *mem;
+
+	if (dev->ring == NULL) {
+		mem = kmalloc(4096, GFP_KERNEL);
+		dev->base = mem;
+		dev->ring = mem;
+	}
+}
+static int reset(struct scsi_cmnd *cmd) { rings(cmd->host_scribble); return 0; }
+static const struct scsi_host_template host = { .eh_host_reset_handler = reset };
+"""
+
+
+@pytest.mark.parametrize(("more", "severity"), [
+    ("", Severity.WARNING), ("int probe(struct dev *dev) { rings(dev); }", Severity.NOTE),
+])
+def test_what_others_made_before_a_reset(tmp_path: Path, more: str, severity: Severity) -> None:
+    """Memory that is there since the device was probed is not allocated when it is reset."""
+    found, = told(tmp_path, {"dev.c": RESET + more}, "KGF105")
+    assert found.severity == severity
