@@ -21,6 +21,7 @@ class Deciding:
     def __init__(self, program: Program, catalogue: Catalogue) -> None:
         """Take the constants of a program."""
         self._enumerators = program.enumerators
+        self._globals = program.types.globals
         self._constants = constants_of(program)
         self._tests = catalogue.tests
         self._named = telling_names(catalogue)
@@ -36,9 +37,15 @@ class Deciding:
             if value is not None:
                 if bool(value) is not truth:
                     return True
-            elif any(self._named.search(word) for word in words(condition)):
+            elif (not truth and self._lends(file, condition)) or any(self._named.search(word) for word in words(condition)):
                 return True
         return False
+
+    def _lends(self, file: int, condition: ir.Expr) -> bool:
+        """Tell whether a condition asks for a static buffer of the file: code that must not allocate brings that along."""
+        side = condition.right if type(condition) is ir.Binary and condition.op == "==" else None
+        variables = self._globals.get(side.id, ()) if type(side) is ir.Name else ()
+        return any(where == file and ctype.endswith("]") for where, ctype in variables)
 
     def barred(self, file: int, site: Site, known: Known | None) -> bool:
         """Tell whether a site stands under what its caller found to be otherwise."""
