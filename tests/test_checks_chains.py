@@ -130,10 +130,13 @@ static const struct scsi_host_template host = { .eh_host_reset_handler = reset }
 """
 
 
-@pytest.mark.parametrize(("more", "severity"), [
-    ("", Severity.WARNING), ("int probe(struct dev *dev) { rings(dev); }", Severity.NOTE),
-])
-def test_what_others_made_before_a_reset(tmp_path: Path, more: str, severity: Severity) -> None:
-    """Memory that is there since the device was probed is not allocated when it is reset."""
-    found, = told(tmp_path, {"dev.c": RESET + more}, "KGF105")
+PROBE = "int probe(struct dev *dev) { rings(dev); }"
+SPARE = RESET.replace("dev->base = mem;\n\t\tdev->ring = mem;", "dev->ring = kmalloc(64, GFP_ATOMIC);\n\t\tspare(mem);")
+
+
+@pytest.mark.parametrize(("text", "severity"), [(RESET, Severity.WARNING), (RESET + PROBE, Severity.NOTE),
+                                                (SPARE + PROBE, Severity.WARNING)], ids=["first", "kept", "not kept"])
+def test_what_others_made_before_a_reset(tmp_path: Path, text: str, severity: Severity) -> None:
+    """Memory that is there since the device was probed is not allocated when it is reset; what is not kept is."""
+    found, = told(tmp_path, {"dev.c": text}, "KGF105")
     assert found.severity == severity

@@ -64,7 +64,7 @@ class Chain:
     @property
     def lazy(self) -> bool:
         """Whether what is allocated is kept, and only allocated where it is not there yet, as it is if others came first."""
-        return bool(self._site.once) and (self._site.key.startswith(f"{self._site.once} = ") or self.unlikely)
+        return self._site.kept and (self._site.key.startswith(f"{self._site.once} = ") or self.unlikely)
 
     @property
     def unlikely(self) -> bool:

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from kgfplint.catalogue import Catalogue
@@ -23,14 +23,15 @@ _ABSENT: Guard = ir.Name("it"), False
 
 class Standing(NamedTuple):
     """What a place stands under: `guards`; `once`, what must not be there yet ("dev->buf") where the function itself brings it
-    there; `spills`, that something does not fit into a buffer of the function's own, as text; and `members`, what it found
-    out about members of objects that it does not change itself.
+    there, and `through`, the locals that bring it there; `spills`, that something does not fit into a buffer of the function's
+    own, as text; and `members`, what it found out about members of objects that it does not change itself.
     """
 
     guards: tuple[Guard, ...] = ()
     once: str = ""
     spills: str = ""
     members: tuple[Guard, ...] = ()
+    through: tuple[str, ...] = ()
 
 
 _FREELY = Standing()
@@ -62,8 +63,9 @@ class Conditions:
         self._blocks = body.blocks
         self._seen: dict[tuple[ir.Expr, bool], frozenset[Guard]] = {}
         stored = list(self._stored())
-        self._kept = frozenset(place for place, _ in stored)
-        self._keeping = frozenset(block for _, block in stored)
+        self._kept = frozenset(place for place, _, _ in stored)
+        self._keeping = frozenset(block for _, block, _ in stored)
+        self._through = {place: tuple(name for other, _, name in stored if other == place and name) for place in self._kept}
         self._marks = Marks(body, self.looked_through)
         self.entry: list[frozenset[Guard] | None] = [frozenset()] * len(body.blocks)
         conditions = (edge for block in body.blocks for edge in block.edges if edge.condition is not None)
@@ -122,21 +124,27 @@ class Conditions:
         members = tuple(guard for guard in found if self._members.about(guard[0]))
         guards = tuple(guard for guard in found if self._relevant(guard[0])) if members else tuple(found)
         spills = next((f"{show(what)} is {str(truth).lower()}" for what, truth in guards if self._spills(what)), "")
-        marked = next((what for what, truth in guards if not truth and self._marks.later(what, number)), None)
-        if marked is not None:
-            return Standing(guards, show(marked), spills, members)
-        counted = any(_counts(condition) and not truth for condition, truth in guards)
-        if _ABSENT not in entry or not (counted or any(_ABSENT in (self.entry[block] or ()) for block in self._keeping)):
-            return Standing(guards, "", spills, members)
-        once = next((show(condition) for condition, truth in guards if not truth and condition in self._kept), "the memory")
-        return Standing(guards, once, spills, members)
+        place = self._once(number, guards)
+        if place is not None:
+            return Standing(guards, show(place), spills, members, self._through.get(place, ()))
+        marked = next((show(what) for what, truth in guards if not truth and self._marks.later(what, number)), "")
+        return Standing(guards, marked, spills, members)
 
-    def _stored(self) -> Iterator[tuple[ir.Expr, int]]:
-        """Yield the places that the function stores pointers to fresh memory to, and in which block."""
+    def _once(self, number: int, guards: Iterable[Guard]) -> ir.Expr | None:
+        """Return the place that is empty where a block runs, for which the function has fresh memory."""
+        counted = any(_counts(condition) and not truth for condition, truth in guards)
+        filled = counted or any(_ABSENT in (self.entry[block] or ()) for block in self._keeping)
+        if not filled or _ABSENT not in (self.entry[number] or ()):
+            return None
+        return next((condition for condition, truth in guards if not truth and condition in self._kept), ir.Name("the memory"))
+
+    def _stored(self) -> Iterator[tuple[ir.Expr, int, str]]:
+        """Yield the places that the function stores pointers to fresh memory to, in which block, and from which local."""
         for number, event in ((number, event) for number, block in enumerate(self._blocks) for event in block.events):
             target = event.target if type(event) is ir.Call or type(event) is ir.Assign else None
             if type(target) in _PLACES and target is not None and self._fresh(event):
-                yield self.looked_through(target), number
+                local = bare(event.value) if type(event) is ir.Assign else None
+                yield self.looked_through(target), number, local.id if type(local) is ir.Name else ""
 
     def _fresh(self, event: ir.Event) -> bool:
         if type(event) is ir.Call:

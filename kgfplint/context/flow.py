@@ -52,7 +52,8 @@ class Site(Struct, frozen=True, array_like=True):
     `mask`: what it is given as a mask, if that forbids to sleep ("GFP_ATOMIC") or is a parameter of this function ("gfp").
     `unsure`: something may be held that is not in `held`. `scopes`: the kinds of reclaim scopes and sections that it stands in;
     `asks`: how far the mask that it is given lets reclaim go, 3 (as far as it likes) if that is not known.
-    `once`, `spills` and `members`: see Standing; `handed` are the arguments that `members` are about.
+    `once`, `spills` and `members`: see Standing; `handed` are the arguments that `members` are about. `kept`: what it returns is
+    what is kept at `once`.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Site(Struct, frozen=True, array_like=True):
     spills: str = ""
     members: tuple[Guard, ...] = ()
     handed: tuple[tuple[int, ir.Expr], ...] = ()
+    kept: bool = False
 
 
 class Flow(Struct, frozen=True, array_like=True):
@@ -175,7 +177,8 @@ class _Sites:
         yield Site(name, call.line, call.column, call.end_line, key, type(call.callee) is ir.Field,
                    tuple(self._given(call)), sleep, held, dropped, guards, mask,
                    bool(state.perhaps or state.pending), scopes, asks, under.once, under.spills,
-                   under.members[:_MOST_GUARDS], handed)
+                   under.members[:_MOST_GUARDS], handed,
+                   call.target is not None and show(call.target) in (under.once, *under.through))
 
     def _mask(self, call: ir.Call, name: str) -> tuple[str, int]:
         """Return the mask that a call is given if that is a parameter or forbids something, and how far it lets reclaim go."""
