@@ -28,6 +28,10 @@ TWO = BEFORE.replace("if (!dev->buf) {", "if (dev->buf && dev->ops) return 0; {"
     "return 0; }\nvoid", "dev->ops = kmalloc(64, GFP_KERNEL); return 0; }\nvoid")
 COUNTED = PLAIN.replace("{ dev->buf =", "{ if (atomic_inc_not_zero(&users)) return; page =")
 COUNTED += "void open(void) { fill(NULL); }\n"
+MARKED = HEAD + ("static void set(struct dev *dev) { if (dev->mode & 4) return; "
+                 "page = kmalloc(8, GFP_KERNEL); dev->mode |= 4; }\n") + LOCKED.replace("CALL", "set(dev)")
+MARKED_BEFORE = MARKED + "void open(struct dev *dev) { set(dev); }\n"
+BUSY = MARKED_BEFORE.replace(" dev->mode |= 4;", "").replace("return; ", "return; dev->mode |= 4; ")
 SPILL = HEAD + ("static void copy(struct dev *dev) { char stack[64], *p = stack; int n = dev->mode; if (n > sizeof(stack)) "
                 "p = kmalloc(n, GFP_KERNEL); }\n"
                 ) + LOCKED.replace("CALL", "copy(dev)")
@@ -42,13 +46,13 @@ void grow(struct dev *dev) { dev->buf = kmalloc(16, GFP_KERNEL); }
 """
 
 
-def told(folder: Path, files: dict[str, str]) -> list[Finding]:
-    """Lint files and return what KGF101 says of them."""
+def told(folder: Path, files: dict[str, str], code: str = "KGF101") -> list[Finding]:
+    """Lint files and return what a rule says of them."""
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     settings = Settings(severity="note", cache=False)
-    return [finding for finding in engine.run([folder], settings, lambda *_: None).findings if finding.code == "KGF101"]
+    return [finding for finding in engine.run([folder], settings, lambda *_: None).findings if finding.code == code]
 
 
 @pytest.mark.parametrize(("text", "severity", "words"), [
@@ -60,11 +64,15 @@ def told(folder: Path, files: dict[str, str]) -> list[Finding]:
     (BEFORE, Severity.NOTE, "provided that dev->buf was not there before"),
     (TWO, Severity.NOTE, "provided that the memory was not there before"),
     (COUNTED, Severity.NOTE, "provided that the memory was not there before"),
+    (MARKED, Severity.WARNING, "provided that dev->mode & 4 was not there before"),
+    (MARKED_BEFORE, Severity.NOTE, "provided that dev->mode & 4 was not there before"),
+    (BUSY, Severity.WARNING, "provided that dev->mode & 4 is false in set()"),
     (FIRST, Severity.ERROR, ""),
     (SPILL, Severity.WARNING, "dev->mode <= sizeof(stack) is false in copy()"),
     (COMMENT.replace("CONTEXT", "Any context."), Severity.NOTE, "in any context, as the comment of grow() says"),
     (COMMENT.replace("CONTEXT", "Interrupt context."), Severity.WARNING, "the comment of grow() is right"),
 ], ids=["plain", "condition", "conditions", "last reference", "once", "once, elsewhere", "either of two", "counted",
+        "marked", "marked, elsewhere", "marked before",
         "first under the lock", "spilled", "any context", "interrupts"])
 def test_what_a_chain_assumes(tmp_path: Path, text: str, severity: Severity, words: str) -> None:
     """One assumption makes a warning, and so do several conditions in the file where the chain begins."""
@@ -103,3 +111,32 @@ def test_the_shorter_of_two_equal_chains_stays_in_its_file(tmp_path: Path) -> No
     fill = PLAIN.replace("static void fill", "void fill").replace("work", "own")
     found, = told(tmp_path, {"b.c": fill, "a.c": LOCKED.replace("CALL", "fill(dev)").replace("work", "other")})
     assert [step.path for step in found.trace] == ["b.c"] * 3
+
+
+RESET = """
+struct dev { void *ring; void *base; };
+static void rings(struct dev *dev)
+{
+	void *mem;
+
+	if (dev->ring == NULL) {
+		mem = kmalloc(4096, GFP_KERNEL);
+		dev->base = mem;
+		dev->ring = mem;
+	}
+}
+static int reset(struct scsi_cmnd *cmd) { rings(cmd->host_scribble); return 0; }
+static const struct scsi_host_template host = { .eh_host_reset_handler = reset };
+"""
+
+
+PROBE = "int probe(struct dev *dev) { rings(dev); }"
+SPARE = RESET.replace("dev->base = mem;\n\t\tdev->ring = mem;", "dev->ring = kmalloc(64, GFP_ATOMIC);\n\t\tspare(mem);")
+
+
+@pytest.mark.parametrize(("text", "severity"), [(RESET, Severity.WARNING), (RESET + PROBE, Severity.NOTE),
+                                                (SPARE + PROBE, Severity.WARNING)], ids=["first", "kept", "not kept"])
+def test_what_others_made_before_a_reset(tmp_path: Path, text: str, severity: Severity) -> None:
+    """Memory that is there since the device was probed is not allocated when it is reset; what is not kept is."""
+    found, = told(tmp_path, {"dev.c": text}, "KGF105")
+    assert found.severity == severity

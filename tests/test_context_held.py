@@ -34,6 +34,9 @@ HELD = {
     "irqsave": ("spin_lock_irqsave(&x->l, a); p(); spin_unlock_irqrestore(&x->l, a); q();", {"p": "irq spin:&x->l", "q": ""}),
     "irqsave, plain unlock, irqrestore": (
         "spin_lock_irqsave(&x->l, a); spin_unlock(&x->l); p(); local_irq_restore(a); q();", {"p": "irq", "q": ""}),
+    "irq off twice, restored": ("local_irq_save(a); hard_irq_disable(); p(); local_irq_restore(a); q();", {"p": "irq", "q": ""}),
+    "irq saved twice": ("local_irq_save(a); local_irq_save(b); local_irq_restore(b); p(); local_irq_restore(a); q();",
+                        {"p": "irq", "q": ""}),
     "irq off, plain lock": ("local_irq_save(a); spin_lock(&x->l); p(); spin_unlock_irqrestore(&x->l, a); q();",
                             {"p": "irq spin:&x->l", "q": ""}),
     "bh": ("spin_lock_bh(&x->l); p(); spin_unlock_bh(&x->l); q();", {"p": "bh spin:&x->l", "q": ""}),

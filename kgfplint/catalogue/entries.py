@@ -176,9 +176,9 @@ class Section(LockEffect, frozen=True, kw_only=True):
 class Sleeper(msgspec.Struct, frozen=True, kw_only=True):
     """A function that may sleep in every call, but for the conditions.
 
-    `why` completes "it ..."; `unless` names the states in which it does not ("pagefault": page
-    faults are disabled, "interrupt": in interrupt context); with `cond` only if that argument is not 0, with `gfp` only if that
-    mask lets it.
+    `why` completes "it ..."; `unless` names the states in which it does not ("pagefault": page faults are disabled,
+    "interrupt": in interrupt context, "object": what it is given was made for atomic code); with `cond` only if that argument is
+    not 0, with `gfp` only if that mask lets it.
     """
 
     name: str

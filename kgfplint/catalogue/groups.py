@@ -246,7 +246,7 @@ class SleepGroup(Group, kw_only=True):
     """`[[sleep]]`: functions that may sleep whenever they are called; `why` completes "it ..."."""
 
     why: str
-    unless: tuple[Literal["pagefault", "interrupt"], ...] = ()
+    unless: tuple[Literal["pagefault", "interrupt", "object"], ...] = ()
 
     def build(self, prototype: Prototype, scope: Scope) -> Iterator[Any]:
         """Yield the sleeper."""

@@ -63,8 +63,13 @@ class Chain:
 
     @property
     def lazy(self) -> bool:
-        """Whether what is allocated is kept, and only allocated where it is not there yet."""
-        return bool(self._site.once) and self._site.key.startswith(f"{self._site.once} = ")
+        """Whether what is allocated is kept, and only allocated where it is not there yet, as it is if others came first."""
+        return self._site.kept and (self._site.key.startswith(f"{self._site.once} = ") or self.unlikely)
+
+    @property
+    def unlikely(self) -> bool:
+        """Whether something is assumed that is more often wrong than right."""
+        return any(one.seldom for one in self._assumed)
 
     @property
     def param_types(self) -> frozenset[str]:
@@ -89,7 +94,7 @@ class Chain:
         rarely = self.sleep.perhaps and self.sleep.unless is None
         # That a driver comes to a line of its own is easily believed, however often it has to.
         assumed = sum(not one.near for one in self._assumed) + any(one.near for one in self._assumed) + rarely
-        seldom = any(one.seldom for one in self._assumed) or (rarely and self.sleep.where == ANYWHERE)
+        seldom = self.unlikely or (rarely and self.sleep.where == ANYWHERE)
         if assumed > 1 or seldom or len(self._hops) > _LONG:
             return Severity.NOTE
         return Severity.WARNING if assumed or len(self._hops) > _PLAIN else Severity.ERROR

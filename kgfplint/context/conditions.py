@@ -2,10 +2,12 @@
 
 import functools
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from kgfplint.catalogue import Catalogue
+from kgfplint.context.marks import Marks
+from kgfplint.context.members import Members
 from kgfplint.facts import ir
 from kgfplint.facts.terms import atom, bare, show, substitute, walk
 from kgfplint.program.meaning import Values
@@ -21,12 +23,15 @@ _ABSENT: Guard = ir.Name("it"), False
 
 class Standing(NamedTuple):
     """What a place stands under: `guards`; `once`, what must not be there yet ("dev->buf") where the function itself brings it
-    there; and `spills`, that something does not fit into a buffer of the function's own, as text.
+    there, and `through`, the locals that bring it there; `spills`, that something does not fit into a buffer of the function's
+    own, as text; and `members`, what it found out about members of objects that it does not change itself.
     """
 
     guards: tuple[Guard, ...] = ()
     once: str = ""
     spills: str = ""
+    members: tuple[Guard, ...] = ()
+    through: tuple[str, ...] = ()
 
 
 _FREELY = Standing()
@@ -54,11 +59,14 @@ class Conditions:
         self._tests = catalogue.tests
         self._named = telling_names(catalogue)
         self._locals = {local.name for local in body.locals}
+        self._members = Members(body, {*params, *(name for name in self._locals if len(values.get(name, ())) == 1)})
         self._blocks = body.blocks
         self._seen: dict[tuple[ir.Expr, bool], frozenset[Guard]] = {}
         stored = list(self._stored())
-        self._kept = frozenset(place for place, _ in stored)
-        self._keeping = frozenset(block for _, block in stored)
+        self._kept = frozenset(place for place, _, _ in stored)
+        self._keeping = frozenset(block for _, block, _ in stored)
+        self._through = {place: tuple(name for other, _, name in stored if other == place and name) for place in self._kept}
+        self._marks = Marks(body, self.looked_through)
         self.entry: list[frozenset[Guard] | None] = [frozenset()] * len(body.blocks)
         conditions = (edge for block in body.blocks for edge in block.edges if edge.condition is not None)
         if len(body.blocks) < _MOST_BLOCKS and any(self._guards(edge) for edge in conditions):
@@ -84,8 +92,8 @@ class Conditions:
         assert edge.condition is not None
         key = edge.condition, edge.truth
         if key not in self._seen:
-            told = _parts(self._looked_through(edge.condition), edge.truth)
-            guards = frozenset(guard for guard in told if self._relevant(guard[0]))
+            told = _parts(self.looked_through(edge.condition), edge.truth)
+            guards = frozenset(guard for guard in told if self._relevant(guard[0]) or self._members.about(guard[0]))
             absent = any(not truth and (condition in self._kept or _counts(condition)) for condition, truth in guards)
             self._seen[key] = guards | {_ABSENT} if absent else guards
         return self._seen[key]
@@ -99,7 +107,7 @@ class Conditions:
                 return True
             if type(term) is ir.CallResult and type(term.callee) is ir.Name and term.callee.id in self._tests:
                 return True
-        return condition in self._kept or _counts(condition) or self._spills(condition)
+        return condition in self._kept or condition in self._marks or _counts(condition) or self._spills(condition)
 
     def _spills(self, condition: ir.Expr) -> bool:
         """Tell whether a condition asks for what does not fit into a buffer of the function's own."""
@@ -112,20 +120,31 @@ class Conditions:
         entry = self.entry[number]
         if not entry:
             return None if entry is None else _FREELY
-        guards = tuple(sorted(entry - {_ABSENT}, key=lambda guard: (show(guard[0]), guard[1])))
+        found = sorted(entry - {_ABSENT}, key=lambda guard: (show(guard[0]), guard[1]))
+        members = tuple(guard for guard in found if self._members.about(guard[0]))
+        guards = tuple(guard for guard in found if self._relevant(guard[0])) if members else tuple(found)
         spills = next((f"{show(what)} is {str(truth).lower()}" for what, truth in guards if self._spills(what)), "")
-        counted = any(_counts(condition) and not truth for condition, truth in guards)
-        if _ABSENT not in entry or not (counted or any(_ABSENT in (self.entry[block] or ()) for block in self._keeping)):
-            return Standing(guards, "", spills)
-        once = next((show(condition) for condition, truth in guards if not truth and condition in self._kept), "the memory")
-        return Standing(guards, once, spills)
+        place = self._once(number, guards)
+        if place is not None:
+            return Standing(guards, show(place), spills, members, self._through.get(place, ()))
+        marked = next((show(what) for what, truth in guards if not truth and self._marks.later(what, number)), "")
+        return Standing(guards, marked, spills, members)
 
-    def _stored(self) -> Iterator[tuple[ir.Expr, int]]:
-        """Yield the places that the function stores pointers to fresh memory to, and in which block."""
+    def _once(self, number: int, guards: Iterable[Guard]) -> ir.Expr | None:
+        """Return the place that is empty where a block runs, for which the function has fresh memory."""
+        counted = any(_counts(condition) and not truth for condition, truth in guards)
+        filled = counted or any(_ABSENT in (self.entry[block] or ()) for block in self._keeping)
+        if not filled or _ABSENT not in (self.entry[number] or ()):
+            return None
+        return next((condition for condition, truth in guards if not truth and condition in self._kept), ir.Name("the memory"))
+
+    def _stored(self) -> Iterator[tuple[ir.Expr, int, str]]:
+        """Yield the places that the function stores pointers to fresh memory to, in which block, and from which local."""
         for number, event in ((number, event) for number, block in enumerate(self._blocks) for event in block.events):
             target = event.target if type(event) is ir.Call or type(event) is ir.Assign else None
             if type(target) in _PLACES and target is not None and self._fresh(event):
-                yield self._looked_through(target), number
+                local = bare(event.value) if type(event) is ir.Assign else None
+                yield self.looked_through(target), number, local.id if type(local) is ir.Name else ""
 
     def _fresh(self, event: ir.Event) -> bool:
         if type(event) is ir.Call:
@@ -136,7 +155,7 @@ class Conditions:
         return any(type(term) is ir.CallResult and type(term.callee) is ir.Name and self._allocates(term.callee.id)
                    for term in made)
 
-    def _looked_through(self, condition: ir.Expr) -> ir.Expr:
+    def looked_through(self, condition: ir.Expr) -> ir.Expr:
         """Replace locals that have one value only by that value."""
         once = {term.id: bare(found[0]) for term in walk(condition)
                 if type(term) is ir.Name and len(found := self._values.get(term.id, ())) == 1 and found[0] is not None}

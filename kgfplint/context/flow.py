@@ -11,6 +11,7 @@ from msgspec import Struct
 from kgfplint.catalogue import Catalogue
 from kgfplint.context.conditions import Conditions, Guard, Standing, telling_names
 from kgfplint.context.held import HeldLocks, State
+from kgfplint.context.members import reaches
 from kgfplint.context.sleeping import Sleep, restricted, sleep_of
 from kgfplint.facts import ir
 from kgfplint.facts.terms import atom, bare, names, show, walk
@@ -20,6 +21,7 @@ from kgfplint.program.meaning import Meaning, Values
 _MOST_GUARDS = 8
 _NOTHING = State()
 _CONSTANTS = frozenset({"NULL", "true", "false"})
+_MADE = frozenset({ir.Binary, ir.Unary, ir.Cast})
 PRESENT = ir.Name("(present)")
 """The value of an argument that is not NULL."""
 LITERAL = ir.Text("")
@@ -50,7 +52,8 @@ class Site(Struct, frozen=True, array_like=True):
     `mask`: what it is given as a mask, if that forbids to sleep ("GFP_ATOMIC") or is a parameter of this function ("gfp").
     `unsure`: something may be held that is not in `held`. `scopes`: the kinds of reclaim scopes and sections that it stands in;
     `asks`: how far the mask that it is given lets reclaim go, 3 (as far as it likes) if that is not known.
-    `once` and `spills`: see Standing.
+    `once`, `spills` and `members`: see Standing; `handed` are the arguments that `members` are about. `kept`: what it returns is
+    what is kept at `once`.
     """
 
     name: str
@@ -70,6 +73,9 @@ class Site(Struct, frozen=True, array_like=True):
     asks: int = 3
     once: str = ""
     spills: str = ""
+    members: tuple[Guard, ...] = ()
+    handed: tuple[tuple[int, ir.Expr], ...] = ()
+    kept: bool = False
 
 
 class Flow(Struct, frozen=True, array_like=True):
@@ -111,7 +117,15 @@ class _Sites:
                         conditions = Conditions(self._body, self._params, self._values, self._catalogue, self._allocates)
                     under = conditions.at(number)
                     if under is not None:
-                        yield from self._site(event, state, under)
+                        handed = tuple(self._handed(event, under, conditions)) if under.members else ()
+                        yield from self._site(event, state, under, handed)
+
+    def _handed(self, call: ir.Call, under: Standing, conditions: Conditions) -> Iterator[tuple[int, ir.Expr]]:
+        """Yield (place, value) of the arguments that something is known about."""
+        for place, arg in enumerate(call.args):
+            value = conditions.looked_through(bare(arg))
+            if any(reaches(value, condition) for condition, _ in under.members):
+                yield place, value
 
     def _allocates(self, name: str) -> bool:
         return self._meaning.alloc(self._file, name) is not None or self._meaning.allocates_by_mask(name)
@@ -133,7 +147,7 @@ class _Sites:
         return (name in known.sleepers or name in known.primitives or name in known.walkers or name in self._params
                 or name in self._meaning.program.defined)
 
-    def _site(self, call: ir.Call, state: State, under: Standing) -> Iterator[Site]:
+    def _site(self, call: ir.Call, state: State, under: Standing, handed: tuple[tuple[int, ir.Expr], ...]) -> Iterator[Site]:
         guards = under.guards
         kinds = self._catalogue.kinds
         held = tuple(Place(h.kind, show(h.lock) if h.lock is not None else "", h.by, h.line, h.stated)
@@ -162,7 +176,9 @@ class _Sites:
         scopes = (*self._scopes, *(h.kind for h in state.held if kinds[h.kind].leaves or kinds[h.kind].allows))
         yield Site(name, call.line, call.column, call.end_line, key, type(call.callee) is ir.Field,
                    tuple(self._given(call)), sleep, held, dropped, guards, mask,
-                   bool(state.perhaps or state.pending), scopes, asks, under.once, under.spills)
+                   bool(state.perhaps or state.pending), scopes, asks, under.once, under.spills,
+                   under.members[:_MOST_GUARDS], handed,
+                   call.target is not None and show(call.target) in (under.once, *under.through))
 
     def _mask(self, call: ir.Call, name: str) -> tuple[str, int]:
         """Return the mask that a call is given if that is a parameter or forbids something, and how far it lets reclaim go."""
@@ -192,7 +208,7 @@ class _Sites:
             else:
                 known = type(value) is ir.Name and (value.id in self._params or value.id in _CONSTANTS or knows(value.id)
                                                     or self._replaces(call, value))
-            if known or type(value) is ir.Number:
+            if known or type(value) is ir.Number or self._constant(value):
                 yield place, value
             elif type(value) is ir.Text:
                 yield place, LITERAL
@@ -200,6 +216,14 @@ class _Sites:
                 yield place, PRESENT
             elif type(value) is ir.Name:
                 yield from self._local(call, place, value)
+
+    def _constant(self, value: ir.Expr) -> bool:
+        """Tell whether a value is made of numbers, macros and enumerators: SYNC | WRITE, 4 * UNIT."""
+        if type(value) not in _MADE:
+            return False
+        program = self._meaning.program
+        parts = (term for term in walk(value) if type(term) not in _MADE and type(term) is not ir.Number)
+        return all(type(part) is ir.Name and (part.id in program.enumerators or part.id in program.macros) for part in parts)
 
     def _replaces(self, call: ir.Call, param: ir.Name) -> bool:
         """Tell whether a call is the only one to give a parameter another value: `name = kstrdup_const(name, gfp)`."""

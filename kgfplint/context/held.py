@@ -228,7 +228,9 @@ class HeldLocks:
             fresh = (kind for kind in kinds if not any(h.kind == kind for h in state.held))
             state = _acquired(state, tuple(Held(kind, _lock(kind, lock), effect.name, event.line, True) for kind in fresh))
         elif effect.action == "acquire":
-            held = tuple(Held(kind, _lock(kind, lock), effect.name, event.line) for kind in effect.kinds)
+            # Interrupts are not counted: turned off once more without saving what they were, they are as off as before.
+            off = {held.kind for held in state.held if held.kind == "irq"} if not event.args and not event.target else ()
+            held = tuple(Held(kind, _lock(kind, lock), effect.name, event.line) for kind in effect.kinds if kind not in off)
             state = _conditional(state, event, held, effect.when)
         return state
 

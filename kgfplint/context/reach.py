@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kgfplint.catalogue import Callback, Catalogue
-from kgfplint.context.conditions import Guard, decided, telling_names, words
+from kgfplint.context.deciding import Deciding, known_of
 from kgfplint.context.distances import FAR, NO_KERNEL, Distances, home_of
 from kgfplint.context.flow import LITERAL, PRESENT, SMALL, Flow, Place, Site, mentioned
 from kgfplint.context.meant import Meant
@@ -19,7 +19,6 @@ from kgfplint.context.steps import Assumed, Hit, Hop, Reached
 from kgfplint.facts import ir
 from kgfplint.facts.terms import names as names_in
 from kgfplint.facts.terms import show, substitute
-from kgfplint.program.constants import constants_of
 from kgfplint.program.definitions import GFP_TYPES, definitions_of, takes_mask
 from kgfplint.program.link import Program, Row
 
@@ -27,7 +26,6 @@ _DEEPEST = 8
 """Calls between the root and what sleeps: a longer chain convinces nobody."""
 _MOST_STATES = 4
 """A function is looked at in so many states (locks, values of parameters), the shortest chains first."""
-_WORDS: Mapping[str, ir.Expr] = {"NULL": ir.Number(0), "false": ir.Number(0), "true": ir.Number(1), PRESENT.id: ir.Number(1)}
 Values = Mapping[str, ir.Expr]
 Possible = tuple[Site, Values, tuple[str, ...]]
 """A site that may be reached, the values of the function's parameters, and the kinds of locks that are still held there."""
@@ -58,7 +56,7 @@ class Reach:
         """Find out which functions can reach something that sleeps."""
         program = self.program
         self._definitions = definitions_of(program)
-        self._constants = constants_of(program)
+        self._deciding = Deciding(program, self.catalogue)
         self._meant = Meant(program)
         self._handed: dict[tuple[str, int], list[tuple[int, str, int]]] = {}
         for function, callee, place, given, line in program.handed:
@@ -140,7 +138,7 @@ class Reach:
             kinds = tuple(dict.fromkeys(held.kind for held in site.held))
             if not kinds or (self.raw and not any(self.catalogue.kinds[kind].raw for kind in kinds)):
                 continue
-            if self._goes_on(function, site) and not self._impossible(file, site.guards, {}):
+            if self._goes_on(function, site) and not self._deciding.impossible(file, site.guards, {}):
                 last = _telling(site.held)
                 place = f"{last.by}({last.lock})"
                 hop = Hop(None, function, last.line, f"{place}: no sleeping from here", mark="lock")
@@ -217,7 +215,8 @@ class Reach:
             telling = self._telling[state.function] = {name for site in flow.sites for name in mentioned(site)}
         values = tuple((name, show(value)) for name, value in state.values if name in telling)
         seen = self._seen.setdefault(state.function, set())
-        key = values, *self._state(state, flow)
+        barred = tuple(place for place, site in enumerate(flow.sites) if self._barred(state, site)) if state.known else ()
+        key = values, barred, *self._state(state, flow)
         if key in seen or len(seen) >= _MOST_STATES:
             return False
         seen.add(key)
@@ -239,8 +238,13 @@ class Reach:
                 continue  # it looks at the mask that it is given
             kinds = tuple(kind for kind in state.kinds if kind not in site.dropped)
             # What this function holds itself is the shorter chain.
-            if not site.held and (kinds or state.context) and not self._impossible(file, site.guards, values):
+            open_ = not site.held and (kinds or state.context)
+            if open_ and not self._deciding.impossible(file, site.guards, values) and not self._barred(state, site):
                 yield site, values, kinds
+
+    def _barred(self, state: Reached, site: Site) -> bool:
+        """Tell whether the last caller found out what rules a site out."""
+        return state.known is not None and self._deciding.barred(self.program.rows[state.function].file, site, state.known)
 
     def _hits(self, state: Reached, sites: Iterable[Possible]) -> Iterator[Hit]:
         """Yield the first site that sleeps wrongly: those after it would follow from the same mistake."""
@@ -292,7 +296,7 @@ class Reach:
                 hop = Hop(state.hop, state.function, site.line, f"calls {row.name}()", site.column)
                 given = tuple((row.params[place].name, substitute(value, values)) for place, value in site.given
                               if place < len(row.params) and unknown.isdisjoint(names_in(value)))
-                yield state._replace(function=target, values=given, hop=hop)
+                yield state._replace(function=target, values=given, hop=hop, known=known_of(site, row))
 
     def _assumed(self, state: Reached, site: Site, values: Values) -> tuple[Assumed, ...]:
         """Return the first condition on a parameter whose value is not known, that a site stands under.
@@ -330,7 +334,7 @@ class Reach:
                 for target in self._definitions.of(file, value.id).functions:
                     if self._away[target] < FAR and not takes_mask(self.program.rows[target]):
                         hop = Hop(state.hop, state.function, site.line, f"{site.name}() calls {value.id}()", site.column)
-                        yield state._replace(function=target, values=(), hop=hop)
+                        yield state._replace(function=target, values=(), hop=hop, known=None)
 
     def _visited(self, state: Reached, site: Site) -> Iterator[Reached]:
         """Yield the functions that a walker is given, which calls them under a lock of its own."""
@@ -338,13 +342,13 @@ class Reach:
         place = [param.name for param in row.params].index(site.name)
         for function, given, line in self._handed.get((row.name, place), ()):
             file = self.program.rows[function].file
-            if self._impossible(row.file, site.guards, self._told(function, line, row)):
+            if self._deciding.impossible(row.file, site.guards, self._told(function, line, row)):
                 continue
             if state.function in self._definitions.of(file, row.name).functions:
                 for target in self._definitions.of(file, given).functions:
                     if self._away[target] < FAR and not takes_mask(self.program.rows[target]):
                         hop = Hop(None, function, line, f"{row.name}(): {given}() is called {state.why}")
-                        yield state._replace(function=target, values=(), why=f"{state.why} by {row.name}()", hop=hop)
+                        yield state._replace(function=target, values=(), why=f"{state.why} by {row.name}()", hop=hop, known=None)
 
     def _told(self, function: int, line: int, row: Row) -> Values:
         """Return the values of the parameters of `row`, which a function calls around a line."""
@@ -365,31 +369,6 @@ class Reach:
             later = not name or params[place].ctype in self._deferred
             self._runs_argument[key] = not later and any(callee == name for callee, _ in self.program.calls(target))
         return self._runs_argument[key]
-
-    def _impossible(self, file: int, guards: Sequence[Guard], values: Values) -> bool:
-        """Tell whether conditions rule a site out: they do not hold here, or only where code may sleep, or nobody knows."""
-        tests, named = self.catalogue.tests, telling_names(self.catalogue)
-        for condition, truth in decided(guards, values):
-            if type(condition) is ir.CallResult and type(condition.callee) is ir.Name and condition.callee.id in tests:
-                if tests[condition.callee.id].sleepable is truth:
-                    return True
-                continue
-            value = self._value(file, condition)
-            if value is not None:
-                if bool(value) is not truth:
-                    return True
-            elif any(named.search(word) for word in words(condition)):
-                return True
-        return False
-
-    def _value(self, file: int, condition: ir.Expr) -> int | None:
-        """Return the value of a condition, None if it is not known; two enumerators are not equal."""
-        value = self._constants.value(file, substitute(condition, _WORDS))
-        if value is None and type(condition) is ir.Binary and condition.op == "==":
-            sides = condition.left, condition.right
-            if all(type(side) is ir.Name and side.id in self.program.enumerators for side in sides):
-                return int(sides[0] == sides[1])
-        return value
 
 
 def _telling(held: Sequence[Place]) -> Place:

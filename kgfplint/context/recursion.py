@@ -47,7 +47,8 @@ class Recursion(Reach):
         """Yield what a function calls in a section of its own that reclaim waits for."""
         for site in sites:
             entry = self.entry_of(site)
-            if entry is not None and not site.held and not self._impossible(self.program.rows[function].file, site.guards, {}):
+            if entry is not None and not site.held and not self._deciding.impossible(
+                    self.program.rows[function].file, site.guards, {}):
                 hop = Hop(None, function, site.line, f"this runs in {entry.title}", mark="root")
                 place = f"{self.program.file_of(function)}:{site.line}"
                 here = Reached(function, (entry.allows, *site.scopes), entry.name, (), f"in {entry.title} at {place}", hop)
@@ -114,7 +115,7 @@ class Recursion(Reach):
                 continue
             if masks and any(not names_in(condition).isdisjoint(masks) for condition, _ in site.guards):
                 continue
-            if not self._impossible(row.file, site.guards, values):
+            if not self._deciding.impossible(row.file, site.guards, values) and not self._barred(state, site):
                 yield site, values, kinds
 
     def _assumed(self, state: Reached, site: Site, values: Values) -> tuple[Assumed, ...]:

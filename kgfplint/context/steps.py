@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from kgfplint.context.conditions import Guard
 from kgfplint.context.flow import Site
 from kgfplint.facts import ir
 from kgfplint.findings import Mark
@@ -37,11 +38,21 @@ class Assumed(NamedTuple):
     seldom: bool = False
 
 
+class Known(NamedTuple):
+    """What a caller found out about the members of objects (`guards`), in its own words, and what it gives for the
+    parameters of the function that it calls (`args`).
+    """
+
+    guards: tuple[Guard, ...]
+    args: tuple[tuple[str, ir.Expr], ...]
+
+
 class Reached(NamedTuple):
     """A function in a state: `kinds` of held locks, a `context` ("" for none), constant values of its parameters.
 
     `why` is the reason in words, `hop` the last step to it, `assumed` what steps assume, in words: one of several targets
-    of an indirect call, a condition on a parameter of unknown value, or that a reference is the last one.
+    of an indirect call, a condition on a parameter of unknown value, or that a reference is the last one. `known`: what the
+    last step knows beside the values.
     """
 
     function: int
@@ -51,6 +62,7 @@ class Reached(NamedTuple):
     why: str
     hop: Hop
     assumed: tuple[Assumed, ...] = ()
+    known: Known | None = None
 
 
 class Hit(NamedTuple):
