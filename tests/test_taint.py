@@ -117,6 +117,15 @@ def test_what_only_root_reaches_is_a_note(kernel_tree, register, severity):
     assert [finding.severity.label for finding in report.findings] == [severity]
 
 
+@pytest.mark.parametrize(("test", "severity"), [
+    ("if (!capable(CAP_SYS_ADMIN))", "note"), ("if (!capable(CAP_SYS_ADMIN) && !capable(CAP_SYS_RAWIO))", "note"),
+    ("if (!capable(CAP_SYS_ADMIN) && !request->count)", "warning"), ("if (!ns_capable(own, CAP_NET_ADMIN))", "warning"),
+])
+def test_what_asks_for_root_first_is_a_note(kernel_tree, test, severity):
+    body = f"struct request *request = data;\n\t{test}\n\t\treturn NULL;\n\treturn kmalloc(request->count, GFP_KERNEL);"
+    assert found(kernel_tree, body, "void *data", "x_ioctl") == [("KGF511", severity)]
+
+
 def test_a_wrapper_may_have_looked(kernel_tree):
     body = "return copied(request->count);\n}\nvoid *copied(size_t n)\n{\n\treturn kmalloc(n, GFP_KERNEL);"
     assert found(kernel_tree, body, "unsigned int cmd, void *request", "x_ioctl") == []

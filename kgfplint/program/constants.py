@@ -69,11 +69,11 @@ class Constants:
 
     def _definitions(self, file: int, name: str) -> set[str]:
         """Return the texts of a macro or enumerator that `file` may mean."""
-        enumerators = self._program.enumerators.get(name)
-        return self._chosen(file, [*self._program.macros.get(name), *enumerators] if enumerators else self._program.macros.get(name))
+        macros, enumerators = self._program.macros.get(name), self._program.enumerators.get(name)
+        return self._chosen(file, [*macros, *enumerators] if enumerators else macros)
 
     def _chosen(self, file: int, known: list[tuple[int, str]]) -> set[str]:
-        """Return what a file may mean: its own, those of headers it includes, or all but what other .c files keep for themselves."""
+        """Return what a file may mean: its own, those of headers it includes, or all but what other .c files have."""
         own = {text for where, text in known if where == file}
         includes = self._program.types.includes
         if not own and len(known) > 1 and includes is not None:

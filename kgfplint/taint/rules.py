@@ -55,6 +55,7 @@ class _Tables(msgspec.Struct, frozen=True):
     blind: tuple[_Names, ...]
     shared: tuple[_Shared, ...]
     quiet: tuple[_Names, ...]
+    root: tuple[_Names, ...]
     closed: tuple[_Closed, ...]
 
 
@@ -70,6 +71,7 @@ class Rules:
         self.blind = self.carriers | {name for row in tables.blind for name in row.names}
         self.shared = tuple(folder for row in tables.shared for folder in row.folders)
         self.quiet = frozenset(name for row in tables.quiet for name in row.names)
+        self.root = frozenset(name for row in tables.root for name in row.names)
         self.callees = frozenset(self.sources)
         self.closed = {name: self.kinds[row.kind] for row in tables.closed for name in row.names}
 
