@@ -126,6 +126,16 @@ def test_what_asks_for_root_first_is_a_note(kernel_tree, test, severity):
     assert found(kernel_tree, body, "void *data", "x_ioctl") == [("KGF511", severity)]
 
 
+@pytest.mark.parametrize(("name", "severity"), [("x.c", "warning"), ("x_debugfs.c", "note")])
+def test_a_file_that_is_named_after_debugfs(kernel_tree, name, severity):
+    (kernel_tree / "include/linux").mkdir()
+    (kernel_tree / "include/linux/fs.h").write_text(
+        "struct file_operations { ssize_t (*write)(struct file *, const char *, size_t, loff_t *); };\n")
+    (kernel_tree / "drivers/x" / name).write_text(FILE % "debugfs_create_file(table[0].name, 0600, dir, NULL, table[0].fops)")
+    report = run([kernel_tree / "drivers"], Settings(severity="note", jobs=1, select=["KGF511"], cache=False))
+    assert [finding.severity.label for finding in report.findings] == [severity]
+
+
 def test_a_wrapper_may_have_looked(kernel_tree):
     body = "return copied(request->count);\n}\nvoid *copied(size_t n)\n{\n\treturn kmalloc(n, GFP_KERNEL);"
     assert found(kernel_tree, body, "unsigned int cmd, void *request", "x_ioctl") == []

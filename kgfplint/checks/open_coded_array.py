@@ -1,5 +1,6 @@
 """KGF501: the size of an array written as a product, which may overflow."""
 
+import functools
 from collections.abc import Iterator
 
 from kgfplint.catalogue import Alloc
@@ -59,14 +60,25 @@ def _helper(unit: Unit, allocation: Allocation) -> Alloc | None:
 
 
 def _advice(unit: Unit, allocation: Allocation, found: Product) -> str:
-    """Return the call to write instead; array_size() where this kernel has no helper for the allocator."""
+    """Return the call to write instead; array_size() where this kernel has no helper for the allocator.
+
+    A helper looks at one product: of several counts, array3_size() and size_mul() multiply all.
+    """
     known = _helper(unit, allocation)
-    count, element = found.counts[0], found.element
-    for factor in found.counts[1:]:
-        element = ir.Binary("*", element, factor)
+    count, element, several = found.counts[0], found.element, len(found.counts) > 1
+    if several:
+        *more, last = (show(one) for one in found.counts[1:])
+        size = f"array3_size({show(count)}, {last}, {functools.reduce(_times, more, show(element))})"
+        place = allocation.alloc.size
+        args = (size if at == place else show(arg) for at, arg in enumerate(allocation.call.args))
+        return size if known is None else f"{allocation.name}({', '.join(args)})"
     if known is None:
         return f"array_size({show(count)}, {show(element)})"
     return f"{known.name}({', '.join(_argument(allocation, name, count, element) for name in known.params)})"
+
+
+def _times(size: str, count: str) -> str:
+    return f"size_mul({count}, {size})"
 
 
 def _argument(allocation: Allocation, name: str, count: ir.Expr, element: ir.Expr) -> str:

@@ -1,5 +1,6 @@
 """KGF502: the size of a struct with a flexible array added up by hand, which may overflow."""
 
+import functools
 from collections.abc import Iterator
 
 from kgfplint.checks import Rule
@@ -64,7 +65,7 @@ def _sum(unit: Unit, size: ir.Expr, target: ir.Expr | None) -> tuple[str, bool] 
         member = _member(unit, owner, element)
         if member:
             times = (*repeated.counts, *fixed)
-            counts = " * ".join(show(count) if len(times) == 1 else f"({show(count)})" for count in times)
+            counts = functools.reduce("array_size({}, {})".format, (show(count) for count in times))
             pointer = header.operand.base if isinstance(header, ir.SizeOf) and isinstance(header.operand, ir.Deref) else None
             if pointer is None and target is not None and tag_of(unit.typing.expanded(target)) == tag_of(owner):
                 pointer = target

@@ -16,6 +16,9 @@ _PURE = frozenset({
 _LIMITED = frozenset({"min", "min_t", "min3", "clamp", "clamp_t", "clamp_val"})
 _BYTE = frozenset({"u8", "s8", "__u8", "__s8", "uint8_t", "int8_t", "char", "unsigned char", "signed char", "bool", "_Bool"})
 
+_SMALL = _BYTE | {"u16", "__u16", "uint16_t", "unsigned short", "s16", "__s16", "int16_t", "short"}
+"""As many elements of less than 64 KiB fit into a size_t of any machine."""
+
 
 class Product(NamedTuple):
     """A product with at least one count that is no constant: the counts, and the constant size of an element."""
@@ -119,11 +122,11 @@ def _constant_name(unit: Unit, name: str) -> bool:
 
 
 def is_bounded(unit: Unit, expr: ir.Expr) -> bool:
-    """Tell whether a count is plainly small: of a byte's type, masked, or limited by a constant."""
+    """Tell whether a count is plainly small: of a type of 8 or 16 bits, masked, or limited by a constant."""
     if is_constant(unit, expr):
         return True
     for value in {expr, unit.value_of(expr)}:
-        if unit.typing.of(value) in _BYTE:
+        if unit.typing.of(value) in _SMALL or unit.typing.expanded(value) in _SMALL:
             return True
         if isinstance(value, ir.Binary) and value.op in ("&", "%") and is_constant(unit, value.right):
             return True
