@@ -23,7 +23,7 @@ def told(folder: Path, body: str) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize(("body", "code", "advice"), [
-    ("c = kvmalloc(s->w * s->h * sizeof(*c), GFP_KERNEL);", "KGF501", "kvmalloc(array3_size(s->w, s->h, sizeof(*c)), GFP_KERNEL)"),
+    ("c = kvmalloc(s->w * s->h * sizeof(*c), GFP_NOIO);", "KGF501", "kvmalloc(array3_size(s->w, s->h, sizeof(*c)), GFP_NOIO)"),
     ("c = kzalloc(s->w * s->h * 2 * sizeof(*c), GFP_NOIO);", "KGF501",
      "kzalloc(array3_size(s->w, s->h, sizeof(*c) * 2), GFP_NOIO)"),
     ("c = kmalloc(s->w * s->h * s->depth * sizeof(*c), GFP_NOIO);", "KGF501",
@@ -42,3 +42,7 @@ def test_every_product_is_one_that_looks(tmp_path: Path, body: str, code: str, a
 ])  # fmt: skip
 def test_what_a_count_of_16_bits_cannot_do_is_a_note(tmp_path: Path, body: str):
     assert [label for _, label, _ in told(tmp_path, body)] == ["note"]
+
+
+def test_a_product_of_two_such_counts_may_overflow(tmp_path: Path):
+    assert [label for _, label, _ in told(tmp_path, "return kzalloc(s->rows * s->rows * sizeof(*c), GFP_KERNEL);")] == ["warning"]

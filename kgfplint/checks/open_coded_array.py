@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from kgfplint.catalogue import Alloc
 from kgfplint.checks import Rule
 from kgfplint.checks.rewriting import is_plain, rewritten
-from kgfplint.checks.sizes import Product, is_bounded, is_byte, latest, product
+from kgfplint.checks.sizes import Product, are_bounded, is_byte, latest, product
 from kgfplint.checks.unit import Allocation, Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, show
@@ -30,7 +30,7 @@ def check(unit: Unit) -> Iterator[Finding]:
         found = product(unit, latest(unit, allocation.call, bare(size)))
         if found is None:
             continue
-        bounded = all(is_bounded(unit, count) for count in found.counts) or is_byte(unit, found.element)
+        bounded = are_bounded(unit, found.counts) or is_byte(unit, found.element)
         message = (f"{allocation.name}() is given a product as its size; {_advice(unit, allocation, found)} "
                    f"{'says that it is an array' if bounded else 'does not overflow'}")
         yield unit.finding(RULE, allocation.call, message, severity=Severity.NOTE if bounded else Severity.WARNING,

@@ -121,12 +121,17 @@ def _constant_name(unit: Unit, name: str) -> bool:
     return name in program.enumerators or constants_of(unit.program).named(unit.file, name) is not None
 
 
-def is_bounded(unit: Unit, expr: ir.Expr) -> bool:
-    """Tell whether a count is plainly small: of a type of 8 or 16 bits, masked, or limited by a constant."""
+def are_bounded(unit: Unit, counts: tuple[ir.Expr, ...]) -> bool:
+    """Tell whether the product of some counts is plainly small: one may have 16 bits, several 8 each."""
+    return all(_is_bounded(unit, count, _SMALL if len(counts) == 1 else _BYTE) for count in counts)
+
+
+def _is_bounded(unit: Unit, expr: ir.Expr, small: frozenset[str]) -> bool:
+    """Tell whether a count is of such a type, masked, or limited by a constant."""
     if is_constant(unit, expr):
         return True
     for value in {expr, unit.value_of(expr)}:
-        if unit.typing.of(value) in _SMALL or unit.typing.expanded(value) in _SMALL:
+        if not isinstance(value, ir.Binary) and (unit.typing.of(value) in small or unit.typing.expanded(value) in small):
             return True
         if isinstance(value, ir.Binary) and value.op in ("&", "%") and is_constant(unit, value.right):
             return True
