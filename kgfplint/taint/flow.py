@@ -7,6 +7,7 @@ from kgfplint.facts.terms import bare, show
 from kgfplint.ownership.frame import Frame
 from kgfplint.taint.known import ASKED, CONTENT, ROOT, SEEN, Known, State
 from kgfplint.taint.places import Place, forget, target_of
+from kgfplint.taint.rooted import behind_root
 from kgfplint.taint.rules import stored_in, taint_rules
 from kgfplint.taint.values import Origin, Value, Width, anything, combined, constant, converted, join
 
@@ -66,8 +67,11 @@ class Outside(Known):
         kind, places = stored_in(frame.program).get(frame.number, (None, ()))
         params = frame.row.params
         given = [params[place] for place in places if place < len(params)]
-        return {(one.name,): anything(width, Origin(kind, frame.row.line, one.name)) for one in given
+        start: State = {(one.name,): anything(width, Origin(kind, frame.row.line, one.name)) for one in given
                 if kind is not None and (width := self._width(ir.Name(one.name))) is not None}
+        if frame.number in behind_root(frame.program):
+            start[SEEN, ROOT] = constant(0)
+        return start
 
     def _merged(self, known: State | None, arriving: State, widen: bool) -> State:
         if known is None:
