@@ -37,7 +37,7 @@ def test_every_product_is_one_that_looks(tmp_path: Path, body: str, code: str, a
 
 
 @pytest.mark.parametrize("body", [
-    "return kzalloc(s->rows * sizeof(*c), GFP_KERNEL);", "return kzalloc(s->columns * sizeof(*c), GFP_KERNEL);",
+    "return kzalloc(s->rows * sizeof(*c), GFP_KERNEL);", "return kzalloc((s->columns + 1) * sizeof(*c), GFP_KERNEL);",
     "return kzalloc(sizeof(*g) + s->rows * sizeof(struct cell), GFP_KERNEL);",
 ])  # fmt: skip
 def test_what_a_count_of_16_bits_cannot_do_is_a_note(tmp_path: Path, body: str):

@@ -131,7 +131,9 @@ def _is_bounded(unit: Unit, expr: ir.Expr, small: frozenset[str]) -> bool:
     if is_constant(unit, expr):
         return True
     for value in {expr, unit.value_of(expr)}:
-        if not isinstance(value, ir.Binary) and (unit.typing.of(value) in small or unit.typing.expanded(value) in small):
+        more = isinstance(value, ir.Binary) and value.op == "+" and is_constant(unit, value.right)
+        term = value.left if more and isinstance(value, ir.Binary) else value  # u8 + 1
+        if not isinstance(term, ir.Binary) and (unit.typing.of(term) in small or unit.typing.expanded(term) in small):
             return True
         if isinstance(value, ir.Binary) and value.op in ("&", "%") and is_constant(unit, value.right):
             return True
