@@ -48,6 +48,19 @@ def test_definitions_that_differ_have_no_value_but_where_they_stand():
     assert [Constants(linked).value(file, ir.Name("N")) for file in range(3)] == [1, 2, None]
 
 
+def test_what_another_file_keeps_for_itself_has_no_value_here():
+    linked = program(a_c=b"#define MODE 0x8200\n", b_c=b"enum { MODE, SPEED, SIDES };\n", c_c=b"int x;\n")
+    named = [[Constants(linked).value(file, ir.Name(name)) for name in ("MODE", "SIDES")] for file in range(3)]
+    assert named == [[0x8200, None], [0, 2], [None, None]]
+
+
+def test_enumerators_of_several_headers_have_no_value():
+    linked = program(a_h=b"enum { FIRST = 4, LAST };\n", b_h=b"enum { NONE, LAST };\n", c_c=b"int x;\n")
+    assert [Constants(linked).value(file, ir.Name("LAST")) for file in range(3)] == [5, 1, None]
+    assert Constants(linked).value(2, ir.Name("FIRST")) == 4
+    assert "LAST" in linked.enumerators and dict(linked.enumerators.items())["LAST"] == [(0, "FIRST + 1"), (1, "NONE + 1")]
+
+
 def test_one_table_for_a_program():
     linked = program(a_c=b"#define N 1\n")
     assert constants_of(linked) is constants_of(linked)

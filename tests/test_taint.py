@@ -117,6 +117,70 @@ def test_what_only_root_reaches_is_a_note(kernel_tree, register, severity):
     assert [finding.severity.label for finding in report.findings] == [severity]
 
 
+@pytest.mark.parametrize(("test", "severity"), [
+    ("if (!capable(CAP_SYS_ADMIN))", "note"), ("if (!capable(CAP_SYS_ADMIN) && !capable(CAP_SYS_RAWIO))", "note"),
+    ("if (!capable(CAP_SYS_ADMIN) && !request->count)", "warning"), ("if (!ns_capable(own, CAP_NET_ADMIN))", "warning"),
+])
+def test_what_asks_for_root_first_is_a_note(kernel_tree, test, severity):
+    body = f"struct request *request = data;\n\t{test}\n\t\treturn NULL;\n\treturn kmalloc(request->count, GFP_KERNEL);"
+    assert found(kernel_tree, body, "void *data", "x_ioctl") == [("KGF511", severity)]
+
+
+OPENED = """
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/fs.h>
+static int x_open(struct inode *inode, struct file *file)
+{
+	%s
+	return 0;
+}
+static long x_make(const u32 __user *from)
+{
+	void *made;
+	u32 count;
+
+	if (get_user(count, from))
+		return -EFAULT;
+	made = kcalloc(count, 8, GFP_KERNEL);
+	kfree(made);
+	return 0;
+}
+static long x_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	%s
+	return x_make((const u32 __user *)arg);
+}
+%s
+static const struct file_operations x_fops = { .open = x_open, .unlocked_ioctl = x_ioctl };
+"""
+ASKS = "if (!capable(CAP_SYS_ADMIN)) return -EPERM;"
+
+
+@pytest.mark.parametrize(("opening", "asking", "more", "severity"), [
+    ("", "", "", "warning"), (ASKS, "", "", "note"), ("", ASKS, "", "note"), ("", "prepare(file); " + ASKS, "", "warning"),
+    (ASKS, "", "long x_other(const u32 __user *from) { return x_make(from); }", "warning"),
+])  # fmt: skip
+def test_who_calls_or_opens_asks_for_root(kernel_tree, opening, asking, more, severity):
+    (kernel_tree / "include/linux").mkdir()
+    (kernel_tree / "include/linux/fs.h").write_text(
+        "struct file_operations { int (*open)(struct inode *, struct file *);\n"
+        "\tlong (*unlocked_ioctl)(struct file *, unsigned int, unsigned long); };\n")
+    (kernel_tree / "drivers/x/x.c").write_text(OPENED % (opening, asking, more))
+    report = run([kernel_tree / "drivers"], Settings(severity="note", jobs=1, select=["KGF511"], cache=False))
+    assert [finding.severity.label for finding in report.findings] == [severity]
+
+
+@pytest.mark.parametrize(("name", "severity"), [("x.c", "warning"), ("x_debugfs.c", "note")])
+def test_a_file_that_is_named_after_debugfs(kernel_tree, name, severity):
+    (kernel_tree / "include/linux").mkdir()
+    (kernel_tree / "include/linux/fs.h").write_text(
+        "struct file_operations { ssize_t (*write)(struct file *, const char *, size_t, loff_t *); };\n")
+    (kernel_tree / "drivers/x" / name).write_text(FILE % "debugfs_create_file(table[0].name, 0600, dir, NULL, table[0].fops)")
+    report = run([kernel_tree / "drivers"], Settings(severity="note", jobs=1, select=["KGF511"], cache=False))
+    assert [finding.severity.label for finding in report.findings] == [severity]
+
+
 def test_a_wrapper_may_have_looked(kernel_tree):
     body = "return copied(request->count);\n}\nvoid *copied(size_t n)\n{\n\treturn kmalloc(n, GFP_KERNEL);"
     assert found(kernel_tree, body, "unsigned int cmd, void *request", "x_ioctl") == []

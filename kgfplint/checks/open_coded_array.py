@@ -1,11 +1,12 @@
 """KGF501: the size of an array written as a product, which may overflow."""
 
+import functools
 from collections.abc import Iterator
 
 from kgfplint.catalogue import Alloc
 from kgfplint.checks import Rule
 from kgfplint.checks.rewriting import is_plain, rewritten
-from kgfplint.checks.sizes import Product, is_bounded, is_byte, latest, product
+from kgfplint.checks.sizes import Product, are_bounded, is_byte, latest, product
 from kgfplint.checks.unit import Allocation, Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, show
@@ -29,7 +30,7 @@ def check(unit: Unit) -> Iterator[Finding]:
         found = product(unit, latest(unit, allocation.call, bare(size)))
         if found is None:
             continue
-        bounded = all(is_bounded(unit, count) for count in found.counts) or is_byte(unit, found.element)
+        bounded = are_bounded(unit, found.counts) or is_byte(unit, found.element)
         message = (f"{allocation.name}() is given a product as its size; {_advice(unit, allocation, found)} "
                    f"{'says that it is an array' if bounded else 'does not overflow'}")
         yield unit.finding(RULE, allocation.call, message, severity=Severity.NOTE if bounded else Severity.WARNING,
@@ -59,14 +60,25 @@ def _helper(unit: Unit, allocation: Allocation) -> Alloc | None:
 
 
 def _advice(unit: Unit, allocation: Allocation, found: Product) -> str:
-    """Return the call to write instead; array_size() where this kernel has no helper for the allocator."""
+    """Return the call to write instead; array_size() where this kernel has no helper for the allocator.
+
+    A helper looks at one product: of several counts, array3_size() and size_mul() multiply all.
+    """
     known = _helper(unit, allocation)
-    count, element = found.counts[0], found.element
-    for factor in found.counts[1:]:
-        element = ir.Binary("*", element, factor)
+    count, element, several = found.counts[0], found.element, len(found.counts) > 1
+    if several:
+        *more, last = (show(one) for one in found.counts[1:])
+        size = f"array3_size({show(count)}, {last}, {functools.reduce(_times, more, show(element))})"
+        place = allocation.alloc.size
+        args = (size if at == place else show(arg) for at, arg in enumerate(allocation.call.args))
+        return size if known is None else f"{allocation.name}({', '.join(args)})"
     if known is None:
         return f"array_size({show(count)}, {show(element)})"
     return f"{known.name}({', '.join(_argument(allocation, name, count, element) for name in known.params)})"
+
+
+def _times(size: str, count: str) -> str:
+    return f"size_mul({count}, {size})"
 
 
 def _argument(allocation: Allocation, name: str, count: ir.Expr, element: ir.Expr) -> str:

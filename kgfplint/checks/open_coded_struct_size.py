@@ -1,10 +1,11 @@
 """KGF502: the size of a struct with a flexible array added up by hand, which may overflow."""
 
+import functools
 from collections.abc import Iterator
 
 from kgfplint.checks import Rule
 from kgfplint.checks.rewriting import is_plain, rewritten
-from kgfplint.checks.sizes import arguments, factors, is_bounded, product, terms_of_sum, type_of
+from kgfplint.checks.sizes import are_bounded, arguments, factors, product, terms_of_sum, type_of
 from kgfplint.checks.unit import Allocation, Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, root, show
@@ -46,7 +47,7 @@ def _offset_of_element(unit: Unit, size: ir.Expr) -> tuple[str, bool] | None:
     """Read `offsetof(struct s, items[n])`; return what to write instead, and whether the count is plainly small."""
     match size:
         case ir.CallResult(ir.Name(name), (of, ir.Index(ir.Name(member), count))) if name in _OFFSETOF:
-            return f"struct_size_t({_typed(show(of))}, {member}, {show(count)})", is_bounded(unit, count)
+            return f"struct_size_t({_typed(show(of))}, {member}, {show(count)})", are_bounded(unit, (count,))
     return None
 
 
@@ -64,11 +65,11 @@ def _sum(unit: Unit, size: ir.Expr, target: ir.Expr | None) -> tuple[str, bool] 
         member = _member(unit, owner, element)
         if member:
             times = (*repeated.counts, *fixed)
-            counts = " * ".join(show(count) if len(times) == 1 else f"({show(count)})" for count in times)
+            counts = functools.reduce("array_size({}, {})".format, (show(count) for count in times))
             pointer = header.operand.base if isinstance(header, ir.SizeOf) and isinstance(header.operand, ir.Deref) else None
             if pointer is None and target is not None and tag_of(unit.typing.expanded(target)) == tag_of(owner):
                 pointer = target
-            bounded = all(is_bounded(unit, count) for count in repeated.counts)
+            bounded = are_bounded(unit, repeated.counts)
             if pointer is not None:
                 return f"struct_size({show(pointer)}, {member}, {counts})", bounded
             return f"struct_size_t({owner}, {member}, {counts})", bounded

@@ -29,7 +29,7 @@ def check(unit: Unit) -> Iterator[Finding]:
         at = pointer(unit, use.subject)
         name = stack_variable(unit, at)
         if name:
-            if not unit.path.startswith("arch/"):
+            if not _is_for_one_machine(unit):
                 what = f"{name} lies on the stack, which is vmalloc() memory with CONFIG_VMAP_STACK"
                 yield _finding(unit, use, what, _COPY, (), Severity.WARNING)
             continue
@@ -42,6 +42,12 @@ def check(unit: Unit) -> Iterator[Finding]:
                            Severity.ERROR if surely else Severity.WARNING)
         elif keys := _keys(unit, at):
             yield from _by_provenance(unit, use, at, keys)
+
+
+def _is_for_one_machine(unit: Unit) -> bool:
+    """Tell whether a function is for one architecture, by its folder or its inline assembly: not all map stacks by vmalloc()."""
+    return unit.path.startswith("arch/") or any(
+        type(event) is ir.Assign and type(event.value) is ir.Unknown and event.value.text == "asm" for event in unit.events())
 
 
 def _keys(unit: Unit, at: ir.Expr) -> tuple[str, ...]:

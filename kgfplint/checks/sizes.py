@@ -16,6 +16,9 @@ _PURE = frozenset({
 _LIMITED = frozenset({"min", "min_t", "min3", "clamp", "clamp_t", "clamp_val"})
 _BYTE = frozenset({"u8", "s8", "__u8", "__s8", "uint8_t", "int8_t", "char", "unsigned char", "signed char", "bool", "_Bool"})
 
+_SMALL = _BYTE | {"u16", "__u16", "uint16_t", "unsigned short", "s16", "__s16", "int16_t", "short"}
+"""As many elements of less than 64 KiB fit into a size_t of any machine."""
+
 
 class Product(NamedTuple):
     """A product with at least one count that is no constant: the counts, and the constant size of an element."""
@@ -118,12 +121,19 @@ def _constant_name(unit: Unit, name: str) -> bool:
     return name in program.enumerators or constants_of(unit.program).named(unit.file, name) is not None
 
 
-def is_bounded(unit: Unit, expr: ir.Expr) -> bool:
-    """Tell whether a count is plainly small: of a byte's type, masked, or limited by a constant."""
+def are_bounded(unit: Unit, counts: tuple[ir.Expr, ...]) -> bool:
+    """Tell whether the product of some counts is plainly small: one may have 16 bits, several 8 each."""
+    return all(_is_bounded(unit, count, _SMALL if len(counts) == 1 else _BYTE) for count in counts)
+
+
+def _is_bounded(unit: Unit, expr: ir.Expr, small: frozenset[str]) -> bool:
+    """Tell whether a count is of such a type, masked, or limited by a constant."""
     if is_constant(unit, expr):
         return True
     for value in {expr, unit.value_of(expr)}:
-        if unit.typing.of(value) in _BYTE:
+        more = isinstance(value, ir.Binary) and value.op == "+" and is_constant(unit, value.right)
+        term = value.left if more and isinstance(value, ir.Binary) else value  # u8 + 1
+        if not isinstance(term, ir.Binary) and (unit.typing.of(term) in small or unit.typing.expanded(term) in small):
             return True
         if isinstance(value, ir.Binary) and value.op in ("&", "%") and is_constant(unit, value.right):
             return True

@@ -14,7 +14,6 @@ from kgfplint.ownership.counting import counts
 from kgfplint.ownership.frame import Frame
 from kgfplint.ownership.ops import Release, Site
 from kgfplint.ownership.outcomes import fails
-from kgfplint.ownership.paths import Paths
 from kgfplint.ownership.states import ERROR, MAYBE, NULL, VALID, Exit
 from kgfplint.program.constants import constants_of
 from kgfplint.program.definitions import GFP_TYPES, takes_mask
@@ -141,12 +140,13 @@ def _ownership(frame: Frame) -> tuple[Alloc | None, tuple[Freed, ...], tuple[Fre
     paths = frame.paths
     if not paths.complete or not paths.exits:
         return None, (), ()
-    made = (_allocates(frame) or _hands_out(row, paths)) if makes else None
+    made = (_allocates(frame) or _hands_out(frame)) if makes else None
     return made, *_frees(frame)
 
 
-def _hands_out(row: Row, paths: Paths) -> Alloc | None:
+def _hands_out(frame: Frame) -> Alloc | None:
     """A function that stores fresh memory of one family through a `T **` parameter, wherever it stores any."""
+    row, paths = frame.row, frame.paths
     for place, param in enumerate(row.params):
         number = paths.number(ir.Deref(ir.Name(param.name)))
         origins = [origin for leave in paths.exits if (origin := leave.stored(number)) is not None]
@@ -155,8 +155,22 @@ def _hands_out(row: Row, paths: Paths) -> Alloc | None:
             first = sites[0].alloc
             if all(site.alloc.family == first.family for site in sites):
                 return Alloc(name=row.name, family=first.family, params=tuple(p.name for p in row.params), fails="errno",
-                             zeroes=all(site.alloc.zeroes for site in sites), sleeps="never", out=place, managed=first.managed)
+                             zeroes=all(site.alloc.zeroes for site in sites), sleeps="never", out=place, managed=first.managed,
+                             count=_unseen(_roles(sites, row, frame.meaning).get("count"), frame))
     return None
+
+
+def _unseen(place: int | None, frame: Frame) -> int | None:
+    """Return the place of a parameter if the function compares it with nothing but counters of loops: it may bound it else."""
+    if place is None:
+        return None
+    counters = {event.target for event in frame.events() if type(event) is ir.Assign and event.op and event.value == ir.Number(1)}
+    name = ir.Name(frame.row.params[place].name)
+    terms = (term for block in frame.body.blocks for edge in block.edges if edge.condition is not None
+             for term in walk(edge.condition))
+    compared = any(type(term) is ir.Binary and term.op in ("<", "<=", ">", ">=") and name in walk(term)
+                   and not {bare(term.left), bare(term.right)} & counters for term in terms)
+    return None if compared else place
 
 
 def _hands(frame: Frame) -> Alloc | None:

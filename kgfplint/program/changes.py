@@ -70,10 +70,9 @@ def with_dependents(program: Program, names: Collection[str]) -> set[str] | None
 def _texts(program: Program) -> Iterator[tuple[str, str]]:
     """Yield (name, text of a definition) for all definitions that mention other names."""
     types = program.types
-    for name, choices in chain.from_iterable(table.items() for table in (program.macros, types.typedefs, types.globals,
-                                                                         types.returns)):
+    for name, choices in chain.from_iterable(table.items() for table in (program.macros, program.enumerators, types.typedefs,
+                                                                         types.globals, types.returns)):
         yield from ((name, text) for _, text in choices)
-    yield from program.enumerators.items()
     for records in types.records.values():
         for members in records:
             yield from members.items()

@@ -54,7 +54,7 @@ class Constants:
         key = file, name
         if key not in self._named:
             self._named[key] = None
-            text = self._definition(file, name)
+            text = self.definition(file, name)
             self._named[key] = self._fold(file, text, depth - 1) if text and depth else None
         return self._named[key]
 
@@ -62,19 +62,24 @@ class Constants:
         found = ((word, self.named(file, word, depth)) for word in set(_WORD.findall(text)))
         return evaluate(text, {word: value for word, value in found if value is not None})
 
-    def _definition(self, file: int, name: str) -> str:
+    def definition(self, file: int, name: str) -> str:
         """Return the text of a macro or enumerator, "" when it has none or several that `file` may mean."""
         found = self._definitions(file, name)
-        return found.pop() if len(found) == 1 else self._program.enumerators.get(name, "") if not found else ""
+        return found.pop() if len(found) == 1 else ""
 
     def _definitions(self, file: int, name: str) -> set[str]:
-        """Return the texts of a macro that `file` may mean: its own, those of headers it includes, or all."""
-        macros = self._program.macros.get(name)
-        own = {text for where, text in macros if where == file}
+        """Return the texts of a macro or enumerator that `file` may mean."""
+        macros, enumerators = self._program.macros.get(name), self._program.enumerators.get(name)
+        return self._chosen(file, [*macros, *enumerators] if enumerators else macros)
+
+    def _chosen(self, file: int, known: list[tuple[int, str]]) -> set[str]:
+        """Return what a file may mean: its own, those of headers it includes, or all but what other .c files have."""
+        own = {text for where, text in known if where == file}
         includes = self._program.types.includes
-        if not own and len(macros) > 1 and includes is not None:
-            own = {text for where, text in macros if includes.sees(file, where)}
-        return own or {text for _, text in macros}
+        if not own and len(known) > 1 and includes is not None:
+            own = {text for where, text in known if includes.sees(file, where)}
+        paths = self._program.paths
+        return own or {text for where, text in known if not paths[where].endswith(".c")}
 
 
 @functools.lru_cache(maxsize=1)

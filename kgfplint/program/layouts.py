@@ -155,16 +155,14 @@ class _Scope:
 
     def constant(self, name: str) -> c_ast.Node | None:
         """Return what a macro or enumerator stands for, None where definitions differ."""
-        value = constants_of(self._program).named(self._file, name)
+        constants = constants_of(self._program)
+        value = constants.named(self._file, name)
         if value is not None:
             return expression(f"({value})")
-        texts = {text for _, text in self._program.macros.get(name)}
-        if texts:
-            return expression(texts.pop()) if len(texts) == 1 else None
-        text, steps = self._program.enumerators.get(name, ""), 0
+        text, steps = constants.definition(self._file, name), 0
         while (match := _NEXT.fullmatch(text)) and steps < _ENUMERATORS:
-            text, steps = self._program.enumerators.get(match[1], ""), steps + 1
-        return expression(f"({text}) + {steps}") if text else None
+            text, steps = constants.definition(self._file, match[1]), steps + 1
+        return expression(f"({text}) + {steps}" if steps else text) if text else None
 
 
 @lru_cache(maxsize=8)

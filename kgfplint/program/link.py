@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from kgfplint.facts import ir
 from kgfplint.program.includes import Includes
+from kgfplint.program.macros import Enumerators
 from kgfplint.program.types import Members, Types
 from kgfplint.source.tree import Files
 
@@ -59,7 +60,7 @@ class Program:
         self.name_list: list[str] = []
         self.defined: dict[str, list[int]] = {}
         self.macros = self.types.macros
-        self.enumerators: dict[str, str] = {}
+        self.enumerators = Enumerators()
         self.exports: set[str] = set()
         self.noreturn: set[str] = set()
         self.call_start = array("q", [0])
@@ -235,7 +236,8 @@ def _add_types(program: Program, file: int, facts: ir.FileFacts) -> None:
     macros = program.macros
     for name, value in facts.macros:
         macros.add(file, name, value)
-    program.enumerators.update(facts.enumerators)
+    for name, value in facts.enumerators:
+        program.enumerators.add(file, name, value)
     program.exports.update(facts.exports)
     program.noreturn.update(facts.noreturn)
 

@@ -1,4 +1,4 @@
-"""The object-like macros of a program, packed: a kernel has 1.2 million, and a run asks for a few of them."""
+"""The object-like macros of a program, packed: a kernel has 1.2 million, and a run asks for a few of them; its enumerators."""
 
 from array import array
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from zlib import crc32
 _FIRST = 1 << 10
 _KNOWN = 1 << 15
 """So many answers are remembered."""
+_BETWEEN = "\0"
 
 
 class Macros:
@@ -94,3 +95,37 @@ class Macros:
         self._slots = array("i", [-1]) * (4 * len(self._slots))
         for last in lasts:
             self._slots[self._slot(bytes(self._blob[self._names[last] : self._ends[last]]))] = last
+
+
+class Enumerators:
+    """What each enumerator stands for, and in which files: names such as LED_MODE are those of several enums.
+
+    One text a name, "file text" for each that defines it: with lists of pairs a kernel's would take twice the room.
+    """
+
+    def __init__(self) -> None:
+        """Know none."""
+        self._texts: dict[str, str] = {}
+
+    def add(self, file: int, name: str, text: str) -> None:
+        """Note that an enum of `file` has a name that stands for some text."""
+        known = self._texts.get(name)
+        self._texts[name] = f"{file} {text}" if known is None else f"{known}{_BETWEEN}{file} {text}"
+
+    def get(self, name: str) -> list[tuple[int, str]]:
+        """Return the (file, text) pairs of a name in the order in which they were added, none for an unknown one."""
+        known = self._texts.get(name)
+        return [] if known is None else _pairs(known)
+
+    def __contains__(self, name: str) -> bool:
+        """Tell whether some enum has a name."""
+        return name in self._texts
+
+    def items(self) -> Iterator[tuple[str, list[tuple[int, str]]]]:
+        """Yield all names with their (file, text) pairs."""
+        yield from ((name, _pairs(known)) for name, known in self._texts.items())
+
+
+def _pairs(known: str) -> list[tuple[int, str]]:
+    split = (one.partition(" ") for one in known.split(_BETWEEN))
+    return [(int(file), text) for file, _, text in split]

@@ -1,12 +1,14 @@
 """Places in memory by name: `p->n`, `(*p).n` and `q->n` after `q = p` are one."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from kgfplint.facts import ir
 
 Place = tuple[str, ...]
 """A variable and the steps from it: members, and "*" for what is pointed to or an element."""
 _DEPTH = 8
+_Known = TypeVar("_Known")
 
 
 def place_of(expr: ir.Expr, value_of: Callable[[ir.Expr], ir.Expr], depth: int = _DEPTH) -> Place | None:
@@ -46,3 +48,9 @@ def place_of(expr: ir.Expr, value_of: Callable[[ir.Expr], ir.Expr], depth: int =
 def target_of(pointer: ir.Expr, value_of: Callable[[ir.Expr], ir.Expr]) -> Place | None:
     """Return the place that a pointer points to."""
     return place_of(ir.Deref(pointer), value_of)
+
+
+def forget(place: Place, known: dict[Place, _Known]) -> None:
+    """Forget a place and all that lies in it."""
+    for one in [one for one in known if one[: len(place)] == place]:
+        del known[one]

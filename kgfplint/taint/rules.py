@@ -1,7 +1,8 @@
 """The tables of rules/taint.toml: where values come in from outside, and what carries them on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
+from itertools import chain
 
 import msgspec
 
@@ -41,6 +42,7 @@ class _Names(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Closed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: str
     names: tuple[str, ...]
+    files: str
 
 
 class _Shared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,6 +57,7 @@ class _Tables(msgspec.Struct, frozen=True):
     blind: tuple[_Names, ...]
     shared: tuple[_Shared, ...]
     quiet: tuple[_Names, ...]
+    root: tuple[_Names, ...]
     closed: tuple[_Closed, ...]
 
 
@@ -70,8 +73,10 @@ class Rules:
         self.blind = self.carriers | {name for row in tables.blind for name in row.names}
         self.shared = tuple(folder for row in tables.shared for folder in row.folders)
         self.quiet = frozenset(name for row in tables.quiet for name in row.names)
+        self.root = frozenset(name for row in tables.root for name in row.names)
         self.callees = frozenset(self.sources)
         self.closed = {name: self.kinds[row.kind] for row in tables.closed for name in row.names}
+        self.closing = {name: row.files for row in tables.closed for name in row.names}
 
 
 @cache
@@ -94,10 +99,17 @@ def stored_in(program: Program) -> dict[int, tuple[Kind, tuple[int, ...]]]:
         key = program.keys.get((tag, name))
         for function in program.bound.get(key, ()) if key is not None else ():
             found[function] = row
-    for function, kind in _closed(program, rules):
+    for function, kind in chain(_closed(program, rules), _in_closed_files(program, rules, found)):
         if function in found:
             found[function] = kind, found[function][1]
     return found
+
+
+def _in_closed_files(program: Program, rules: Rules, stored: Iterable[int]) -> Iterator[tuple[int, Kind]]:
+    """Yield the functions in files that are named after what is reached by root only, and register it, if by a table."""
+    files = {(program.rows[function].file, name) for name in rules.closed for function in program.functions_calling(name)}
+    named = {file: rules.closed[name] for file, name in files if rules.closing[name] in program.paths[file].rpartition("/")[2]}
+    yield from ((function, named[file]) for function in list(stored) if (file := program.rows[function].file) in named)
 
 
 def _closed(program: Program, rules: Rules) -> Iterator[tuple[int, Kind]]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from kgfplint.taint.rules import Kind
+from kgfplint.taint.rules import Kind, taint_rules
 
 WORD = 64
 """Bits of size_t; what may overflow only where it has fewer is for array_size() and its like (KGF501)."""
@@ -74,6 +74,10 @@ class Value(NamedTuple):
     def open(self) -> bool:
         """Whether it comes from outside and nothing bounds it."""
         return self.origin is not None and not self.bounded
+
+    def of_root(self) -> "Value":
+        """Return the value as it is where only root comes."""
+        return self if self.origin is None else self._replace(origin=self.origin._replace(kind=taint_rules().kinds["root"]))
 
 
 def anything(width: Width | None, origin: Origin | None = None) -> Value:
@@ -148,3 +152,16 @@ def least(values: list[Value]) -> Value:
     closed = any(not value.open for value in values)
     return first._replace(high=min(value.high for value in values), low=min(value.low for value in values), wraps=None,
                           bounded=first.bounded or closed)
+
+
+PRODUCTS = {"array_size": "*", "array3_size": "*", "size_mul": "*", "flex_array_size": "*", "size_add": "+", "struct_size": "+"}
+
+
+def saturating(name: str, values: list[Value], text: str) -> Value:
+    """Return what a macro of sizes makes, which saturates and does not overflow."""
+    of_struct = name in ("struct_size", "flex_array_size")
+    given = values[-1:] if of_struct else values
+    found = given[0]._replace(width=UNKNOWN, grown=False)
+    for value in given[1:]:
+        found = combined(PRODUCTS[name], found, value._replace(width=UNKNOWN), text)
+    return found._replace(high=min(found.high * (64 if of_struct else 1), UNKNOWN.most), grown=False)
