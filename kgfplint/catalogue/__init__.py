@@ -120,7 +120,7 @@ class Catalogue:
         """The names of the deallocators of each family, the one to recommend first."""
 
         def rank(free: Free, family: str) -> tuple[bool, int]:
-            return free.flavour not in ("plain", "put"), free.accepts.index(family)
+            return free.flavour not in ("plain", "put", "inside"), free.accepts.index(family)
 
         ranked: dict[str, list[tuple[tuple[bool, int], str]]] = {family: [] for family in self.families}
         for free in self.frees.values():

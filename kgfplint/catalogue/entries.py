@@ -21,7 +21,7 @@ for vmalloc memory (kvfree), or never, but it must not run with interrupts off (
 Reclaim = Literal["", "none", "noio", "nofs"]
 """How far reclaim may go: it is not entered, it starts no IO, it enters no file system; "" is no limit."""
 
-Flavour = Literal["plain", "bulk", "rcu", "sensitive", "const", "put", "callback"]
+Flavour = Literal["plain", "bulk", "rcu", "sensitive", "const", "put", "inside", "callback"]
 
 
 class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,9 +102,9 @@ class Free(msgspec.Struct, frozen=True, kw_only=True):
 
     `spares_err_ptr`: an error pointer does no harm there, though it may be complained of in the log.
 
-    `flavour` bulk: `ptr` is an array of `count` pointers; put: drops a reference; callback: what a
-    mempool calls. `fixed_order` is the order that a page deallocator without `order` implies.
-    `sleeps_without`: calls that have no argument of this index sleep (kfree_rcu(p)).
+    `flavour` bulk: `ptr` is an array of `count` pointers; put: drops a reference; inside: frees what
+    hangs on what `ptr` points to, not that itself; callback: what a mempool calls. `fixed_order` is the order that a page
+    deallocator without `order` implies. `sleeps_without`: calls that have no argument of this index sleep (kfree_rcu(p)).
     """
 
     name: str

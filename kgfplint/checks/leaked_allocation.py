@@ -68,16 +68,23 @@ def _concerns(unit: Unit, site: Site) -> bool:
 def _attached(unit: Unit) -> set[int]:
     """Return the calls that hang memory on a device: it is gone from there when the function, its probe, fails.
 
-    Not so where the function gives the device to one that undoes all, which finds the memory there.
+    Not so where the function gives the device to one that undoes all, which finds the memory there: one of the driver, as
+    nobody else knows what it finds.
     """
     verdicts, undone_by = unit.meaning.catalogue.verdicts, undoing_of(unit.meaning.catalogue).undone_by
     params = {param.name for param in unit.row.params}
     given = (call for call in unit.calls if any(type(bare(arg)) is ir.Name and root(arg) in params for arg in call.args))
     names = (call.callee.id for call in given if type(call.callee) is ir.Name and undone_by(call.callee.id))
-    if any(unit.meaning.definition(unit.file, name).functions for name in names):
+    if any(_is_neighbour(unit, function) for name in names for function in unit.meaning.definition(unit.file, name).functions):
         return set()
     return {number for number, handed in enumerate(unit.paths.leaks.handed)
             if handed.callee in verdicts and verdicts[handed.callee].action == "attach"}
+
+
+def _is_neighbour(unit: Unit, function: int) -> bool:
+    """Tell whether a function is defined in the folder of this one."""
+    program = unit.meaning.program
+    return program.file_of(function).rpartition("/")[0] == program.paths[unit.file].rpartition("/")[0]
 
 
 def _case(unit: Unit, number: int, line: int, whom: frozenset[int], spared: set[int]) -> Case:

@@ -51,6 +51,10 @@ class Addresses:
         """Tell whether a local outlives the call."""
         return name in self._statics
 
+    def is_own_pointer(self, variable: ir.Name) -> bool:
+        """Tell whether a variable is a pointer that ends with the call."""
+        return variable.id in self._names and not self.is_static(variable.id) and self.is_pointer(variable)
+
     def is_pointer(self, expr: ir.Expr) -> bool:
         """Tell whether an expression is a pointer, or a number that may hold one, for all that is known."""
         ctype = self._typing.expanded(bare(expr))

@@ -47,8 +47,10 @@ def facts_of(body: ir.Body, tests: Tests, lvalues: Collection[ir.Expr]) -> dict[
         return {}
     fixed = {bare(event.target) for block in body.blocks for event in block.events
              if type(event) is ir.Assign and type(event.value) not in _VARYING and constant(event.value) is not None}
-    returned = {bare(event.value) for block in body.blocks for event in block.events
-                if type(event) is ir.Return and event.value is not None and is_error_name(event.value)}
+    values = [bare(event.value) for block in body.blocks for event in block.events
+              if type(event) is ir.Return and event.value is not None]
+    returned = {subject for value in values if is_error_name(
+        subject := reading(value.condition, True).subject if type(value) is ir.Conditional else value)}
     facts: dict[ir.Expr, int] = {}
     for subject, count in tested.items():
         worth = count > 1 or subject in fixed or subject in returned or type(subject) is ir.CallResult

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare
 
-_LVALUES = frozenset({ir.Name, ir.Field, ir.Deref, ir.Index})
+LVALUES = frozenset({ir.Name, ir.Field, ir.Deref, ir.Index})
 _ARITHMETIC = frozenset({"+", "-", "|", "&", "^", ","})
 _WORD = re.compile(r"[A-Za-z_]\w*")
 
@@ -21,7 +21,7 @@ def carried(expr: ir.Expr, returns: Callable[[ir.Expr], bool]) -> Iterator[ir.Ex
     while stack:
         term = bare(stack.pop())
         kind = type(term)
-        if kind in _LVALUES:
+        if kind in LVALUES:
             yield term
         elif type(term) is ir.AddressOf:
             stack.append(_holder(term.base))

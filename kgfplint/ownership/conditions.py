@@ -6,6 +6,7 @@ analysis sees does not exist.
 
 import functools
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from kgfplint.facts import ir
@@ -126,6 +127,17 @@ def after(known: Known, test: Test) -> Known | None:
     while hi in excluded and lo <= hi:
         hi -= 1
     return Known(lo, hi, token, excluded) if lo <= hi else None
+
+
+def chosen(value: ir.Expr, known_of: Callable[[ir.Expr], Known]) -> ir.Expr:
+    """Return the arm of `c ? a : b` that is taken for sure, by what is known of the subject of c; else the value itself."""
+    if type(value) is not ir.Conditional:
+        return value
+    test = reading(value.condition, True)
+    known = known_of(test.subject)
+    if after(known, test._replace(truth=not test.truth)) is None:
+        return bare(value.then)
+    return bare(value.other) if after(known, test) is None else value
 
 
 def join(left: Known, right: Known) -> Known:

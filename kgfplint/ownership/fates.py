@@ -64,7 +64,7 @@ def known_fate(catalogue: Catalogue, name: str, place: int) -> Fate | None:
     """Return what the catalogue says of a callee that is given a pointer, None if it says nothing."""
     free = catalogue.frees.get(name)
     if free is not None:
-        return KEPT if place == free.ptr else LENT
+        return KEPT if place == free.ptr and free.flavour != "inside" else LENT
     alloc = catalogue.allocs.get(name)
     if alloc is not None:
         if place in (alloc.cache, alloc.pool, alloc.dev, alloc.source, alloc.handle, alloc.out, alloc.size):

@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterator, Mapping
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, root
 from kgfplint.ownership.addresses import Addresses
-from kgfplint.ownership.carrying import carried
+from kgfplint.ownership.aliases import Aliases, aliases_of
+from kgfplint.ownership.carrying import LVALUES, carried
 from kgfplint.ownership.fates import Fates, known_fate
 from kgfplint.ownership.ops import Give, Handed, Regain
 from kgfplint.ownership.undoing import undoing_of
@@ -39,7 +40,8 @@ def holder_of(lvalue: ir.Expr, elements: bool = False) -> ir.Expr | None:
 class Handing:
     """Reads the events of one function; false when there is nothing to look for."""
 
-    def __init__(self, lvalues: Mapping[ir.Expr, int], made: Collection[int], addresses: Addresses, meaning: Meaning) -> None:
+    def __init__(self, body: ir.Body, lvalues: Mapping[ir.Expr, int], made: Collection[int], addresses: Addresses,
+                 meaning: Meaning) -> None:
         """`made` are the numbers of those lvalues that may point to memory allocated in this function."""
         self.lvalues = frozenset(made)
         self.handed: list[Handed] = []
@@ -54,6 +56,7 @@ class Handing:
         self._returns = Fates(meaning.program, meaning.catalogue).returns
         self._undoing = undoing_of(meaning.catalogue)
         self._given_to: dict[tuple[str, ir.Expr], list[int]] = {}
+        self.aliases: Aliases = aliases_of(body, self._numbers, addresses, self._returns) if self._numbers else {}
 
     def __bool__(self) -> bool:
         """Tell whether the function allocates anything that can be lost."""
@@ -106,19 +109,24 @@ class Handing:
     def _hand(self, name: str, place: int, event: ir.Call, arg: ir.Expr, void: bool) -> int:
         sized = place + 1 < len(event.args) and type(bare(event.args[place + 1])) is ir.SizeOf
         plain = type(arg) is not ir.AddressOf and (sized or self._addresses.is_buffer(arg) or self._addresses.is_bytes(arg))
-        result = (event.target is not None and self._returns(event.callee) and self._addresses.is_pointer(event.target)
-                  and not (plain and self._addresses.is_number(event.target)))
+        result = (event.target is not None and bare(event.target) not in self.aliases and self._returns(event.callee)
+                  and self._addresses.is_pointer(event.target) and not (plain and self._addresses.is_number(event.target)))
         self.of_event.setdefault(id(event), []).append(len(self.handed))
         self._given_to.setdefault((name, arg), []).append(id(event))
         self.handed.append(Handed(name, place, event.line, result, plain, void))
         return len(self.handed) - 1
 
     def of_value(self, expr: ir.Expr, to: int = AWAY, target: ir.Expr | None = None) -> Iterator[Give]:
-        """Yield what somebody else may know once the value of an expression is returned, or stored to a target."""
-        found = self._of(expr)
+        """Yield what somebody else may know once the value of an expression is stored to a target, or goes who knows where."""
+        found = self._of(expr) if target not in self.aliases else []
         if found:
             holder = holder_of(target, elements=True) if target is not None else None
             yield Give(tuple(found), to, self._numbers.get(holder, -1) if holder is not None else -1)
+
+    def of_return(self, value: ir.Expr) -> Iterator[Give]:
+        """Yield what the caller may know once a value is returned, but for what a lvalue points to that has a number itself."""
+        if type(value) not in LVALUES or value in self.aliases or self._addresses.is_array(value):
+            yield from self.of_value(value)
 
     def _of(self, expr: ir.Expr) -> list[int]:
         if type(expr) in _PLAIN:
@@ -127,6 +135,8 @@ class Handing:
         for term in carried(expr, self._returns):
             if term in numbers:
                 found.append(numbers[term])
+            elif term in self.aliases:
+                found += self.aliases[term]
             elif type(term) is ir.Name and type(bare(expr)) is ir.Name and term.id in self._members:
                 found += self._members[term.id]  # a struct is copied with what it holds
             elif type(term) is ir.Field and term.arrow and term.base in numbers and self._addresses.is_array(term):

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 
-from kgfplint.facts.ir import Call
-from kgfplint.facts.terms import bare
-from kgfplint.ownership.conditions import ZERO, constant, is_error_name
+from kgfplint.facts.ir import Call, Index
+from kgfplint.facts.terms import NULL, bare, walk
+from kgfplint.ownership.conditions import ANY, ZERO, chosen, constant, is_error_name
 from kgfplint.ownership.failing import has_failed, standing
 from kgfplint.ownership.handing import AWAY, NEARBY, holder_of, is_away, stored_in
 from kgfplint.ownership.ops import Adopt, Allocate, Give, Leave, Reduced, Release
 from kgfplint.ownership.states import MAYBE, VALID, Origin, State, Way
-from kgfplint.ownership.walks import repeated
+from kgfplint.ownership.walks import reached, repeated
 
 Whom = frozenset[int]
 _NOBODY: Whom = frozenset()
@@ -22,7 +22,7 @@ class Leaks:
     """Watches the objects of one simulation.
 
     `freed` holds, by number of the allocation, the calls that it was handed to before it was freed here after all; `spared`
-    the same but for the last of them, which may have failed; `well` the lines of returns without an error.
+    the same but for the last of them, which may have failed; `well` the lines of returns without an error number, of NULL, too.
     """
 
     def __init__(self, program: Reduced, origins: Mapping[int, Origin]) -> None:
@@ -32,6 +32,7 @@ class Leaks:
         self.handed = program.handed
         self._lost: dict[int, dict[int, dict[tuple[Way, object, bool], Whom]]] = {}
         self.well: set[int] = set()
+        self._nothing: set[int] = set()
         self._facts = {fact: number for number, fact in enumerate(program.facts)}
         self._adopted = {op.fact for block in program.blocks for op in block if type(op) is Adopt
                          and not is_error_name(program.facts[op.source])}
@@ -41,6 +42,8 @@ class Leaks:
         self._repeated = repeated(self._following)
         self._decided: set[tuple[int, Way]] = set()
         self._fresh: dict[tuple[int, int], bool] = {}
+        self._edges = program.edges
+        self._reached: dict[int, set[int]] = {}
         self.freed: dict[int, set[int]] = {}
         self.spared: dict[int, set[int]] = {}
         self._again: dict[int, dict[int, Whom]] = {}
@@ -50,11 +53,16 @@ class Leaks:
         self._made = program.made
         numbers = {lvalue: number for number, lvalue in enumerate(program.lvalues)}
         self._holders: dict[int, int] = {}
+        self._places: dict[int, int] = {}
         for number in program.made:
             holder = holder_of(program.lvalues[number])
             if holder in numbers:
                 self._holders[number] = numbers[holder]
+            place = holder_of(program.lvalues[number], elements=True)
+            if place in numbers:
+                self._places[number] = numbers[place]
         self._stacked = program.stacked
+        self._elements = {number for number in program.made if any(type(term) is Index for term in walk(program.lvalues[number]))}
 
     def lost(self, failing: bool) -> Iterator[tuple[int, int, Whom]]:
         """Yield where memory was lost: the number of the allocation, the line, and the calls that it had been handed to by then.
@@ -66,15 +74,15 @@ class Leaks:
         for site, lines in self._lost.items():
             for line, states in sorted(lines.items()):
                 together = self._together(site, states)
-                if line in self.well and any(is_away(whom) for (_, failed), whom in together.items() if failed or not failing):
+                well = line in self.well and line not in self._nothing
+                if well and any(is_away(whom) for (_, failed), whom in together.items() if failed or not failing):
                     continue  # where others keep it on some ways to a return without an error, there is a reason
-                ways = {min(known, key=_order)} if (
-                    known := [whom for (_, failed), whom in together.items() if failed or not failing]) else set()
-                ways |= {whom for (way, _, failed), whom in states.items() if failed and way and (site, way) not in self._decided}
-                looped = self._looped(site, line) if ways else _NOBODY
-                for whom in sorted(ways, key=_order)[:_MOST_WAYS]:
-                    if not is_away(whom | looped):
-                        yield site, line, whom | looped
+                known = [whom for (_, failed), whom in together.items() if failed or not failing]
+                ways: set[tuple[Whom, Way]] = {(min(known, key=_order), ())} if known else set()
+                ways |= {(whom, way) for (way, _, failed), whom in states.items()
+                         if failed and way and (site, way) not in self._decided}
+                found = {whom | self._looped(site, line, way) for whom, way in ways}
+                yield from ((site, line, whom) for whom in sorted(found, key=_order)[:_MOST_WAYS] if not is_away(whom))
 
     def _together(self, site: int, states: Mapping[tuple[Way, object, bool], Whom]) -> dict[tuple[object, bool], Whom]:
         """Return whom memory was handed to by the ownership it was lost with, and whether an error is returned.
@@ -92,24 +100,33 @@ class Leaks:
                     found[plain] = found.get(plain, _NOBODY) | whom
         return found
 
-    def _looped(self, site: int, line: int) -> Whom:
-        """Return whom loops before a line hand memory to that was allocated before them."""
+    def _looped(self, site: int, line: int, way: Way) -> Whom:
+        """Return whom loops before a line hand memory to that was allocated before them; not those that a failure leads past."""
         looped = [whom for block, whom in self._again.get(site, {}).items()
-                  if self.last_line(block) < line and not self._is_fresh(site, block)]
+                  if self.last_line(block) < line and not self._is_fresh(site, block) and self._is_on(block, way)]
         return frozenset[int]().union(*looped) - self._cleared
+
+    def _is_on(self, block: int, way: Way) -> bool:
+        """Tell whether a block may be passed before or after the failure that a path comes from."""
+        if not way:
+            return True
+        failures = [(source, to) for source, edges in enumerate(self._edges) for targets, branch in edges
+                    if branch is not None and branch.failed == way for to in targets]
+        return any(block in (source, to) or block in self._after(to) or source in self._after(block) for source, to in failures)
+
+    def _after(self, block: int) -> set[int]:
+        """Return the blocks that a block leads to."""
+        if block not in self._reached:
+            self._reached[block] = reached(self._following, block)
+        return self._reached[block]
 
     def _is_fresh(self, site: int, block: int) -> bool:
         """Tell whether a block is not passed twice without a new allocation in between."""
         key = site, block
         if key not in self._fresh:
-            seen = {number for number, block_ops in enumerate(self._blocks)
+            made = {number for number, block_ops in enumerate(self._blocks)
                     if any(type(op) is Allocate and op.site.number == site for op in block_ops)}
-            made, waiting = set(seen), [block]
-            while waiting:
-                more = [to for to in self._following[waiting.pop()] if to not in seen]
-                seen.update(more)
-                waiting += more
-            self._fresh[key] = block in made or block not in seen
+            self._fresh[key] = block in made or block not in reached(self._following, block, made)
         return self._fresh[key]
 
     def last_line(self, block: int) -> int:
@@ -146,12 +163,12 @@ class Leaks:
     def stored(self, state: State, target: int) -> None:
         """Note that an object was stored: only in a local or in a member of another object of ours it is still our own."""
         number = state.values.get(target)
-        if target not in self._locals and not self._is_ours(state, target):
+        if target not in self._locals and not self._is_ours(state, target) and not self._lies_in(state, target, number):
             self.give(state, number, NEARBY if target in self._stacked else stored_in(target))
 
     def cleared(self, state: State, target: int) -> None:
-        """Note that an lvalue becomes NULL: nobody finds there any more what was stored before."""
-        gone = stored_in(target)
+        """Note that an lvalue becomes NULL: nobody finds there any more what was stored before; an element may be another one."""
+        gone = AWAY if target in self._elements else stored_in(target)
         for number in [number for number, whom in state.given.items() if gone != AWAY and gone in whom]:
             self._cleared.add(gone)
             state.given = {**state.given, number: state.given[number] - {gone}}
@@ -171,8 +188,13 @@ class Leaks:
     def changed(self, state: State, target: int, number: int) -> None:
         """Note that a call may have changed an lvalue, and seen its object."""
         known = stored_in(target) in state.given.get(number, _NOBODY)
-        if not known and state.values.get(self._holders.get(target, AWAY)) != number:
+        if not known and not self._lies_in(state, target, number):
             self.give(state, number)
+
+    def _lies_in(self, state: State, member: int, number: int | None) -> bool:
+        """Tell whether a member lies in the very memory that it points to: nobody finds that there who does not know it."""
+        holder = state.values.get(self._places.get(member, AWAY))
+        return holder is not None and self._whole(holder) == self._whole(number)
 
     def _is_ours(self, state: State, member: int) -> bool:
         holder = state.values.get(self._holders.get(member, AWAY))
@@ -222,9 +244,12 @@ class Leaks:
         returned = state.values.get(op.value)
         kept = {returned, self._origins[returned].within if returned is not None else None}
         value = constant(op.event.value) if op.event.value is not None else ZERO
+        nothing = op.event.value is not None and bare(op.event.value) == NULL
         if value is not None and value.lo >= 0:
             self.well.add(op.event.line)
-        failed = self._is_error(state, op)
+        if nothing:
+            self._nothing.add(op.event.line)
+        failed = nothing or self._is_error(state, op)
         for number in state.objects:
             if number not in kept and self._may_be_lost(state, number):
                 if not self._only_locals(state, number):
@@ -234,8 +259,10 @@ class Leaks:
     def _is_error(self, state: State, op: Leave) -> bool:
         """Tell whether what is returned is an error: a negative constant, an error pointer, or what was found to be not 0."""
         value = op.event.value
+        if value is not None:
+            value = chosen(bare(value), lambda subject: state.facts.get(self._facts.get(subject, AWAY), ANY))
         known = constant(value) if value is not None else None
-        fact = self._facts.get(bare(value), AWAY) if value is not None and known is None else AWAY
+        fact = self._facts.get(value, AWAY) if value is not None and known is None else AWAY
         known = state.facts.get(fact, known)
         return known is not None and (known.hi < 0 or (0 in known.excluded and fact not in self._adopted))
 
@@ -249,8 +276,8 @@ class Leaks:
         for lvalue, pointed in state.values.items():
             if number in (pointed, self._origins[pointed].within) and lvalue not in self._locals and lvalue not in self._stacked:
                 holder = state.values.get(self._holders.get(lvalue, AWAY))
-                # What a member of the object itself points to is no way to it.
-                if holder is None or not (holder == number or state.objects[holder].freed):
+                gone = holder is not None and state.objects[holder].freed
+                if not gone and not self._lies_in(state, lvalue, number):
                     return False
         return True
 

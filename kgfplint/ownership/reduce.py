@@ -78,7 +78,7 @@ class Reducer:
         self._live_lvalues = live
         self.facts = facts_of(body, self._tests, self.lvalues)
         self._relations = relations_of(self.facts)
-        self._handing = Handing(self.lvalues, made, self._addresses, meaning)
+        self._handing = Handing(body, self.lvalues, made, self._addresses, meaning)
         self._own = {name for name in types if not self._addresses.is_static(name)}
         self._effects = Effects(self.lvalues, self.facts, file, meaning, types, typing)
         self._accesses = Accesses(((lvalue, n) for lvalue, n in self.lvalues.items() if n in live), self._addresses)
@@ -160,7 +160,7 @@ class Reducer:
                 if not alloc.managed and alloc.out is None:
                     self._made.append(bare(target))
         if called.frees and event.target is None:
-            frees = [f for f in self.meaning.freed(self.file, event) if f[0].flavour != "bulk"]
+            frees = [f for f in self.meaning.freed(self.file, event) if f[0].flavour not in ("bulk", "inside")]
             if frees and not self._is_tested(ir.CallResult(event.callee, event.args)):
                 self._frees[id(event)] = frees
                 found.extend(bare(subject) for _, subject in frees)
@@ -239,8 +239,8 @@ class Reducer:
         if event.value is not None:
             self._uses(event, (event.value,))
             value = bare(event.value)
-            if self._handing and (type(value) not in LVALUES or self._addresses.is_array(value)):
-                self._out += self._handing.of_value(value)
+            if self._handing:
+                self._out += self._handing.of_return(value)
             if type(value) is ir.CallResult and type(value.callee) is ir.Name:
                 call = ir.Call(value.callee, value.args, None, event.line, event.column, event.line)
                 alloc = settled(self.meaning.alloc(self.file, value.callee.id), call, self.meaning.program)
@@ -343,6 +343,8 @@ class Reducer:
         if source >= 0 and self._addresses.is_array(value):
             source = -1
         if number >= 0 and source >= 0:
+            if value in self._handing.aliases:
+                self._out += self._handing.of_value(value, target=target)
             self._changed(target, number)
             self._out.append(Copy(number, source))
             return

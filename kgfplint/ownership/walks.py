@@ -1,7 +1,7 @@
 """Loops: which blocks may run again, and the walks over lists that need the element they stand on to find the next."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from kgfplint.facts import ir
 from kgfplint.program.components import components
@@ -39,15 +39,25 @@ def repeated(successors: Sequence[Iterable[int]]) -> frozenset[int]:
     return frozenset(found)
 
 
+def reached(successors: Sequence[Iterable[int]], start: int, but: Collection[int] = ()) -> set[int]:
+    """Return the blocks that are reached from one, it too where a way leads back to it; no way leads past those in `but`."""
+    seen, stack = set[int](), [start]
+    while stack:
+        fresh = {to for to in successors[stack.pop()] if to not in but} - seen
+        seen |= fresh
+        stack.extend(fresh)
+    return seen
+
+
 def onward(body: ir.Body, earlier: int, later: ir.Event) -> bool:
     """Tell whether an event comes after what stands at line `earlier` with no way back to a former place in between."""
     order = _order(body)
     starts = [number for number, block in enumerate(body.blocks) if any(event.line == earlier for event in block.events)]
-    seen = stack = [number for number in starts if number in order]
-    while stack:
-        after = {edge.to for number in stack for edge in body.blocks[number].edges if order[edge.to] > order[number]}
-        stack = [number for number in after if number not in seen]
-        seen = [*seen, *stack]
+    front = set(starts) & order.keys()
+    seen = set(front)
+    while front:
+        front = {edge.to for number in front for edge in body.blocks[number].edges if order[edge.to] > order[number]} - seen
+        seen |= front
     return not starts or any(event is later for number in seen for event in body.blocks[number].events)
 
 
