@@ -56,8 +56,8 @@ class Alloc(msgspec.Struct, frozen=True, kw_only=True):
     `length` counts characters, without the final NUL, or limits them: the size is not told by it alone.
     `ptr` set means that it resizes that memory, as krealloc() does. `fixed_order` is the order of pages that an
     allocator without `order` implies, CALCULATED if it makes one from what it is given. Where the argument `noblock` is not 0
-    it does not sleep; where the argument `constant` is a literal, it allocates nothing. `sure`: with that flag in that argument
-    it never fails; `only`: it fails only with it.
+    it does not sleep; where the argument `constant` is a literal, it allocates nothing. `sure`: with that flag, or
+    "true", in that argument it never fails; `only`: it fails only with it.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """What functions do for their callers: allocate, free a parameter, change what is held. Inferred bottom-up."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -27,6 +27,7 @@ ROUNDS = 8
 _MOST_TERMS = 4
 """What is freed further below a parameter than `p->a->b->c` is not told: a function that frees a list by
 calling itself would never come to an end, one that frees a tree would name all of its paths."""
+_NOFAIL = ir.Name("__GFP_NOFAIL")
 
 
 def telling(program: Program, catalogue: Catalogue) -> Iterator[int]:
@@ -240,6 +241,7 @@ def _allocates(frame: Frame) -> Alloc | None:
         name=row.name, family=first.alloc.family, params=tuple(p.name for p in row.params), fails=failing,  # type: ignore[arg-type]
         zeroes=all(site.alloc.zeroes for site in sites), sleeps=sleeps, mask=mask, gfp=gfp, managed=first.alloc.managed,
         only=only.pop() if len(only) == 1 and failing != "never" else None,
+        sure=_insists(frame.body, places) if failing != "never" else None,
     )
     roles = _roles(sites, row, meaning)
     if any(bare(release.argument) in [ir.Name(param.name) for param in row.params] for release in paths.releases):
@@ -255,6 +257,17 @@ def _asked_for(leave: Exit, frame: Frame) -> tuple[int, str] | None:
             place = next((n for n, param in enumerate(frame.row.params) if param.name == fact.left.id), None)
             if place is not None and 0 in known.excluded and not frame.values[fact.left.id]:
                 return place, fact.right.id
+    return None
+
+
+def _insists(body: ir.Body, places: Mapping[str, int]) -> tuple[int, str] | None:
+    """Return the parameter that, being true, makes a function add __GFP_NOFAIL to its mask."""
+    for block in body.blocks:
+        for edge in block.edges:
+            if edge.truth and type(edge.condition) is ir.Name and edge.condition.id in places and any(
+                    type(event) is ir.Assign and event.op == "|" and _NOFAIL in walk(event.value)
+                    for event in body.blocks[edge.to].events):
+                return places[edge.condition.id], "true"
     return None
 
 
