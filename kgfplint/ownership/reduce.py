@@ -1,7 +1,6 @@
 """A function body cut down to what matters for ownership: operations on tracked lvalues.
 
-Tracked are the lvalues that take allocated memory or are freed, and those copied from or to them.
-Each gets a small number; the path simulation works on numbers only.
+Tracked, by a small number, are the lvalues that take allocated memory or are freed, and those copied from or to them.
 """
 
 import re
