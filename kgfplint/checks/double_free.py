@@ -32,13 +32,22 @@ def check(unit: Unit) -> Iterator[Finding]:
         if incident.kind != "double-free" or incident.free is None:
             continue
         free = incident.free.free.name
-        message = f"{incident.lvalue} was freed at line {incident.earlier} already; {free}() frees it again"
+        failed = _failed(unit, incident.earlier)
+        by = f"by {failed}(), which failed there, " if failed else ""
+        message = f"{incident.lvalue} was freed {by}at line {incident.earlier} already; {free}() frees it again"
         trace = (unit.step(incident.earlier, f"{incident.lvalue} is freed", "free"),
                  unit.step(incident.line, f"{free}() frees it again", "free"))
         # In a later round of a loop, or after a retry, something that is not seen may have changed.
         again = incident.earlier >= incident.line or (
             incident.event is not None and not onward(unit.body, incident.earlier, incident.event))
-        yield finding_of(unit, RULE, incident, message, trace, Severity.NOTE if again else None)
+        # That a callee failed is taken from what was found out of its result, or from nothing.
+        yield finding_of(unit, RULE, incident, message, trace, Severity.NOTE if again else Severity.WARNING if failed else None)
+
+
+def _failed(unit: Unit, line: int) -> str:
+    """Return what a line calls that frees where it fails, "" if it calls nothing of the kind."""
+    calls = (call for call in unit.calls if call.line == line)
+    return next((show(call.callee) for call in calls if unit.meaning.freed_by_failing(unit.file, call)), "")
 
 
 def _after_put(unit: Unit) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from kgfplint.checks.outside import Asked, limit_of, outside
 from kgfplint.checks.unit import Unit
 from kgfplint.findings import Finding, Severity
 from kgfplint.program.meaning import Meaning
+from kgfplint.taint.rooted import behind_root
 from kgfplint.taint.rules import stored_in
 
 RULE = Rule(
@@ -20,8 +21,9 @@ RULE = Rule(
 
 
 def prepare(meaning: Meaning) -> None:
-    """Find out which functions are given what is from outside: all processes share it."""
+    """Find out which functions are given what is from outside, and which root alone gets to: all processes share it."""
     stored_in(meaning.program)
+    behind_root(meaning.program)
 
 
 def check(unit: Unit) -> Iterator[Finding]:
