@@ -32,12 +32,16 @@ class Uncounted(NamedTuple):
 
 
 class Making(NamedTuple):
-    """A call that makes what a pointer leads to a counted object, or gives it up; `inside`: one function further down."""
+    """A call that makes what a pointer leads to a counted object, or gives it up; `inside`: one function further down.
+
+    `named`: the object has a name of its own, or is given one.
+    """
 
     owner: ir.Expr
     put: str
     given_up: bool
     inside: bool
+    named: bool
 
 
 def uncounted(frame: Frame) -> Iterator[Uncounted]:
@@ -56,15 +60,13 @@ def uncounted(frame: Frame) -> Iterator[Uncounted]:
                     starts = [((edge.to, 0), failed) for edge, failed in _outcomes(block, event, at)]
                 for start, given_up in starts:
                     for release in _freed_after(frame, making, start, frees, {} if given_up else puts):
-                        yield Uncounted(making.owner, event, making.put, given_up, release, _is_named(frame, making, event))
+                        yield Uncounted(making.owner, event, making.put, given_up, release, making.named)
 
 
-def _is_named(frame: Frame, making: Making, event: ir.Call) -> bool:
+def _is_named(frame: Frame, owner: ir.Expr, namers: Collection[str]) -> bool:
     """Tell whether a function calls one of those that name an object; without any, what makes it one has named it."""
-    maker = frame.meaning.catalogue.counted.get(event.callee.id) if type(event.callee) is ir.Name else None
-    return maker is None or not maker.named or any(
-        type(call.callee) is ir.Name and call.callee.id in maker.named
-        and any(making.owner in _owners(frame, bare(arg)) for arg in call.args) for call in frame.calls)
+    return not namers or any(type(call.callee) is ir.Name and call.callee.id in namers
+                             and any(owner in _owners(frame, bare(arg)) for arg in call.args) for call in frame.calls)
 
 
 def freed_before(frame: Frame) -> Iterator[tuple[Release, ir.Field, ir.Call]]:
@@ -98,19 +100,19 @@ def counts(frame: Frame) -> tuple[Counts, ...]:
     if frame.row.flags & ir.MACRO or not _concerns(frame, {}):
         return ()
     makings = {id(event): made for event in frame.calls if (made := list(_makings(frame, event, puts)))}
-    owners = {making.owner: making.put for made in makings.values() for making in made if not making.given_up}
+    owners = {making.owner: making for made in makings.values() for making in made if not making.given_up}
     places = {ir.Name(param.name): place for place, param in enumerate(frame.row.params) if not frame.values[param.name]}
     found = []
-    for owner, put in owners.items():
+    for owner, making in owners.items():
         left = _left(frame, owner, makings)
         if owner in places:
             states = {state for _, state in left}
             if _MADE in states and states <= {_MADE, _GIVEN}:
-                found.append(Counts(places[owner], put, _GIVEN in states))
+                found.append(Counts(places[owner], making.put, _GIVEN in states, making.named))
         else:
             states = {state for value, state in left if value == owner}
             if _MADE in states and states <= {_MADE, _GONE}:
-                found.append(Counts(-1, put, given_up=False))
+                found.append(Counts(-1, making.put, given_up=False, named=making.named))
     return tuple(found)
 
 
@@ -129,19 +131,22 @@ def _concerns(frame: Frame, puts: Mapping[str, str]) -> bool:
 def _makings(frame: Frame, event: ir.Call, puts: Mapping[str, str], only: Collection[str] = ()) -> Iterator[Making]:
     """Yield what a call makes a counted object or gives up; `only`: as far as it is one of these functions."""
     name = event.callee.id if type(event.callee) is ir.Name else ""
-    maker = frame.meaning.catalogue.counted.get(name)
+    known = frame.meaning.catalogue.counted
+    maker = known.get(name)
     if only and name not in only:
         return
     if maker is not None or name in puts:
         for owner in _owners(frame, bare(event.args[0])) if event.args else ():
-            yield Making(owner, puts[name] if maker is None else maker.by[0], maker is None, inside=False)
+            named = maker is None or _is_named(frame, owner, maker.named)
+            yield Making(owner, puts[name] if maker is None else maker.by[0], maker is None, inside=False, named=named)
         return
     for one in frame.meaning.summary(frame.file, name).counts if name else ():
         if one.place < len(event.args):
             given = event.target if one.place < 0 else event.args[one.place]
             owner = bare(given) if given is not None else NULL
             if type(owner) is ir.Name and owner.id in frame.types:
-                yield Making(owner, one.put, one.given_up, inside=True)
+                namers = {namer for counted in known.values() if one.put in counted.by for namer in counted.named}
+                yield Making(owner, one.put, one.given_up, inside=True, named=one.named or _is_named(frame, owner, namers))
 
 
 def _outcomes(block: ir.Block, event: ir.Call, at: int) -> Iterator[tuple[ir.Edge, bool]]:

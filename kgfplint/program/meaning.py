@@ -50,12 +50,13 @@ class ScopeChange(Struct, frozen=True, array_like=True):
 class Counts(Struct, frozen=True, array_like=True):
     """A parameter (`place`; -1: what is returned) that holds a counted object when a function returns, which only `put` ends.
 
-    `given_up`: where the function fails, it has given the object up itself.
+    `given_up`: where the function fails, it has given the object up itself; `named`: the object has a name of its own.
     """
 
     place: int
     put: str
     given_up: bool
+    named: bool
 
 
 class Summary(Struct, frozen=True, array_like=True):
