@@ -37,23 +37,25 @@ class Once:
     def __init__(self, program: Program) -> None:
         """Look at nothing yet."""
         self._program = program
-        self._known: dict[int, bool] = {}
         self._elsewhere: set[int] | None = None
 
     def is_initial(self, number: int) -> bool:
         """Tell whether a function is __init, or static and called by such functions only."""
-        known = self._known.get(number)
-        if known is None:
-            self._known[number] = False  # a function that only calls itself is called by nobody
-            known = self._known[number] = "__init" in self._program.rows[number].annotations or self._is_called_once(number)
-        return known
+        seen, waiting = {number}, [number]
+        while waiting:
+            one = waiting.pop()
+            if "__init" not in self._program.rows[one].annotations:
+                callers = set(self._callers(one)) if self._is_private(one) else set()
+                if not callers:
+                    return False
+                waiting.extend(callers - seen)
+                seen |= callers
+        return True
 
-    def _is_called_once(self, number: int) -> bool:
-        row = self._program.rows[number]
-        if not row.flags & ir.STATIC or self._program.file_of(number).endswith(".h") or number in self._given():
-            return False
-        callers = list(self._callers(number))
-        return bool(callers) and all(map(self.is_initial, callers))
+    def _is_private(self, number: int) -> bool:
+        """Tell whether all calls of a function are seen in its file."""
+        static = self._program.rows[number].flags & ir.STATIC
+        return bool(static) and not self._program.file_of(number).endswith(".h") and number not in self._given()
 
     def _callers(self, number: int) -> Iterator[int]:
         """Yield who calls a static function: only its own file can."""
