@@ -99,12 +99,17 @@ class Handing:
         name = event.callee.id
         fate = known_fate(self._meaning.catalogue, name, place)
         if fate is not None:
-            return AWAY if fate.kept else None
+            return AWAY if fate.kept or self._hands_back(event) else None
         if type(arg) is ir.AddressOf and type(bare(arg.base)) is ir.Name:
             return AWAY  # the pointer itself may be changed
         rows = [self._meaning.program.rows[number] for number in self._meaning.program.defined.get(name, ())]
         void = bool(rows) and all(row.returns == "void" for row in rows)
         return self._hand(name, place, event, arg, void)
+
+    def _hands_back(self, event: ir.Call) -> bool:
+        """Tell whether a call returns part of what it is given, to a place where others may find it."""
+        return event.target is not None and bare(event.target) not in self.aliases and self._returns(event.callee) and (
+            self._addresses.is_pointer(event.target))
 
     def _hand(self, name: str, place: int, event: ir.Call, arg: ir.Expr, void: bool) -> int:
         sized = place + 1 < len(event.args) and type(bare(event.args[place + 1])) is ir.SizeOf
