@@ -52,7 +52,8 @@ def judged(unit: Unit, allocation: Allocation) -> Wrong | None:
 def is_raw(unit: Unit, allocation: Allocation) -> bool:
     """Tell whether the result is the memory of the given size, rather than an object that holds it."""
     family = unit.meaning.catalogue.families.get(allocation.alloc.family)
-    returned = unit.program.types.root_type(unit.file, "()" + allocation.name)
+    # By the call, not by the name: since 6.10 most allocators are macros, whose type is that of what they expand to.
+    returned = unit.typing.expanded(ir.CallResult(allocation.call.callee, allocation.call.args))
     return allocation.alloc.out is None and returned in ("", "void *") and family is not None and not family.object
 
 
