@@ -16,6 +16,17 @@ static int item_add(struct list *list, bool many)
 	return keep(list, item);
 }
 """
+POINTERS = """
+struct head { struct item *first; };
+struct wide { int a; long b, c; };
+
+static void *heads_new(void)
+{
+	struct TAG *heads = kmalloc(sizeof(struct TAG *), GFP_KERNEL);
+
+	return heads;
+}
+"""
 BOOT = """
 static int __init item_init(void)
 {
@@ -132,6 +143,8 @@ struct item { int id; struct device dev; char *text; struct page *page; };
     ("KGF106", RAW.replace("ANNOTATION ", ""), "WARNING"),
     ("KGF106", RAW.replace("ANNOTATION", "__init"), "NOTE"),
     ("KGF206", PAGE, "NOTE"),
+    ("KGF506", POINTERS.replace("TAG", "head"), "NOTE"),
+    ("KGF506", POINTERS.replace("TAG", "wide"), "ERROR"),
 ])
 def test_a_form_of_a_rule_has_its_severity(tmp_path, code, text, severity):
     (tmp_path / "item.c").write_text(HEAD + text, encoding="utf-8")

@@ -89,7 +89,7 @@ def _of_pointer(unit: Unit, term: ir.SizeOf, target: ir.Expr) -> Wrong | None:
     if own and not is_pointer(unit.program.types.expand(unit.file, own)) and not isinstance(term.operand, ir.AddressOf):
         return None
     item = pointee(unit.typing.expanded(target)) or ""
-    lucky = is_pointer(item) or unit.program.types.expand(unit.file, item) in _WORDS
+    lucky = is_pointer(item) or unit.program.types.expand(unit.file, item) in _WORDS or _is_one_word(unit, item)
     severity = Severity.NOTE if lucky else Severity.ERROR
     return Wrong(f"{show(term)} is the size of a pointer", f"sizeof(*{show(target)})", severity)
 
@@ -127,10 +127,17 @@ def _pointer_or_not(unit: Unit, term: ir.SizeOf, item: str, sized: str, advice: 
     if is_pointer(sized):
         if item in _WORDS or SIZES.get(item) == 8 or not (tag_of(item) or item in SIZES):
             return None
-        return Wrong(f"{show(term)} is the size of a pointer", advice, Severity.ERROR if tag_of(item) else Severity.WARNING)
+        severity = Severity.WARNING if not tag_of(item) else Severity.NOTE if _is_one_word(unit, item) else Severity.ERROR
+        return Wrong(f"{show(term)} is the size of a pointer", advice, severity)
     if not tag_of(sized) or unit.program.types.record(unit.file, tag_of(sized)) is None:
         return None
     return Wrong(f"{show(term)} is the size of an object, not of a pointer", advice, Severity.WARNING)
+
+
+def _is_one_word(unit: Unit, item: str) -> bool:
+    """Tell whether a struct is no larger than a pointer, as struct hlist_head is: its size is right by chance."""
+    size = estimates_of(unit.program).of
+    return bool(tag_of(item)) and size(unit.file, item) <= size(unit.file, "void *")
 
 
 def _related(types: Types, file: int, outer: str, inner: str, depth: int = 4) -> bool:
