@@ -243,7 +243,8 @@ def test_dask_gives_the_same_findings_though_one_is_killed_midway(big, cluster, 
     wanted = report(big, tmp_path / "here", monkeypatch)
     assert wanted.count("KGF101") >= COPIES
     assert report(big, tmp_path / "there", monkeypatch, executor=cluster.url) == wanted
-    monkeypatch.setattr(executors, "PATIENCE", 5)
+    if victim != "worker":  # the other worker answers sooner or later, however busy the machine is
+        monkeypatch.setattr(executors, "PATIENCE", 5)
     parts: list[int] = []
     progress = killing(workers[0] if victim == "worker" else cluster.scheduler, parts)
     assert report(big, tmp_path / "killed", monkeypatch, progress, cluster.url) == wanted
