@@ -75,16 +75,11 @@ def _attached(unit: Unit) -> set[int]:
     params = {param.name for param in unit.row.params}
     given = (call for call in unit.calls if any(type(bare(arg)) is ir.Name and root(arg) in params for arg in call.args))
     names = (call.callee.id for call in given if type(call.callee) is ir.Name and undone_by(call.callee.id))
-    if any(_is_neighbour(unit, function) for name in names for function in unit.meaning.definition(unit.file, name).functions):
+    functions = (function for name in names for function in unit.meaning.definition(unit.file, name).functions)
+    if any(unit.program.is_beside(function, unit.file) for function in functions):
         return set()
     return {number for number, handed in enumerate(unit.paths.leaks.handed)
             if handed.callee in verdicts and verdicts[handed.callee].action == "attach"}
-
-
-def _is_neighbour(unit: Unit, function: int) -> bool:
-    """Tell whether a function is defined in the folder of this one."""
-    program = unit.meaning.program
-    return program.file_of(function).rpartition("/")[0] == program.paths[unit.file].rpartition("/")[0]
 
 
 def _case(unit: Unit, number: int, line: int, whom: frozenset[int], spared: set[int]) -> Case:

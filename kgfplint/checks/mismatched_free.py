@@ -1,6 +1,5 @@
 """KGF401: memory given to a deallocator of another allocator."""
 
-import posixpath
 from collections.abc import Collection, Iterator
 
 import msgspec
@@ -221,8 +220,7 @@ def _implements(unit: Unit, site: Site, free: Free) -> bool:
 
 def _is_neighbour(unit: Unit, name: str) -> bool:
     """Tell whether the code that defines `name` stands in the folder of this function."""
-    folder = posixpath.dirname(unit.path)
-    return any(posixpath.dirname(unit.program.file_of(f)) == folder for f in unit.program.resolve(unit.file, name))
+    return any(unit.program.is_beside(function, unit.file) for function in unit.program.resolve(unit.file, name))
 
 
 def _works(unit: Unit, site: Site, free: Free) -> bool:

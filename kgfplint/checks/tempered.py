@@ -45,7 +45,7 @@ class Once:
         while waiting:
             one = waiting.pop()
             if "__init" not in self._program.rows[one].annotations:
-                callers = set(self._callers(one)) if self._is_private(one) else set()
+                callers = set(self._program.callers_in_file(one)) if self._is_private(one) else set()
                 if not callers:
                     return False
                 waiting.extend(callers - seen)
@@ -56,14 +56,6 @@ class Once:
         """Tell whether all calls of a function are seen in its file."""
         static = self._program.rows[number].flags & ir.STATIC
         return bool(static) and not self._program.file_of(number).endswith(".h") and number not in self._given()
-
-    def _callers(self, number: int) -> Iterator[int]:
-        """Yield who calls a static function: only its own file can."""
-        program = self._program
-        name, file = program.rows[number].name, program.rows[number].file
-        for other in range(program.first[file], program.first[file + 1]):
-            if other != number and any(callee == name for callee, _ in program.calls(other)):
-                yield other
 
     def _given(self) -> set[int]:
         """The functions whose address is stored or handed over: those who have it may call them at any time."""

@@ -53,7 +53,7 @@ class Sleepable:
         wanted: set[int] = set()
         for _ in range(_DEEPEST):
             closed = [function for function in sorted(front) if self._registered(function) is not None]
-            callers = {caller for function in closed for caller in self._callers(function)}
+            callers = {caller for function in closed for caller in self.program.callers_in_file(function)}
             front = callers - wanted
             wanted |= callers
         self._opened.update(self.flows(sorted(wanted)))
@@ -72,7 +72,7 @@ class Sleepable:
 
     def _judged(self, function: int, depth: int) -> Hop | None:
         registered = self._registered(function)
-        callers = self._callers(function)
+        callers = self.program.callers_in_file(function)
         if registered is None or not depth or len(callers) > _MOST_CALLERS:
             return None
         hops = [Hop(None, function, line, note, mark="") for note, line in registered]
@@ -99,11 +99,6 @@ class Sleepable:
                 return None
         waits = f", and {flow.sleepy}() whatever it is given" if flow.sleepy else ""
         return Hop(above, caller, sites[0].line, f"calls {name}(){waits}", sites[0].column)
-
-    def _callers(self, function: int) -> Sequence[int]:
-        row = self.program.rows[function]
-        return [caller for caller in dict.fromkeys(self.program.functions_calling(row.name))
-                if self.program.rows[caller].file == row.file and caller != function]
 
     def _registered(self, function: int) -> tuple[tuple[str, int], ...] | None:
         """Return what registers a function to run where it may sleep, with the lines; None where others may reach it."""

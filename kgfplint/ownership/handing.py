@@ -114,8 +114,8 @@ class Handing:
     def _hand(self, name: str, place: int, event: ir.Call, arg: ir.Expr, void: bool) -> int:
         sized = place + 1 < len(event.args) and type(bare(event.args[place + 1])) is ir.SizeOf
         plain = type(arg) is not ir.AddressOf and (sized or self._addresses.is_buffer(arg) or self._addresses.is_bytes(arg))
-        result = (event.target is not None and bare(event.target) not in self.aliases and self._returns(event.callee)
-                  and self._addresses.is_pointer(event.target) and not (plain and self._addresses.is_number(event.target)))
+        counted = plain and event.target is not None and self._addresses.is_number(event.target)
+        result = self._hands_back(event) and not counted
         self.of_event.setdefault(id(event), []).append(len(self.handed))
         self._given_to.setdefault((name, arg), []).append(id(event))
         self.handed.append(Handed(name, place, event.line, result, plain, void))

@@ -20,9 +20,11 @@ def rounds(body: ir.Body) -> Iterator[tuple[int, ir.Call, ir.Name]]:
             if type(event) is ir.Call and event.block_macro and type(event.callee) is ir.Name and event.args:
                 cursor = event.args[0]
                 if type(cursor) is ir.Name and _WALKS.search(event.callee.id):
-                    outside = _reachable_without(body, number)
-                    for source, other in enumerate(body.blocks):
-                        if source not in outside and [edge.to for edge in other.edges] == [number]:
+                    following = [[edge.to for edge in one.edges] for one in body.blocks]
+                    # What jumps to the head from outside of the loop begins a new walk.
+                    outside = {0} | (reached(following, 0, (number,)) if number else set())
+                    for source, after in enumerate(following):
+                        if source not in outside and after == [number]:
                             yield source, event, cursor
 
 
@@ -75,13 +77,3 @@ def _order(body: ir.Body) -> dict[int, int]:
             seen.add(edge.to)
             stack.append((edge.to, iter(body.blocks[edge.to].edges)))
     return {number: place for place, number in enumerate(reversed(done))}
-
-
-def _reachable_without(body: ir.Body, head: int) -> set[int]:
-    """Return the blocks that are reached from the entry without passing `head`: what jumps there from them begins a new walk."""
-    seen, stack = {0}, [0] if head else []
-    while stack:
-        fresh = {edge.to for edge in body.blocks[stack.pop()].edges if edge.to != head} - seen
-        seen |= fresh
-        stack.extend(fresh)
-    return seen

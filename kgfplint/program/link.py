@@ -124,8 +124,11 @@ class Program:
 
     def _nearest(self, file: int, functions: list[int]) -> list[int]:
         """Return those of some functions that stand in the folder of a file, if any do: drivers use each other's names."""
-        folder = posixpath.dirname(self.paths[file])
-        return [f for f in functions if posixpath.dirname(self.file_of(f)) == folder] or functions
+        return [f for f in functions if self.is_beside(f, file)] or functions
+
+    def is_beside(self, function: int, file: int) -> bool:
+        """Tell whether a function is defined in the folder of a file."""
+        return posixpath.dirname(self.file_of(function)) == posixpath.dirname(self.paths[file])
 
     def calls(self, function: int) -> Iterator[tuple[str, int]]:
         """Yield (callee name, line) of the direct calls of a function."""
@@ -146,6 +149,12 @@ class Program:
                     self._callers.setdefault(self.call_names[at], []).append(function)
         number = self.names.get(name)
         return [] if number is None else self._callers.get(number, [])
+
+    def callers_in_file(self, function: int) -> list[int]:
+        """Return the other functions of its file that call something named like a function, each once."""
+        row = self.rows[function]
+        return [caller for caller in dict.fromkeys(self.functions_calling(row.name))
+                if self.rows[caller].file == row.file and caller != function]
 
     def callees(self, name: str) -> list[CallEdge]:
         """Return what functions named `name` call; KeyError when there is none."""
