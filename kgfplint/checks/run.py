@@ -261,11 +261,13 @@ class Analysis:
         taint = Taint(program, run)
         for _, found in workers.map(functools.partial(waits, self._job.journal.end), self._chunks(sorted(run))):
             taint.take(found or ())
+        workers.close()  # who the candidates are is looked for in the whole program
         candidates = taint.candidates(name for name, effect in catalogue.locks.items() if effect.sleeps)
         task = functools.partial(under_locks, self._job.journal.end, taint.shared)
         for _, held in workers.map(task, self._chunks(candidates)):
             for function, holdings in sorted(held or ()):
                 yield from taint.states(function, holdings)
+        workers.close()
 
     def _mentions(self, file: int, word: str) -> bool:
         """Tell whether a word stands in a file, or in another of its folder: a driver says it in one of them."""

@@ -128,7 +128,7 @@ def _outcomes(files: Files, fresh: Sequence[tuple[str, int]], store: Store, work
     if executor is not None:
         results = _lent(files, store, workers, executor, _chunks(fresh))
     elif jobs == 1 or total < SMALL_BYTES:
-        results = ((chunk, [_read(files, store, p) for p in chunk]) for chunk in _chunks(fresh))
+        results = ((chunk, _read(files, store, chunk)) for chunk in _chunks(fresh))
     else:
         task = functools.partial(_read_chunk, files, store.path)
         results = workers.map(task, _chunks(fresh))
@@ -162,7 +162,7 @@ def _reader(path: Path) -> Store:
 def _read_chunk(files: Files, store: Path, paths: Sequence[str]) -> list[Outcome]:
     """Read and lower some files in a worker process of this machine."""
     with _uncollected():
-        return [_read(files, _reader(store), path) for path in paths]
+        return _read(files, _reader(store), paths)
 
 
 def _lent(files: Files, store: Store, workers: Workers, executor: Executor,
@@ -172,7 +172,7 @@ def _lent(files: Files, store: Store, workers: Workers, executor: Executor,
 
     def offers() -> Iterator[tuple[list[Outcome | Source], list[tuple[bytes, bytes]]]]:
         for chunk in chunks:
-            taken = [_taken(files, store, path) for path in chunk]
+            taken = _taken(files, store, chunk)
             yield taken, [(one.key, one.data) for one in taken if isinstance(one, Source)]
 
     for taken, results in lend(executor, lower_all, offers()):
@@ -207,14 +207,24 @@ def _uncollected() -> Iterator[None]:
         gc.collect()
 
 
-def _read(files: Files, store: Store, path: str) -> Outcome:
-    """Read one file and, unless the store knows its bytes already, lower it."""
-    taken = _taken(files, store, path)
-    return taken if isinstance(taken, Outcome) else _outcome(taken, _lowered(taken.key, taken.data))
+def _read(files: Files, store: Store, paths: Sequence[str]) -> list[Outcome]:
+    """Read some files and lower those whose bytes the store does not know already."""
+    taken = _taken(files, store, paths)
+    return [one if isinstance(one, Outcome) else _outcome(one, _lowered(one.key, one.data)) for one in taken]
 
 
-def _taken(files: Files, store: Store, path: str) -> Outcome | Source:
-    """Read one file; it is settled if it cannot be read, or if the store knows its bytes already."""
+def _taken(files: Files, store: Store, paths: Sequence[str]) -> list[Outcome | Source]:
+    """Read some files; one is settled if it cannot be read, or if the store knows its bytes already.
+
+    The store is asked of all at once: after each write of another process its pages must be read anew.
+    """
+    taken = [_source(files, path) for path in paths]
+    known = store.known([one.key for one in taken if isinstance(one, Source)])
+    return [Outcome(one.path, one.stamp, one.key) if one.key in known else one for one in taken]
+
+
+def _source(files: Files, path: str) -> Outcome | Source:
+    """Read one file."""
     try:
         with open(files.place(path), "rb") as file:
             # What a time stamp says of a file elsewhere means nothing in a later run.
@@ -222,8 +232,7 @@ def _taken(files: Files, store: Store, path: str) -> Outcome | Source:
             data = file.read()
     except OSError as error:
         return Outcome(path, failure=f"unreadable: {error.strerror}")
-    key = key_of(data)
-    return Outcome(path, stamp, key) if store.known([key]) else Source(path, stamp, key, data)
+    return Source(path, stamp, key_of(data), data)
 
 
 def _lowered(key: bytes, data: bytes) -> Row | str:
