@@ -15,7 +15,7 @@ _TEST = "struct kunit *"
 
 
 def tempered(findings: Iterable[Finding], program: Program, catalogue: Catalogue) -> Iterator[Finding]:
-    """Yield the findings; in tests and in code that runs once errors are warnings, and warnings of rules that advise are notes."""
+    """Yield the findings: in tests and in code that runs once errors are warnings, and warnings of rules that advise notes."""
     once = Once(program)
     advice = {code for code, check in all_checks().items() if check.RULE.severity is Severity.NOTE}
     for finding in findings:
