@@ -13,6 +13,8 @@ _FLIPPED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 _MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "==": "==", "!=": "!="}
 ZERO = ir.Number(0)
 NULL = ir.Name("NULL")
+TRUE: frozenset[ir.Expr] = frozenset({ir.Name("true"), ir.Number(1)})
+"""How the value for yes is written."""
 
 
 INNER = "\u02bc"
