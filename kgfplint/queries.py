@@ -50,7 +50,7 @@ def _contexts(program: Program, analysis: Analysis, number: int, states: list[Re
         yield f"  runs {state.why}\n"
         yield from (f"    provided that {assumed.text}\n" for assumed in state.assumed)
         for hop in state.hop.chain():
-            yield f"    {program.file_of(hop.function)}:{hop.line}: in {program.rows[hop.function].name}() {hop.note}\n"
+            yield f"    {hop.path(program)}:{hop.line}: in {program.rows[hop.function].name}() {hop.note}\n"
     if len(states) > _MOST:
         yield f"  and {len(states) - _MOST} more\n"
     if not states:

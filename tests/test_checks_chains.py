@@ -140,3 +140,37 @@ def test_what_others_made_before_a_reset(tmp_path: Path, text: str, severity: Se
     """Memory that is there since the device was probed is not allocated when it is reset; what is not kept is."""
     found, = told(tmp_path, {"dev.c": text}, "KGF105")
     assert found.severity == severity
+
+
+LIBRARY = {
+    "bus/bus.h": """
+struct bus_ops { int (*abort)(struct task *task); };
+struct bus { const struct bus_ops *ops; };
+int bus_abort(struct scsi_cmnd *cmd);
+""",
+    "bus/bus.c": '#include "bus.h"\n'
+                 'int bus_abort(struct scsi_cmnd *cmd) { struct bus *bus = cmd->host_scribble; return bus->ops->abort(NULL); }\n',
+    "ant/ant.c": """
+#include "../bus/bus.h"
+static int ant_abort(struct task *task) { kfree(kmalloc(16, MASK)); return 0; }
+static const struct bus_ops ant_ops = { .abort = ant_abort };
+static const struct scsi_host_template ant_template = {
+	.eh_abort_handler = bus_abort,
+};
+""",
+    "bee/bee.c": """
+#include "../bus/bus.h"
+static int bee_abort(struct task *task) { kfree(kmalloc(32, GFP_KERNEL)); return 0; }
+static const struct bus_ops bee_ops = { .abort = bee_abort };
+""",
+}
+
+
+def test_shared_code_comes_back_to_the_drivers_that_register_it(tmp_path: Path) -> None:
+    """What one driver registers of a library calls the operations of that driver alone; the first step is where it does so."""
+    files = {name: text.replace("MASK", "GFP_KERNEL") for name, text in LIBRARY.items()}
+    found, = told(tmp_path, files, "KGF105")
+    assert [(step.path, step.function) for step in found.trace] == [
+        ("ant/ant.c", "bus_abort"), ("bus/bus.c", "bus_abort"), ("ant/ant.c", "ant_abort")]
+    assert found.trace[0].line == 6
+    assert not told(tmp_path, {name: text.replace("MASK", "GFP_NOIO") for name, text in LIBRARY.items()}, "KGF105")

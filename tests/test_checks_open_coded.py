@@ -31,6 +31,7 @@ def told(folder: Path, body: str) -> list[tuple[str, str, str]]:
     ("c = kzalloc(s->w * sizeof(*c), GFP_KERNEL);", "KGF501", "kcalloc(s->w, sizeof(*c), GFP_KERNEL)"),
     ("g = kzalloc(sizeof(*g) + s->w * s->h * sizeof(struct cell), GFP_KERNEL);", "KGF502",
      "struct_size(g, cells, array_size(s->w, s->h))"),
+    ("g = kzalloc(sizeof(*g) + (1L << s->w) * sizeof(struct cell), GFP_KERNEL);", "KGF502", "struct_size(g, cells, 1L << s->w)"),
 ])  # fmt: skip
 def test_every_product_is_one_that_looks(tmp_path: Path, body: str, code: str, advice: str):
     assert told(tmp_path, f"{body}\n\treturn c ? (void *)c : g;") == [(code, "warning", f"{advice} does not overflow")]

@@ -24,6 +24,14 @@ def test_what_a_test_breaks_is_a_warning(tmp_path, name):
     assert told(tmp_path, name, LOCAL, "KGF406") == {"twice": "WARNING"}
 
 
+@pytest.mark.parametrize(("name", "mark", "severity"), [
+    ("drivers/demo/item.c", "", "WARNING"), ("drivers/demo/item.c", "__init ", "NOTE"), ("lib/test_item.c", "", "NOTE"),
+])
+def test_advice_in_a_test_is_a_note(tmp_path, name, mark, severity):
+    code = f"static void {mark}large(void)\n{{\n\tchar *p = kmalloc(SZ_128K, GFP_KERNEL);\n\n\tkfree(p);\n}}\n"
+    assert told(tmp_path, name, code, "KGF505") == {"large": severity}
+
+
 @pytest.mark.parametrize("name", ["net/bpf/test_run.c", "drivers/net/demo_selftest.c", "drivers/demo/latest.c"])
 def test_what_only_sounds_like_a_test_is_an_error(tmp_path, name):
     assert told(tmp_path, name, LOCAL, "KGF406") == {"twice": "ERROR"}

@@ -43,6 +43,15 @@ def test_what_has_no_value():
     assert Constants(program(a_h=HEADER)).value(0, ir.Field(ir.Name("p"), "order", True)) is None
 
 
+def test_values_do_not_hang_on_who_asks_first():
+    names = [f"E{number}" for number in range(2000)]
+    text = f"enum {{ {', '.join(names)} }};\n#define LOOP (LOOP_BACK + 1)\n#define LOOP_BACK LOOP\n".encode()
+    for order in (names, names[::-1], ["LOOP_BACK", *names[::7], *names]):
+        value = named(text)
+        assert {name: value(name) for name in order if name != "LOOP_BACK"} == {name: int(name[1:]) for name in names}
+        assert value("LOOP") is None and value("LOOP_BACK") is None
+
+
 def test_definitions_that_differ_have_no_value_but_where_they_stand():
     linked = program(a_c=b"#define N 1\n", b_c=b"#define N 2\n", c_c=b"int x;\n")
     assert [Constants(linked).value(file, ir.Name("N")) for file in range(3)] == [1, 2, None]

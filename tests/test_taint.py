@@ -155,18 +155,20 @@ static long x_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 static const struct file_operations x_fops = { .open = x_open, .unlocked_ioctl = x_ioctl };
 """
 ASKS = "if (!capable(CAP_SYS_ADMIN)) return -EPERM;"
+AGAIN = "/* x_make() calls itself. */"
 
 
 @pytest.mark.parametrize(("opening", "asking", "more", "severity"), [
     ("", "", "", "warning"), (ASKS, "", "", "note"), ("", ASKS, "", "note"), ("", "prepare(file); " + ASKS, "", "warning"),
-    (ASKS, "", "long x_other(const u32 __user *from) { return x_make(from); }", "warning"),
+    (ASKS, "", "long x_other(const u32 __user *from) { return x_make(from); }", "warning"), (ASKS, "", AGAIN, "note"),
 ])  # fmt: skip
 def test_who_calls_or_opens_asks_for_root(kernel_tree, opening, asking, more, severity):
     (kernel_tree / "include/linux").mkdir()
     (kernel_tree / "include/linux/fs.h").write_text(
         "struct file_operations { int (*open)(struct inode *, struct file *);\n"
         "\tlong (*unlocked_ioctl)(struct file *, unsigned int, unsigned long); };\n")
-    (kernel_tree / "drivers/x/x.c").write_text(OPENED % (opening, asking, more))
+    text = OPENED.replace("kfree(made);", "kfree(made);\n\tif (count)\n\t\treturn x_make(from + 1);") if more is AGAIN else OPENED
+    (kernel_tree / "drivers/x/x.c").write_text(text % (opening, asking, more))
     report = run([kernel_tree / "drivers"], Settings(severity="note", jobs=1, select=["KGF511"], cache=False))
     assert [finding.severity.label for finding in report.findings] == [severity]
 

@@ -101,13 +101,13 @@ class Chain:
 
     def steps(self) -> Sequence[Step]:
         """Return the steps from the root to what sleeps."""
-        steps = [self._step(hop.function, hop.line, hop.note, hop.mark) for hop in self._hops]
+        program = self._program
+        steps = [Step(hop.path(program), hop.line, program.rows[hop.function].name, hop.note, hop.mark) for hop in self._hops]
         does = self.does or ("" if self.sleep.where == RAW else " may sleep")
         mark: Mark = "free" if self.sleep.frees else "alloc"
-        return [*steps, self._step(self.state.function, self._site.line, f"{self.sleep.what}{does}", mark)]
-
-    def _step(self, function: int, line: int, note: str, mark: Mark) -> Step:
-        return Step(self._program.file_of(function), line, self._program.rows[function].name, note, mark)
+        function = self.state.function
+        what = f"{self.sleep.what}{does}"
+        return [*steps, Step(program.file_of(function), self._site.line, program.rows[function].name, what, mark)]
 
     def finding(self, rule: Rule, message: str, severity: Severity | None = None) -> Finding:
         """Return the finding of a rule."""

@@ -83,13 +83,10 @@ def _keys(unit: Unit, argument: ir.Expr) -> tuple[str, ...]:
 
 
 def _only_value(unit: Unit, expr: ir.Expr) -> ir.Expr:
-    """Look through a local that holds one value, or NULL, and through what reads it."""
+    """Look through a local that holds one value, or NULL."""
     assigned = unit.values.get(expr.id, []) if isinstance(expr, ir.Name) else []
     values = [bare(value) for value in assigned if value is not None and not is_zero(bare(value))]
-    value = unit.value_of(values[0] if len(values) == 1 and None not in assigned else expr)
-    if isinstance(value, ir.CallResult) and value.callee == ir.Name("READ_ONCE") and len(value.args) == 1:
-        return bare(value.args[0])
-    return value
+    return unit.value_of(values[0] if len(values) == 1 and None not in assigned else expr)
 
 
 def _by_assignment(unit: Unit, release: Release) -> Iterator[Finding]:

@@ -1,10 +1,11 @@
-"""Errors that harm nobody who uses the kernel are warnings: those of tests, and of what runs once, when all begins."""
+"""What harms nobody who uses the kernel is told more quietly: in tests, and in what runs once, when all begins."""
 
 from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from kgfplint.catalogue import Catalogue
+from kgfplint.checks import all_checks
 from kgfplint.facts import ir
 from kgfplint.findings import Finding, Severity
 from kgfplint.program.link import Program
@@ -14,11 +15,13 @@ _TEST = "struct kunit *"
 
 
 def tempered(findings: Iterable[Finding], program: Program, catalogue: Catalogue) -> Iterator[Finding]:
-    """Yield the findings, the errors among them that stand in tests or in code that runs once as warnings."""
+    """Yield the findings: in tests and in code that runs once errors are warnings, and warnings of rules that advise notes."""
     once = Once(program)
+    advice = {code for code, check in all_checks().items() if check.RULE.severity is Severity.NOTE}
     for finding in findings:
-        if finding.severity is Severity.ERROR and (catalogue.is_trial(finding.path) or _is_spared(finding, program, once)):
-            yield msgspec.structs.replace(finding, severity=Severity.WARNING)
+        loud = finding.severity is Severity.ERROR or (finding.severity is Severity.WARNING and finding.code in advice)
+        if loud and (catalogue.is_trial(finding.path) or _is_spared(finding, program, once)):
+            yield msgspec.structs.replace(finding, severity=Severity(finding.severity - 1))
         else:
             yield finding
 

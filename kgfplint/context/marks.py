@@ -3,9 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from kgfplint.facts import ir
-from kgfplint.facts.terms import bare
-
-_SET = frozenset({ir.Name("true"), ir.Number(1)})
+from kgfplint.facts.terms import TRUE, bare
 
 
 class Marks:
@@ -55,5 +53,5 @@ def _marks(event: ir.Assign) -> Iterator[ir.Expr]:
     """Yield the condition that asks for what an assignment sets."""
     if event.op == "|":
         yield ir.Binary("&", event.target, bare(event.value))
-    elif not event.op and bare(event.value) in _SET:
+    elif not event.op and bare(event.value) in TRUE:
         yield event.target

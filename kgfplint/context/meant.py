@@ -1,7 +1,7 @@
 """Which functions a call may mean: those of the same architecture, driver and struct, of all that have its name or member."""
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from kgfplint.context.distances import MOST_TARGETS, home_of
 from kgfplint.context.flow import Site
@@ -20,8 +20,16 @@ class Meant:
 
     def together(self, state: Reached, target: int) -> bool:
         """Tell whether a target lies in the folder of the function that calls it, or of the root."""
-        folders = {posixpath.dirname(self.program.file_of(f)) for f in (state.function, state.hop.chain()[0].function)}
+        folders = set(map(posixpath.dirname, (self.program.file_of(state.function), *self.homes(state))))
         return posixpath.dirname(self.program.file_of(target)) in folders
+
+    def homes(self, state: Reached) -> Collection[str]:
+        """Return the file of the root of a chain, or those that register it where none stands beside it: they share its code."""
+        root = state.hop.chain()[0]
+        own = self.program.file_of(root.function)
+        users = [path for path in (self.program.paths[file] for file in root.files) if path.endswith(".c")]
+        folder = posixpath.dirname(own)
+        return [own] if not users or any(posixpath.dirname(path) == folder for path in users) else users
 
     def near(self, state: Reached, targets: Sequence[int]) -> Sequence[int]:
         """Return the targets of an indirect call that a chain from its root can mean.
@@ -31,16 +39,16 @@ class Meant:
         if len(targets) < 2:
             return targets
         path = self.program.file_of
-        root = path(state.hop.chain()[0].function)
-        if own := [target for target in targets if path(target) == root]:
+        homes = self.homes(state)
+        if own := [target for target in targets if path(target) in homes]:
             return own
-        folder = posixpath.dirname(root)
-        if folder == posixpath.dirname(path(state.function)):
+        folders = set(map(posixpath.dirname, homes))
+        if posixpath.dirname(path(state.function)) in folders:
             return targets
-        if own := [target for target in targets if posixpath.dirname(path(target)) == folder]:
+        if own := [target for target in targets if posixpath.dirname(path(target)) in folders]:
             return own
-        above = posixpath.dirname(folder)
-        return [target for target in targets if posixpath.dirname(posixpath.dirname(path(target))) != above]
+        above = set(map(posixpath.dirname, folders))
+        return [target for target in targets if posixpath.dirname(posixpath.dirname(path(target))) not in above]
 
     def targets(self, function: int, site: Site) -> Sequence[int]:
         """Return the functions that an indirect call may mean, none if they are too many."""

@@ -15,7 +15,7 @@ from kgfplint.context.flow import LITERAL, PRESENT, SMALL, Flow, Place, Site, me
 from kgfplint.context.meant import Meant
 from kgfplint.context.sleeping import MASKED, forbidden
 from kgfplint.context.stated import told_context
-from kgfplint.context.steps import Assumed, Hit, Hop, Reached
+from kgfplint.context.steps import Assumed, Hit, Hop, Reached, registered
 from kgfplint.facts import ir
 from kgfplint.facts.terms import names as names_in
 from kgfplint.facts.terms import show, substitute
@@ -92,10 +92,10 @@ class Reach:
                         yield from self._roots((target,), callback, Hop(None, target, line, note, mark="root"))
         for (tag, member), key in program.keys.items():
             stored = self.catalogue.fields.get(f"{tag}.{member}")
-            for target, line in program.bound.get(key, {}).items() if stored is not None else ():
+            for target, places in program.stored(key) if stored is not None else ():
                 assert stored is not None
                 note = f"{tag}.{member}: {program.rows[target].name}() runs in {self._title(stored.context)}"
-                yield from self._roots((target,), stored, Hop(None, target, line, note, mark="root"))
+                yield from self._roots((target,), stored, registered(target, places, note))
         yield from self._documented()
 
     def _documented(self) -> Iterator[Reached]:

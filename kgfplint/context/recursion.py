@@ -12,7 +12,7 @@ from kgfplint.context.conditions import Guard
 from kgfplint.context.flow import Flow, Site
 from kgfplint.context.reach import Possible, Reach, Values
 from kgfplint.context.sleeping import ALLOWED, MASKED
-from kgfplint.context.steps import Assumed, Hit, Hop, Reached
+from kgfplint.context.steps import Assumed, Hit, Hop, Reached, registered
 from kgfplint.facts import ir
 from kgfplint.facts.terms import names as names_in
 from kgfplint.facts.terms import walk
@@ -37,10 +37,10 @@ class Recursion(Reach):
         program = self.program
         for (tag, member), key in program.keys.items():
             entry = members.get(f"{tag}.{member}")
-            for target, line in program.bound.get(key, {}).items() if entry is not None else ():
+            for target, places in program.stored(key) if entry is not None else ():
                 assert entry is not None
                 name = program.rows[target].name
-                hop = Hop(None, target, line, f"{tag}.{member}: {name}() runs in {entry.title}", mark="root")
+                hop = registered(target, places, f"{tag}.{member}: {name}() runs in {entry.title}")
                 yield Reached(target, (entry.allows,), entry.name, (), f"in {entry.title} ({name}())", hop)
 
     def sections(self, function: int, sites: Iterable[Site]) -> Iterator[Reached]:
@@ -88,8 +88,8 @@ class Recursion(Reach):
         """Yield the callees of a site: of operations only those that this code may be about, and not what ends a section."""
         ending = self.catalogue.sections.get(site.name)
         if ending is None or ending.action != "release":
-            begun = [*(hop.function for hop in state.hop.chain()), state.function][: 2 if state.context == MASKED else 1]
-            own = {self._folder(function) for function in begun}
+            given = [*(hop.function for hop in state.hop.chain()), state.function][1:2] if state.context == MASKED else []
+            own = {posixpath.dirname(path) for path in (*self._meant.homes(state), *map(self.program.file_of, given))}
             for below in super()._below(state, site, values):
                 if not site.member or self._folder(state.function) in own or self._folder(below.function) in own:
                     yield below

@@ -1,15 +1,20 @@
 """The steps of a chain of calls, and the states that functions are reached in."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from kgfplint.context.conditions import Guard
 from kgfplint.context.flow import Site
 from kgfplint.facts import ir
 from kgfplint.findings import Mark
+from kgfplint.program.link import Program
 
 
 class Hop(NamedTuple):
-    """One step of a chain, in `function` at `line`: `note` and `mark` say what happens there, `above` is the step before it."""
+    """One step of a chain, in `function` at `line`: `note` and `mark` say what happens there, `above` is the step before it.
+
+    `files`: of the first step of a function that is registered, those that do so, the one with the line first.
+    """
 
     above: "Hop | None"
     function: int
@@ -17,6 +22,11 @@ class Hop(NamedTuple):
     note: str
     column: int = 1
     mark: Mark = "call"
+    files: tuple[int, ...] = ()
+
+    def path(self, program: Program) -> str:
+        """Return the path of the file that the line is in."""
+        return program.paths[self.files[0]] if self.files else program.file_of(self.function)
 
     def chain(self) -> list["Hop"]:
         """Return the steps from the root to this one."""
@@ -26,6 +36,11 @@ class Hop(NamedTuple):
             found.append(hop)
             hop = hop.above
         return found[::-1]
+
+
+def registered(function: int, places: Sequence[tuple[int, int]], note: str) -> Hop:
+    """Return the first step of a function that is registered at some (file, line) places (see Program.stored)."""
+    return Hop(None, function, places[0][1], note, mark="root", files=tuple(dict.fromkeys(file for file, _ in places)))
 
 
 class Assumed(NamedTuple):

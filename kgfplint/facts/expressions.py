@@ -10,6 +10,7 @@ from kgfplint.facts.cfg import Builder, OpenBlock
 from kgfplint.facts.leaves import LEAVES
 from kgfplint.facts.marks import Marks
 from kgfplint.facts.shapes import bare, operands
+from kgfplint.facts.terms import typed
 from kgfplint.facts.texts import Texts
 from kgfplint.facts.types import descriptor, text_of
 from kgfplint.facts.words import FATAL, LOOKED_THROUGH, NO_CALLS, NORETURN, TRANSPARENT, spelled
@@ -220,7 +221,8 @@ class Expressions:
             second = self.expr(right)
             self.flow.go(after)
             return ir.Binary(word, first, second)
-        return ir.Binary(word, self.expr(left), self.expr(right))
+        first = self.expr(left)
+        return ir.Binary(word, typed(first, self.text(left)) if word == "<<" and left else first, self.expr(right))
 
     def _conditional(self, node: Node) -> ir.Expr:
         if self._calls(node):

@@ -6,11 +6,15 @@ from typing import Any
 
 from kgfplint.facts import ir
 
-_INTEGER = re.compile(r"(0[xX][0-9a-fA-F]+|0[bB][01]+|\d+)[uUlL]*$")
+_INTEGER = re.compile(r"(0[xX][0-9a-fA-F]+|0[bB][01]+|\d+)([uUlL]*)$")
+_TYPES = {"U": "unsigned int", "L": "long", "UL": "unsigned long", "LL": "long long", "ULL": "unsigned long long"}
+_SUFFIXES = {ctype: suffix for suffix, ctype in _TYPES.items()}
 _FLIPPED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 _MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "==": "==", "!=": "!="}
 ZERO = ir.Number(0)
 NULL = ir.Name("NULL")
+TRUE: frozenset[ir.Expr] = frozenset({ir.Name("true"), ir.Number(1)})
+"""How the value for yes is written."""
 
 
 INNER = "\u02bc"
@@ -27,6 +31,13 @@ def integer(text: str) -> int | None:
     if len(digits) > 1 and digits[0] == "0" and digits.isdigit():
         return sign * int(digits, 8) if all(c < "8" for c in digits) else None
     return sign * int(digits, 0)
+
+
+def typed(value: ir.Expr, text: str) -> ir.Expr:
+    """Return what is shifted left with the type that its literal gives it, as a cast: the result has that type, too."""
+    match = _INTEGER.match(text.strip("()-")) if type(value) is ir.Number else None
+    suffix = "".join(sorted(match[2].upper(), reverse=True)) if match else ""
+    return ir.Cast(_TYPES[suffix], value) if suffix in _TYPES else value
 
 
 def show(expr: ir.Expr) -> str:
@@ -50,6 +61,8 @@ def show(expr: ir.Expr) -> str:
             return f"{_operand(callee)}({', '.join(map(show, args))})"
         case ir.SizeOf(ctype, operand):
             return f"sizeof({show(operand) if operand is not None else ctype})"
+        case ir.Cast(ctype, ir.Number(value)) if ctype in _SUFFIXES:
+            return f"{value}{_SUFFIXES[ctype]}"
         case ir.Cast(ctype, operand):
             return f"({ctype}){_operand(operand)}"
         case ir.Unary(op, operand):

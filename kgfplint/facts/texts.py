@@ -5,7 +5,7 @@ import re
 import sys
 
 from kgfplint.facts import ir
-from kgfplint.facts.terms import integer
+from kgfplint.facts.terms import integer, typed
 
 _TERM = rb"([&*!~-]?)([A-Za-z_]\w*(?:(?:->|\.)[A-Za-z_]\w*)*|\d\w*)"
 _PLAIN = re.compile(_TERM + rb"(?: ([=!<>]=|[<>&|^+*/%-]|&&|\|\||<<|>>) " + _TERM + rb")?")
@@ -59,6 +59,8 @@ class Texts:
         if op is None or left is None:
             return left
         right = self._term(other_sign, other_word)
+        if op == b"<<":
+            left = typed(left, word.decode())
         return ir.Binary(sys.intern(op.decode()), left, right) if right is not None else None
 
     def _term(self, sign: bytes, word: bytes) -> ir.Expr | None:

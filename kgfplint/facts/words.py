@@ -1,18 +1,32 @@
-"""The macros and functions that lowering knows by name."""
+"""The macros, functions and types that code is read by: rules/syntax.toml, [values]."""
 
 from collections.abc import Iterable
 
-TRANSPARENT = frozenset({"likely", "unlikely", "READ_ONCE", "ACCESS_ONCE", "data_race", "__builtin_expect"})
-"""Macros whose value is their first argument (linux/compiler.h)."""
-WARNINGS = frozenset({"WARN_ON", "WARN_ON_ONCE", "WARN", "WARN_ONCE", "WARN_TAINT", "VM_WARN_ON", "VM_WARN_ON_ONCE"})
-"""Macros whose value is the truth of their first argument (asm-generic/bug.h)."""
-LOOKED_THROUGH = TRANSPARENT | WARNINGS
-FATAL = frozenset({"BUG_ON", "VM_BUG_ON", "VM_BUG_ON_PAGE", "VM_BUG_ON_FOLIO"})
-"""Macros that do not return when their first argument is true (asm-generic/bug.h)."""
+from kgfplint.source.words import syntax_rules
+
+
+def _named(kind: str) -> frozenset[str]:
+    return frozenset(syntax_rules()["values"][kind])
+
+
+TRANSPARENT = _named("same")
+"""Macros whose value is their first argument."""
+LOOKED_THROUGH = TRANSPARENT | _named("truth")
+"""Those, and macros whose value is the truth of their first argument."""
+FATAL = _named("fatal")
+"""Macros that do not return when their first argument is true."""
 NO_CALLS = LOOKED_THROUGH | FATAL
 """Macros that leave no call behind."""
-NORETURN = frozenset({"BUG", "panic", "do_exit", "unreachable", "__builtin_unreachable", "make_task_dead", "die"})
+NORETURN = _named("noreturn")
 """Functions and macros that never return."""
+ERROR_POINTERS = _named("error_pointers")
+"""Functions that return error pointers."""
+ERROR_NUMBERS = _named("error_numbers")
+"""Functions that return the number of an error pointer."""
+UNEVALUATED = _named("unevaluated")
+"""Macros that look only at the types of their arguments."""
+BYTES = _named("bytes")
+"""Types of pointers to bytes."""
 
 
 def spelled(words: Iterable[str]) -> frozenset[bytes]:

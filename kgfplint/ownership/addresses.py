@@ -6,13 +6,12 @@ from kgfplint.catalogue import Alloc, Verdict
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, is_zero
 from kgfplint.facts.types import pointee, tag_of
+from kgfplint.facts.words import BYTES, ERROR_POINTERS
 from kgfplint.program.types import Types, Typing
 
 ADDRESSES = ("local", "static", "string", "interior")
-_BYTES = frozenset({"u8 *", "uint8_t *", "__u8 *", "char *", "unsigned char *"})
-_Pair = tuple[ir.Expr, ir.Expr]
-ERROR_POINTERS = frozenset({"ERR_PTR", "ERR_CAST"})
 """Kinds of values that point to something, but not to the start of an allocation."""
+_Pair = tuple[ir.Expr, ir.Expr]
 
 
 class Addresses:
@@ -72,7 +71,7 @@ class Addresses:
     @staticmethod
     def is_bytes(expr: ir.Expr) -> bool:
         """Tell whether a pointer goes as one to bytes, whatever it is: `(u8 *)header`."""
-        return type(expr) is ir.Cast and expr.ctype.removeprefix("const ") in _BYTES
+        return type(expr) is ir.Cast and expr.ctype.removeprefix("const ") in BYTES
 
     def pointer(self, value: ir.Expr) -> ir.Expr | None:
         """Return the pointer into whose target an address leads: `p` for `&p->a.b[i]` or `p->c + i`, an array, else None."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from kgfplint.facts import ir
 from kgfplint.facts.terms import atom, bare, walk
+from kgfplint.facts.words import ERROR_NUMBERS, ERROR_POINTERS
 
 QUESTION = re.compile(
     r"(?:^|_)(?:is|has|can|are|same|eq|equals?|should|uses?|needs?|supports?|supported|capable|enabled|valid|allowed|ok"
@@ -37,6 +38,7 @@ LEAST, MOST = -(1 << 64), 1 << 64
 
 _ERROR = re.compile(r"(?:^-E|_ERR(?:OR)?(?:_|$))")
 """Names of constants that are not 0."""
+_NEGATIVE = ERROR_NUMBERS | ERROR_POINTERS
 _CONSTANT = frozenset({"ARRAY_SIZE", "BITS_PER_LONG"})
 """Macros that have one value wherever they are (include/linux/array_size.h)."""
 
@@ -81,7 +83,7 @@ def constant(expr: ir.Expr) -> Known | None:
         return Known(token=name) if name.isupper() else None
     if type(expr) is ir.Unary and expr.op == "-" and type(expr.operand) is ir.Name and expr.operand.id[:1] == "E":
         return Known(-4095, -1, "-" + expr.operand.id)
-    if type(expr) is ir.CallResult and type(expr.callee) is ir.Name and expr.callee.id in ("PTR_ERR", "ERR_PTR"):
+    if type(expr) is ir.CallResult and type(expr.callee) is ir.Name and expr.callee.id in _NEGATIVE:
         return NEGATIVE
     return None
 

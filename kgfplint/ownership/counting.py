@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from kgfplint.facts import ir
 from kgfplint.facts.terms import NULL, atom, bare
-from kgfplint.ownership.addresses import ERROR_POINTERS
+from kgfplint.facts.words import ERROR_POINTERS
 from kgfplint.ownership.conditions import ANY, after, reading
 from kgfplint.ownership.frame import Frame
 from kgfplint.ownership.handing import holder_of

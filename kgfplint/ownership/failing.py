@@ -8,6 +8,7 @@ from kgfplint.facts import ir
 from kgfplint.facts.terms import bare
 from kgfplint.ownership.conditions import ANY, Test, after
 from kgfplint.ownership.ops import Branch, Handed
+from kgfplint.program.constants import constants_of
 from kgfplint.program.meaning import Meaning
 
 Frees = Sequence[tuple[Free, ir.Expr]]
@@ -50,6 +51,7 @@ class Failing:
         self._of_event = of_event
         self._file = file
         self._meaning = meaning
+        self._constants = constants_of(meaning.program)
 
     def freeing(self, body: ir.Body, tests: Sequence[Sequence[Test | None]], frees: Mapping[int, Frees]) -> Iterator[Failed]:
         """Yield where calls have failed that free something then."""
@@ -103,12 +105,17 @@ class Failing:
         """Tell whether a test finds the failure of a call: an error number, an error pointer, NULL or false."""
         if self._of_error_pointer(test) is not None:
             return test.truth
-        known = after(ANY, test)
+        known = after(ANY, self._numeric(test))
         if known is None:
             return False
         if self._is_truth(call):
             return known.lo == known.hi == 0
         return known.hi < 0 or 0 in known.excluded
+
+    def _numeric(self, test: Test) -> Test:
+        """Return a test against a number where it is one against a name for a number: many a driver has its own name for 0."""
+        value = self._constants.named(self._file, test.value) if isinstance(test.value, str) else None
+        return test if value is None else test._replace(value=value)
 
     def _defers(self, call: ir.Call) -> bool:
         """Tell whether a call is known to register functions that others call later, none of which undoes it."""

@@ -217,8 +217,13 @@ class Leaks:
         return (number is not None and self._origins[number].site is not None and state.objects[number].state == VALID
                 and not is_away(state.given.get(number, _NOBODY)))
 
-    def free(self, state: State, number: int) -> None:
-        """Note that this function frees memory itself: no call before kept it, but perhaps the last one, if it could fail."""
+    def free(self, state: State, number: int, subject: int) -> None:
+        """Note that this function frees memory itself: no call before kept it, but perhaps the last one, if it could fail.
+
+        A pointer that is only known not to be NULL may lead to what was stored there before.
+        """
+        if self._origins[number].what == "tested":
+            self.unseen(state, subject)
         whom = sorted(one for one in standing(state.given.get(number, _NOBODY)) if one >= 0)
         self._decided.add((number, state.way))
         self.freed.setdefault(number, set()).update(whom)

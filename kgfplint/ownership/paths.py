@@ -272,7 +272,7 @@ class Paths:
                 self._report("double-free", state, subject, op.event, line, op, thing.freed)
             return
         self._report("free", state, subject, op.event, line, op)
-        self.leaks.free(state, number)
+        self.leaks.free(state, number, subject)
         if op.wrapped:
             self.leaks.released(state, number)
         if op.free.flavour not in ("put", "deferred"):

@@ -11,8 +11,9 @@ import msgspec
 from kgfplint.catalogue import Alloc, Free
 from kgfplint.facts import ir
 from kgfplint.facts.terms import NULL, bare, root
+from kgfplint.facts.words import ERROR_NUMBERS, ERROR_POINTERS, UNEVALUATED
 from kgfplint.ownership.accesses import Accesses, pools_of
-from kgfplint.ownership.addresses import ERROR_POINTERS, Addresses, allocated, is_stacked, pointees, taken
+from kgfplint.ownership.addresses import Addresses, allocated, is_stacked, pointees, taken
 from kgfplint.ownership.branches import LVALUES, Branches, facts_of, relations_of, tests_of
 from kgfplint.ownership.conditions import NEGATIVE, NONZERO, ZERO, constant
 from kgfplint.ownership.effects import Effects
@@ -44,8 +45,6 @@ from kgfplint.program.settled import settled
 from kgfplint.program.types import Typing
 
 _HOLDS = re.compile(r"(?:^|_)(?:get|hold|ref|grab|clone|(?:refcount|atomic|atomic_long)_inc)(?:_|$)")
-_UNEVALUATED = frozenset({"typeof", "__typeof__", "struct_size", "flex_array_size", "sizeof_field", "offsetof"})
-"""Macros that look only at the types of their arguments (include/linux/{overflow,stddef}.h)."""
 _LEAVES = frozenset({ir.Name, ir.Number, ir.Text, ir.CallResult, ir.SizeOf, ir.TypeName})
 """Arguments that access no memory themselves: most of all."""
 
@@ -294,7 +293,7 @@ class Reducer:
         if not self._accesses:
             return
         alloc = called.alloc if called is not None else None
-        if name not in _UNEVALUATED:
+        if name not in UNEVALUATED:
             skipped = alloc.type if alloc is not None else None
             seen = event.args if skipped is None else event.args[:skipped] + event.args[skipped + 1 :]
             self._uses(event, seen, name)
@@ -322,7 +321,7 @@ class Reducer:
         if verdict is None or verdict.ptr >= len(event.args):
             return
         number = self._number(event.args[verdict.ptr])
-        if name == "PTR_ERR" and event.target is not None and bare(event.target) in self.facts:
+        if name in ERROR_NUMBERS and event.target is not None and bare(event.target) in self.facts:
             self._out.append(Learn(self.facts[bare(event.target)], NEGATIVE))
         if number >= 0 and verdict.action == "error":
             self._out.append(Ask(number, event))

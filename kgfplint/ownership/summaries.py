@@ -9,6 +9,7 @@ from kgfplint.context.held import lock_changes
 from kgfplint.facts import ir
 from kgfplint.facts.terms import NULL as NULL_POINTER
 from kgfplint.facts.terms import bare, root, walk
+from kgfplint.facts.words import ERROR_POINTERS
 from kgfplint.gfp.policy import policy
 from kgfplint.ownership.counting import counts
 from kgfplint.ownership.frame import Frame
@@ -300,7 +301,7 @@ def _roles(sites: Sequence[Site], row: Row, meaning: Meaning) -> dict[str, int |
 
 def _is_error(leave: Exit) -> bool:
     value = leave.event.value
-    return isinstance(value, ir.CallResult) and isinstance(value.callee, ir.Name) and value.callee.id in ("ERR_PTR", "ERR_CAST")
+    return isinstance(value, ir.CallResult) and isinstance(value.callee, ir.Name) and value.callee.id in ERROR_POINTERS
 
 
 def _passed_on(release: Release, row: Row, meaning: Meaning) -> Free:

@@ -12,9 +12,15 @@ _WORD = re.compile(r"[A-Za-z_]\w*")
 _SZ = re.compile(r"SZ_(\d+)([KMGT]?)")
 _SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 """SZ_4K says what it is (include/linux/sizes.h)."""
-_DEPTH = 8
 _PAGES = {"PAGE_SHIFT": 12, "PAGE_SIZE": 4096}
 """What most configurations have; architectures differ (include/asm-generic/page.h)."""
+
+
+def _told(name: str) -> int | None:
+    """Return the value of a name that is known without its definition."""
+    if match := _SZ.fullmatch(name):
+        return int(match[1]) << _SHIFTS[match[2]]
+    return _PAGES.get(name)
 
 
 class Constants:
@@ -31,7 +37,7 @@ class Constants:
             return expr.value
         if any(isinstance(term, ir.Field | ir.Deref | ir.Index | ir.AddressOf | ir.Text | ir.Unknown) for term in walk(expr)):
             return None
-        return self._fold(file, show(expr), _DEPTH)
+        return self._fold(file, show(expr))
 
     def values(self, file: int, expr: ir.Expr) -> frozenset[int]:
         """Return the values that an expression may have: several for a macro that configurations define differently.
@@ -42,24 +48,39 @@ class Constants:
         if value is not None:
             return frozenset({value})
         texts = self._definitions(file, expr.id) if type(expr) is ir.Name else set()
-        found = {self._fold(file, text, _DEPTH - 1) for text in texts}
+        found = {self._fold(file, text) for text in texts}
         return frozenset(value for value in found if value is not None) if None not in found else frozenset()
 
-    def named(self, file: int, name: str, depth: int = _DEPTH) -> int | None:
+    def named(self, file: int, name: str) -> int | None:
         """Return the value of a macro or enumerator as `file` sees it, None if it is none or its definitions differ."""
-        if name in _PAGES:
-            return _PAGES[name]
-        if match := _SZ.fullmatch(name):
-            return int(match[1]) << _SHIFTS[match[2]]
-        key = file, name
-        if key not in self._named:
-            self._named[key] = None
-            text = self.definition(file, name)
-            self._named[key] = self._fold(file, text, depth - 1) if text and depth else None
-        return self._named[key]
+        if (file, name) not in self._named:
+            self._resolve(file, name)
+        return self._named[file, name]
 
-    def _fold(self, file: int, text: str, depth: int) -> int | None:
-        found = ((word, self.named(file, word, depth)) for word in set(_WORD.findall(text)))
+    def _resolve(self, file: int, name: str) -> None:
+        """Find the values of a name and of all that it stands for, however deep: enumerators count on from one another."""
+        waiting, texts = [name], dict[str, str]()
+        while waiting:
+            word = waiting[-1]
+            if (file, word) not in self._named:
+                if word not in texts:
+                    texts[word] = self.definition(file, word) if (told := _told(word)) is None else str(told)
+                    # What stands for itself, by other names or not, is left out.
+                    below = [one for one in _WORD.findall(texts[word]) if (file, one) not in self._named and one not in texts]
+                    if below:
+                        waiting += below
+                        continue
+                self._named[file, word] = self._folded(file, texts[word]) if texts[word] else None
+            waiting.pop()
+
+    def _fold(self, file: int, text: str) -> int | None:
+        for word in set(_WORD.findall(text)):
+            self.named(file, word)
+        return self._folded(file, text)
+
+    def _folded(self, file: int, text: str) -> int | None:
+        """Return the value of a text by what is known of its names."""
+        found = ((word, self._named.get((file, word))) for word in set(_WORD.findall(text)))
         return evaluate(text, {word: value for word, value in found if value is not None})
 
     def definition(self, file: int, name: str) -> str:

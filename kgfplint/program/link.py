@@ -3,7 +3,7 @@
 import posixpath
 import sys
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
@@ -47,7 +47,9 @@ class Program:
     store something into a member of this name. `masked` has result and parameters of prototypes with a gfp_t. `handed` has
     (function, callee, place, given, line) of functions and objects handed over by name, `declared` the same of macros at
     file scope, with the file; `objects` has (file, member, function) of functions stored in globals by their initialisers,
-    by the name of the global. `files` tells where its files are, None for a program of texts.
+    by the name of the global. `bound` has the functions stored in each member (see `keys`) with a line of their own file where
+    that is done, 0 if others do, and `lent` (file, line) of those others, by member and function. `files` tells where its files
+    are, None for a program of texts.
     """
 
     def __init__(self) -> None:
@@ -73,6 +75,7 @@ class Program:
         self.indirect_lines = array("i")
         self.keys: dict[tuple[str, str], int] = {}
         self.bound: dict[int, dict[int, int]] = {}
+        self.lent: dict[tuple[int, int], list[tuple[int, int]]] = {}
         self.handed: list[tuple[int, str, int, str, int]] = []
         self.declared: list[tuple[int, str, int, str, int]] = []
         self.objects: dict[str, list[tuple[int, str, int]]] = {}
@@ -129,6 +132,12 @@ class Program:
     def is_beside(self, function: int, file: int) -> bool:
         """Tell whether a function is defined in the folder of a file."""
         return posixpath.dirname(self.file_of(function)) == posixpath.dirname(self.paths[file])
+
+    def stored(self, key: int) -> Iterator[tuple[int, Sequence[tuple[int, int]]]]:
+        """Yield the functions that are stored in a member, each with (file, line) of the places where: of its own file first."""
+        for target, line in self.bound.get(key, {}).items():
+            own = [(self.rows[target].file, line)] if line else []
+            yield target, [*own, *self.lent.get((key, target), ())]
 
     def calls(self, function: int) -> Iterator[tuple[str, int]]:
         """Yield (callee name, line) of the direct calls of a function."""
@@ -297,7 +306,10 @@ def _bind(program: Program, pending: list[tuple[int, tuple[ir.Binding, ...]]]) -
                 key = program.keys.setdefault((tag, member), len(program.keys))
                 slot = program.bound.setdefault(key, {})
                 for target in targets:
-                    slot.setdefault(target, binding.line)
+                    own = program.rows[target].file == file
+                    slot[target] = slot.get(target) or (binding.line if own else 0)
+                    if not own:
+                        program.lent.setdefault((key, target), []).append((file, binding.line))
                     if binding.inside.startswith("="):
                         program.objects.setdefault(binding.inside[1:], []).append((file, member, target))
 

@@ -7,13 +7,12 @@ from msgspec.structs import replace
 
 from kgfplint.catalogue import Alloc
 from kgfplint.facts import ir
-from kgfplint.facts.terms import bare
+from kgfplint.facts.terms import TRUE, bare
 from kgfplint.program.link import Program
 
 _WORDS = re.compile(r"[\s(]*[A-Za-z_]\w*(?:[\s()]*\|[\s()]*[A-Za-z_]\w*)*[\s)]*")
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _DEPTH = 4
-_TRUE = (ir.Name("true"), ir.Number(1))
 
 
 def settled(alloc: Alloc | None, call: ir.Call, program: Program) -> Alloc | None:
@@ -22,7 +21,7 @@ def settled(alloc: Alloc | None, call: ir.Call, program: Program) -> Alloc | Non
         return alloc
     if alloc.sure is not None and alloc.sure[0] < len(call.args):
         sure = alloc.sure[1] in _flags(call.args[alloc.sure[0]], program) or (
-            alloc.sure[1] == "true" and bare(call.args[alloc.sure[0]]) in _TRUE)
+            alloc.sure[1] == "true" and bare(call.args[alloc.sure[0]]) in TRUE)
     else:
         flags = _flags(call.args[alloc.only[0]], program) if alloc.only is not None and alloc.only[0] < len(call.args) else {""}
         sure = alloc.only is not None and flags.isdisjoint(("", alloc.only[1]))

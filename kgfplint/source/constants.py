@@ -82,6 +82,8 @@ def evaluate(text: str, names: Mapping[str, int]) -> int | None:
     if _LITERAL.fullmatch(plain):
         digits = plain.rstrip("uUlL")
         return int(digits, 8 if digits[:1] == "0" and digits.isdigit() else 0)
+    if plain.endswith(" + 1") and plain[:-4] in names:
+        return names[plain[:-4]] + 1  # most enumerators
     words = set(_NAME.findall(plain))
     if not _SHORT_CUT.search(plain) and not words <= (_MEANT | names.keys()):
         return None

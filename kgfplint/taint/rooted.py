@@ -49,5 +49,4 @@ def _own(program: Program, function: int) -> Iterator[int]:
 
 
 def _only_from(program: Program, target: int, known: Collection[int]) -> bool:
-    row = program.rows[target]
-    return all(caller in known for caller in program.functions_calling(row.name) if program.rows[caller].file == row.file)
+    return all(caller in known for caller in program.callers_in_file(target))
