@@ -281,6 +281,19 @@ class Counted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     named: tuple[str, ...] = ()
 
 
+class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A function that sets up what argument `ptr` points to, so that it `holds` more than its own bytes until one of `by` has it.
+
+    `idle`: until it is used, it holds nothing that a plain free of what it lies in would lose; `holds` is "" where it never does.
+    """
+
+    name: str
+    by: tuple[str, ...]
+    holds: str = ""
+    ptr: int = 0
+    idle: bool = False
+
+
 class Failing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A function that frees argument `ptr` where it fails, as the function `by` would; `truth`: it returns whether it did not."""
 
