@@ -39,6 +39,6 @@ def _taken_back(done: Done, what: str, free: str) -> str:
     """Return the message for what another function takes back before it frees."""
     pair, maker = done.pair or Pair("", "", ""), show(done.call.callee)
     by = f" by {pair.done}()" if pair.done != maker else ""
-    again = "takes it back" if pair.undone == pair.done else f"takes it back by {pair.undone}()"
-    return (f"what {maker}() at line {done.call.line} did to {what}{by} is lost when {free}() frees it; "
+    again = "does" if pair.undone == pair.done else f"does by {pair.undone}()"
+    return (f"nothing takes back what {maker}() at line {done.call.line} did to {what}{by} before {free}() frees it; "
             f"use {pair.destructor}(), which {again}")

@@ -123,9 +123,8 @@ def _matching(frame: Frame, destructor: int, does: Collection[str], undoes: Coll
         if name in does and name in returned:
             yield name, name
         for done in sorted(undoing_of(known).undone_by(name) & set(does)):
-            whole = done in known.undos and known.undos[done].whole
             idle = done in known.setups and (known.setups[done].idle or not known.setups[done].holds)
-            if not whole and not idle and done not in known.allocs and done not in known.locks:
+            if not idle and done not in known.allocs and done not in known.locks:
                 yield done, name
 
 
