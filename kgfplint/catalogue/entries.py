@@ -263,11 +263,15 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Undo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A word in the names of functions (or the name of one, `whole`), and those in the names of what takes its doing back."""
+    """A word in the names of functions (or the name of one, `whole`), and those in the names of what takes its doing back.
+
+    `idle`: what cannot fail has taken nothing that would have to be given back.
+    """
 
     name: str
     by: tuple[str, ...]
     whole: bool = False
+    idle: bool = False
 
 
 class Counted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
+from kgfplint.catalogue import Catalogue
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, walk
 from kgfplint.ownership.frame import Frame
@@ -24,28 +25,35 @@ def endings(frame: Frame) -> tuple[Ending, ...]:
         return ()
     places = {ir.Name(param.name): place for place, param in enumerate(row.params)
               if param.ctype.startswith("struct ") and not frame.values[param.name]}
-    found: dict[int, set[str]] = {}
+    found: dict[int, tuple[set[str], set[str]]] = {}
     for release in frame.paths.releases if frame.frees and places else ():
         subject = bare(release.argument)
         if type(subject) is ir.Name and subject in places and release.free.flavour in _WHOLE:
-            found.setdefault(places[subject], set())
+            found.setdefault(places[subject], (set(), set()))
     for call in frame.calls if places else ():
         for ending in meaning.summary(frame.file, call.callee.id).ends if type(call.callee) is ir.Name else ():
-            given = bare(call.args[ending.place]) if ending.place < len(call.args) else None
-            if type(given) is ir.Name and given in places:
-                found.setdefault(places[given], set()).update(ending.returned)
+            passed = bare(call.args[ending.place]) if ending.place < len(call.args) else None
+            if type(passed) is ir.Name and passed in places:
+                given, returned = found.setdefault(places[passed], (set(), set()))
+                given.update(ending.given)
+                returned.update(ending.returned)
     for owner, place in places.items():
-        if place in found:
-            found[place].update(_returned(frame, owner))
-    return tuple(Ending(place, tuple(sorted(names))) for place, names in sorted(found.items()))
+        for name, negated in _given(frame, owner) if place in found else ():
+            found[place][negated].add(name)
+    return tuple(Ending(place, tuple(sorted(given)), tuple(sorted(returned)))
+                 for place, (given, returned) in sorted(found.items()))
 
 
-def _returned(frame: Frame, owner: ir.Expr) -> Iterator[str]:
-    """Yield the names of functions that are given an amount of a struct, negated."""
+def _given(frame: Frame, owner: ir.Expr) -> Iterator[tuple[str, bool]]:
+    """Yield the names of functions that are given a struct or something of it, and whether it is an amount, negated."""
+    known = frame.meaning.catalogue
     for call in frame.calls:
-        negated = (arg for arg in map(bare, call.args) if type(arg) is ir.Unary and arg.op == "-")
-        if type(call.callee) is ir.Name and any(owner in walk(arg) for arg in negated):
-            yield call.callee.id
+        if type(call.callee) is ir.Name and call.callee.id not in known.locks and call.callee.id not in known.frees:
+            for arg in map(bare, call.args):
+                if owner in walk(arg):
+                    yield call.callee.id, False
+                    if type(arg) is ir.Unary and arg.op == "-":
+                        yield call.callee.id, True
 
 
 class Pair(NamedTuple):
@@ -85,9 +93,9 @@ class Destructors:
             return [Pair("", "", "")]  # what functions of another file call may change without notice
         does = set() if made else {maker}
         if found and program.rows[found[0]].file == file:
-            does |= _called(program, found[0])
+            does |= _called(program, found[0], tag)
         return [Pair(program.rows[number].name, *pair) for number, undoes in self._of(file, tag) if maker not in undoes
-                for pair in _matching(frame, number, does, undoes)
+                for pair in _matching(frame, number, maker, does, undoes)
                 if not any(_ends(frame, other, tag) for other in program.resolve(file, pair[1]))]
 
     def _of(self, file: int, tag: str) -> list[tuple[int, set[str]]]:
@@ -100,22 +108,37 @@ class Destructors:
                 row = program.rows[number]
                 if row.returns != "void" or row.flags & ir.MACRO or (used is not None and row.name not in used):
                     continue
-                takes = any(_tag(param.ctype) == tag for param in row.params)
-                if takes and number != frame.number and (not self._sure or _ends(frame, number, tag)):
-                    undoes = _called(program, number)
+                if _takes(program, number, tag) and number != frame.number and (not self._sure or _ends(frame, number, tag)):
+                    undoes = self._undoes(number, tag)
                     if frame.name not in undoes:
                         found.append((number, undoes))
             self._found[file, tag] = found
         return self._found[file, tag]
 
+    def _undoes(self, destructor: int, tag: str) -> set[str]:
+        """Return the names of what a destructor calls with the struct, itself or by others of its file."""
+        program = self._frame.program
+        if not self._sure:
+            return _called(program, destructor, tag)
+        given = {name for one in _ends(self._frame, destructor, tag) for name in one.given}
+        inner = [number for name in given for number in program.resolve(program.rows[destructor].file, name)
+                 if program.rows[number].file == program.rows[destructor].file and _takes(program, number, tag)]
+        return given.union(*(_called(program, number, tag) for number in inner))
 
-def _ends(frame: Frame, number: int, tag: str) -> bool:
-    """Tell whether a function frees a struct that it is given."""
+
+def _ends(frame: Frame, number: int, tag: str) -> list[Ending]:
+    """Return what a function frees of the structs of a kind that it is given."""
     params = frame.program.rows[number].params
-    return any(_tag(params[one.place].ctype) == tag for one in frame.meaning.summaries.get(number, EMPTY).ends)
+    return [one for one in frame.meaning.summaries.get(number, EMPTY).ends if _tag(params[one.place].ctype) == tag]
 
 
-def _matching(frame: Frame, destructor: int, does: Collection[str], undoes: Collection[str]) -> Iterator[tuple[str, str]]:
+def _takes(program: Program, number: int, tag: str) -> bool:
+    """Tell whether a function is given a struct of a kind."""
+    return any(_tag(param.ctype) == tag for param in program.rows[number].params)
+
+
+def _matching(frame: Frame, destructor: int, maker: str, does: Collection[str], undoes: Collection[str],
+              ) -> Iterator[tuple[str, str]]:
     """Yield what is done and what takes it back: by their names, or by the same function and a negated amount."""
     known = frame.meaning.catalogue
     returned = {name for one in frame.meaning.summaries.get(destructor, EMPTY).ends for name in one.returned}
@@ -123,17 +146,32 @@ def _matching(frame: Frame, destructor: int, does: Collection[str], undoes: Coll
         if name in does and name in returned:
             yield name, name
         for done in sorted(undoing_of(known).undone_by(name) & set(does)):
-            idle = done in known.setups and (known.setups[done].idle or not known.setups[done].holds)
-            if not idle and done not in known.allocs and done not in known.locks:
+            if done not in known.allocs and done not in known.locks and (done == maker or not _is_whole(known, done)) and (
+                    not _is_idle(frame, done)):
                 yield done, name
 
 
-def _called(program: Program, function: int, depth: int = _DEPTH) -> set[str]:
-    """Return the names that a function calls, itself or by others of its file."""
+def _is_whole(catalogue: Catalogue, name: str) -> bool:
+    """Tell whether a function is one of those that are known by their whole names: what it was given may be anything."""
+    return name in catalogue.undos and catalogue.undos[name].whole
+
+
+def _is_idle(frame: Frame, name: str) -> bool:
+    """Tell whether what a function does to a struct needs not be taken back unless it was used."""
+    known, found = frame.meaning.catalogue, frame.program.resolve(frame.file, name)
+    if name in known.setups:
+        return known.setups[name].idle or not known.setups[name].holds
+    return bool(found) and frame.program.rows[found[0]].returns == "void" and any(
+        word in known.undos and known.undos[word].idle for word in name.split("_"))
+
+
+def _called(program: Program, function: int, tag: str) -> set[str]:
+    """Return the names that a function calls, itself or by others of its file that are given a struct."""
     file, names = program.rows[function].file, set[str]()
     front = [function]
-    for _ in range(depth):
+    for _ in range(_DEPTH):
         fresh = {name for number in front for name, _ in program.calls(number)} - names
         names |= fresh
-        front = [number for name in fresh for number in program.resolve(file, name) if program.rows[number].file == file]
+        front = [number for name in fresh for number in program.resolve(file, name) if program.rows[number].file == file
+                 and _takes(program, number, tag)]
     return names

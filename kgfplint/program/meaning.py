@@ -60,9 +60,12 @@ class Counts(Struct, frozen=True, array_like=True):
 
 
 class Ending(Struct, frozen=True, array_like=True):
-    """A parameter that a function frees, at least on some path; `returned`: what it calls with an amount of it, negated."""
+    """A parameter that a function frees, at least on some path; `given`: what it calls with it, or with something of it,
+    `returned`: with an amount of it, negated.
+    """
 
     place: int
+    given: tuple[str, ...]
     returned: tuple[str, ...]
 
 
