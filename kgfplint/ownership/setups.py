@@ -7,15 +7,16 @@ from typing import NamedTuple
 from kgfplint.catalogue import Catalogue, Setup
 from kgfplint.facts import ir
 from kgfplint.facts.terms import NULL, bare, walk
-from kgfplint.ownership.conditions import is_error_name, reading
+from kgfplint.ownership.conditions import ANY, Known, after, constant, is_error_name, reading
 from kgfplint.ownership.destructors import Destructors, Pair
 from kgfplint.ownership.frame import Frame
 from kgfplint.ownership.ops import Release
 from kgfplint.ownership.structs import outcomes, owners, sets, straight
-from kgfplint.ownership.structs import walk as ways
 
-_DEPTH = 3
-"""How many functions of the file are looked through for one that takes something down."""
+_DEPTH, _MOST_STATES = 3, 400
+"""How many functions of the file are looked through for one that takes something back; and how much of a function."""
+Errors = frozenset[tuple[ir.Expr, Known]]
+"""What variables for errors are known to be, of those that were set."""
 
 
 class Done(NamedTuple):
@@ -104,33 +105,50 @@ def _starts(frame: Frame, block: ir.Block, event: ir.Call, number: int, at: int)
 
 
 def _freed(frame: Frame, done: Done, start: tuple[int, int], frees: Mapping[int, Release]) -> Iterator[Release]:
-    """Yield the frees of a struct that are reached from a place before what was done is taken back."""
-    changed = set[ir.Expr]()
+    """Yield the frees of a struct that are reached from a place before what was done is taken back.
 
-    def is_free(event: ir.Event) -> bool:
-        release = frees.get(id(event))
-        return release is not None and bare(release.argument) == done.owner
+    An error that was had before would have led elsewhere: what one is set to behind the place is known as long as it is constant.
+    """
+    blocks = frame.body.blocks
+    stack: list[tuple[int, int, Errors]] = [(*start, frozenset())]
+    seen = set[tuple[int, Errors]]()
+    while stack and len(seen) < _MOST_STATES:
+        number, first, errors = stack.pop()
+        for event in blocks[number].events[first:]:
+            release = frees.get(id(event))
+            if release is not None and bare(release.argument) == done.owner:
+                yield release
+                break
+            if sets(event, done.owner) or (type(event) is ir.Call and (
+                    not frame.meaning.returns(frame.file, event) or _takes_back(frame, event, done))):
+                break
+            errors = _with(errors, event)
+        else:
+            following = [(edge.to, known) for edge in blocks[number].edges if (known := _behind(errors, edge)) is not None]
+            # Where one way takes it back and another does not, the author knows which is due.
+            if len(following) == 1 or not any(type(event) is ir.Call and _takes_back(frame, event, done)
+                                              for to, _ in following for event in straight(frame, to)):
+                fresh = [state for state in following if state not in seen]
+                seen.update(fresh)
+                stack.extend((to, 0, known) for to, known in fresh)
 
-    def is_end(event: ir.Event) -> bool:
-        if (type(event) is ir.Assign or type(event) is ir.Call) and event.target is not None:
-            changed.add(bare(event.target))
-        if is_free(event) or sets(event, done.owner):
-            return True
-        return type(event) is ir.Call and (
-            not frame.meaning.returns(frame.file, event) or _takes_back(frame, event, done))
 
-    def stops(block: ir.Block) -> bool:
-        # Where one way takes it back and another does not, the author knows which is due. And an error that was had before
-        # would have led elsewhere.
-        tested = {reading(edge.condition, True).subject for edge in block.edges if edge.condition is not None}
-        if any(is_error_name(subject) and subject not in changed for subject in tested):
-            return True
-        return len(block.edges) > 1 and any(type(event) is ir.Call and _takes_back(frame, event, done)
-                                            for edge in block.edges for event in straight(frame, edge.to))
+def _with(errors: Errors, event: ir.Event) -> Errors:
+    """Return what is known of variables for errors after an event."""
+    target = event.target if type(event) is ir.Assign or type(event) is ir.Call else None
+    if target is None or not is_error_name(target):
+        return errors
+    known = constant(event.value) if type(event) is ir.Assign and not event.op else None
+    return frozenset({*(one for one in errors if one[0] != target), (target, known or ANY)})
 
-    for event in ways(frame, start, is_end, stops):
-        if is_free(event):
-            yield frees[id(event)]
+
+def _behind(errors: Errors, edge: ir.Edge) -> Errors | None:
+    """Return what is known of variables for errors where an edge leads, None if it leads there never, or nobody knows."""
+    test = reading(edge.condition, edge.truth) if edge.condition is not None else None
+    if test is None or not is_error_name(test.subject):
+        return errors
+    known = next((after(known, test) for subject, known in errors if subject == test.subject), None)
+    return None if known is None else frozenset({*(one for one in errors if one[0] != test.subject), (test.subject, known)})
 
 
 def _takes_back(frame: Frame, event: ir.Call, done: Done) -> bool:
