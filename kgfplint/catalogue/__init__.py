@@ -39,6 +39,7 @@ from kgfplint.catalogue.entries import (
     Phrase,
     Reclaim,
     Section,
+    Setup,
     Sleeper,
     Test,
     Undo,
@@ -52,8 +53,8 @@ from kgfplint.catalogue.tables import CatalogueError
 __all__ = [
     "CALCULATED",
     "Access", "Alloc", "Callback", "Catalogue", "CatalogueError", "Cleanup", "Context", "Counted", "Family", "Flag",
-    "Free", "Guard", "LockEffect", "LockKind", "Need", "Parent", "Phrase", "Reclaim", "Section", "Sleeper", "Test",
-    "Undo", "Verdict", "Version", "View", "load",
+    "Free", "Guard", "LockEffect", "LockKind", "Need", "Parent", "Phrase", "Reclaim", "Section", "Setup", "Sleeper",
+    "Test", "Undo", "Verdict", "Version", "View", "load",
     "rules_directory",
 ]  # fmt: skip
 
@@ -81,6 +82,7 @@ class Catalogue:
         self.flags: Mapping[str, Flag] = content.flags
         self.phrases: Mapping[str, Phrase] = content.phrases
         self.counted: Mapping[str, Counted] = content.counted
+        self.setups: Mapping[str, Setup] = content.setups
         self.failing: Mapping[str, Free] = {
             word.name: replace(self.frees[word.by], name=word.name, ptr=word.ptr) for word in content.failing.values()
             if word.by in self.frees}
@@ -105,6 +107,10 @@ class Catalogue:
     def is_trial(self, path: str) -> bool:
         """Tell whether only tests run the code of a file."""
         return self._trials.match(path) is not None
+
+    def is_general(self, free: Free) -> bool:
+        """Tell whether a deallocator takes memory of general allocators only."""
+        return all(family in self.families and self.families[family].heap for family in free.accepts)
 
     @cached_property
     def primitives(self) -> frozenset[str]:

@@ -263,11 +263,15 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Undo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A word in the names of functions (or the name of one, `whole`), and those in the names of what takes its doing back."""
+    """A word in the names of functions (or the name of one, `whole`), and those in the names of what takes its doing back.
+
+    `idle`: what cannot fail has taken nothing that would have to be given back.
+    """
 
     name: str
     by: tuple[str, ...]
     whole: bool = False
+    idle: bool = False
 
 
 class Counted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -279,6 +283,19 @@ class Counted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     by: tuple[str, ...]
     named: tuple[str, ...] = ()
+
+
+class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A function that sets up what argument `ptr` points to, so that it `holds` more than its own bytes until one of `by` has it.
+
+    `idle`: until it is used, it holds nothing that a plain free of what it lies in would lose; `holds` is "" where it never does.
+    """
+
+    name: str
+    by: tuple[str, ...]
+    holds: str = ""
+    ptr: int = 0
+    idle: bool = False
 
 
 class Failing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

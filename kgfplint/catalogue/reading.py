@@ -20,6 +20,7 @@ from kgfplint.catalogue.entries import (
     LockKind,
     Parent,
     Phrase,
+    Setup,
     Trial,
     Undo,
     Version,
@@ -38,7 +39,9 @@ from kgfplint.catalogue.groups import (
 from kgfplint.catalogue.prototypes import Prototype, parse_all
 from kgfplint.catalogue.tables import CatalogueError, Table, read_tables
 
-_WORDS: dict[str, type[Family | LockKind | Context | Flag | Phrase | Undo | Counted | Failing | Parent | Apart | Trial]] = {
+_WORDS: dict[
+    str, type[Family | LockKind | Context | Flag | Phrase | Undo | Counted | Setup | Failing | Parent | Apart | Trial],
+] = {
     "family": Family,
     "kind": LockKind,
     "context": Context,
@@ -46,6 +49,7 @@ _WORDS: dict[str, type[Family | LockKind | Context | Flag | Phrase | Undo | Coun
     "phrase": Phrase,
     "undo": Undo,
     "counted": Counted,
+    "setup": Setup,
     "failing": Failing,
     "parent": Parent,
     "apart": Apart,
@@ -103,6 +107,11 @@ class Content:
     def counted(self) -> dict[str, Counted]:
         """What makes counted objects."""
         return self.words["counted"]
+
+    @property
+    def setups(self) -> dict[str, Setup]:
+        """What sets something up that must be taken down before its memory is freed."""
+        return self.words["setup"]
 
     @property
     def failing(self) -> dict[str, Failing]:

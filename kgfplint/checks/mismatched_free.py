@@ -8,6 +8,7 @@ from kgfplint.catalogue import Free
 from kgfplint.checks import Rule
 from kgfplint.checks.incidents import finding_of
 from kgfplint.checks.rewriting import rewritten
+from kgfplint.checks.undone import undone
 from kgfplint.checks.unit import Question, Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, show
@@ -31,6 +32,7 @@ def check(unit: Unit) -> Iterator[Finding]:
     if not unit.touches_memory:
         return
     yield from _uncounted(unit)
+    yield from undone(unit, RULE)
     if unit.provenance is None:
         unit.questions.extend(_questions(unit))
         return

@@ -1,6 +1,6 @@
 """Counted objects that are freed by hand: memory that holds a device or a kobject belongs to the last put."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from kgfplint.facts import ir
@@ -10,9 +10,9 @@ from kgfplint.ownership.conditions import ANY, after, reading
 from kgfplint.ownership.frame import Frame
 from kgfplint.ownership.handing import holder_of
 from kgfplint.ownership.ops import Release
+from kgfplint.ownership.structs import outcomes, owners, sets, straight, walk
 from kgfplint.program.meaning import Counts
 
-Ends = Callable[[ir.Event], bool]
 _FRESH, _MADE, _GIVEN, _GONE = range(4)
 """What a pointer leads to: something not counted, a counted object, one that was given up, or nothing."""
 
@@ -57,7 +57,7 @@ def uncounted(frame: Frame) -> Iterator[Uncounted]:
             for making in _makings(frame, event, puts):
                 starts = [((number, at + 1), making.given_up)]
                 if making.inside and making.given_up:
-                    starts = [((edge.to, 0), failed) for edge, failed in _outcomes(block, event, at)]
+                    starts = [((edge.to, 0), failed) for edge, failed in outcomes(block, event, at)]
                 for start, given_up in starts:
                     for release in _freed_after(frame, making, start, frees, {} if given_up else puts):
                         yield Uncounted(making.owner, event, making.put, given_up, release, making.named)
@@ -66,7 +66,7 @@ def uncounted(frame: Frame) -> Iterator[Uncounted]:
 def _is_named(frame: Frame, owner: ir.Expr, namers: Collection[str]) -> bool:
     """Tell whether a function calls one of those that name an object; without any, what makes it one has named it."""
     return not namers or any(type(call.callee) is ir.Name and call.callee.id in namers
-                             and any(owner in _owners(frame, bare(arg)) for arg in call.args) for call in frame.calls)
+                             and any(owner in owners(frame, bare(arg)) for arg in call.args) for call in frame.calls)
 
 
 def freed_before(frame: Frame) -> Iterator[tuple[Release, ir.Field, ir.Call]]:
@@ -88,7 +88,7 @@ def _put_after(frame: Frame, event: ir.Event, member: ir.Field, puts: Mapping[st
     owner = bare(member.base)
     place = next((number, at + 1) for number, block in enumerate(frame.body.blocks) for at, one in enumerate(block.events)
                  if one is event)
-    for later in _walk(frame, place, lambda later: _sets(later, member) or _sets(later, owner)):
+    for later in walk(frame, place, lambda later: sets(later, member) or sets(later, owner)):
         if type(later) is ir.Call and any(making.owner == owner for making in _makings(frame, later, puts, puts)):
             return later
     return None
@@ -100,10 +100,10 @@ def counts(frame: Frame) -> tuple[Counts, ...]:
     if frame.row.flags & ir.MACRO or not _concerns(frame, {}):
         return ()
     makings = {id(event): made for event in frame.calls if (made := list(_makings(frame, event, puts)))}
-    owners = {making.owner: making for made in makings.values() for making in made if not making.given_up}
+    leading = {making.owner: making for made in makings.values() for making in made if not making.given_up}
     places = {ir.Name(param.name): place for place, param in enumerate(frame.row.params) if not frame.values[param.name]}
     found = []
-    for owner, making in owners.items():
+    for owner, making in leading.items():
         left = _left(frame, owner, makings)
         if owner in places:
             states = {state for _, state in left}
@@ -136,7 +136,7 @@ def _makings(frame: Frame, event: ir.Call, puts: Mapping[str, str], only: Collec
     if only and name not in only:
         return
     if maker is not None or name in puts:
-        for owner in _owners(frame, bare(event.args[0])) if event.args else ():
+        for owner in owners(frame, bare(event.args[0])) if event.args else ():
             named = maker is None or _is_named(frame, owner, maker.named)
             yield Making(owner, puts[name] if maker is None else maker.by[0], maker is None, inside=False, named=named)
         return
@@ -147,18 +147,6 @@ def _makings(frame: Frame, event: ir.Call, puts: Mapping[str, str], only: Collec
             if type(owner) is ir.Name and owner.id in frame.types:
                 namers = {namer for counted in known.values() if one.put in counted.by for namer in counted.named}
                 yield Making(owner, one.put, one.given_up, inside=True, named=one.named or _is_named(frame, owner, namers))
-
-
-def _outcomes(block: ir.Block, event: ir.Call, at: int) -> Iterator[tuple[ir.Edge, bool]]:
-    """Yield the edges of a block that test whether a call in it failed, and whether it did there."""
-    subject = bare(event.target) if event.target is not None else ir.CallResult(event.callee, event.args)
-    if any(_sets(later, subject) for later in block.events[at + 1:]):
-        return
-    for edge in block.edges:
-        test = reading(edge.condition, edge.truth) if edge.condition is not None else None
-        known = after(ANY, test) if test is not None and test.subject == subject else None
-        if known is not None:
-            yield edge, known.hi < 0 or 0 in known.excluded
 
 
 def _left(frame: Frame, owner: ir.Expr, makings: Mapping[int, list[Making]]) -> set[tuple[ir.Expr | None, int]]:
@@ -186,7 +174,7 @@ def _left(frame: Frame, owner: ir.Expr, makings: Mapping[int, list[Making]]) -> 
 
 def _after(event: ir.Event, owner: ir.Expr, state: int, makings: Collection[Making]) -> int:
     """Return what a pointer leads to after an event."""
-    if _sets(event, owner):
+    if sets(event, owner):
         value = bare(event.value) if type(event) is ir.Assign else None
         name = event.callee if type(event) is ir.Call else value.callee if type(value) is ir.CallResult else None
         state = _GONE if value == NULL or (type(name) is ir.Name and name.id in ERROR_POINTERS) else _FRESH
@@ -206,21 +194,6 @@ def _is_nothing(edge: ir.Edge, owner: ir.Expr) -> bool:
     return known is not None and known.lo == known.hi == 0
 
 
-def _owners(frame: Frame, arg: ir.Expr, deep: bool = True) -> set[ir.Expr]:
-    """Return the local pointers to what holds an object, given its address or a variable that is set to it."""
-    if type(arg) is ir.AddressOf:
-        holder = holder_of(arg.base)
-        return {holder} if type(holder) is ir.Name and holder.id in frame.types else set()
-    if type(arg) is ir.CallResult and type(arg.callee) is ir.Name and len(arg.args) == 1:
-        holder = bare(arg.args[0])
-        macro = frame.meaning.definition(frame.file, arg.callee.id).macro
-        return {holder} if macro and type(holder) is ir.Name and holder.id in frame.types else set()
-    if type(arg) is not ir.Name or not deep:
-        return set()
-    values = [bare(value) for value in frame.values.get(arg.id, ()) if value is not None]
-    return {owner for value in values for owner in _owners(frame, value, False)}
-
-
 def _freed_after(
     frame: Frame, making: Making, start: tuple[int, int], frees: Mapping[int, Release], ends: Mapping[str, str],
 ) -> Iterator[Release]:
@@ -235,32 +208,9 @@ def _freed_after(
         # Who is handed a counted object without a word need not know what it is.
         return bool(ends) and not making.inside and _chooses(frame, block, owner, frees, ends)
 
-    for event in _walk(frame, start, is_end, stops):
+    for event in walk(frame, start, is_end, stops):
         if _frees(frame, event, owner, frees, ends):
             yield frees[id(event)]
-
-
-def _walk(frame: Frame, start: tuple[int, int], is_end: Ends, stops: Callable[[ir.Block], bool] = lambda block: False,
-          ) -> Iterator[ir.Event]:
-    """Yield the events that are reached from a place, each way up to and with the first one that ends it.
-
-    No way leads out of a block that `stops`.
-    """
-    blocks = frame.body.blocks
-    seen: set[int] = set()
-    stack = [start]
-    while stack:
-        number, first = stack.pop()
-        for event in blocks[number].events[first:]:
-            yield event
-            if is_end(event):
-                break
-        else:
-            if stops(blocks[number]):
-                continue
-            fresh = [edge.to for edge in blocks[number].edges if edge.to not in seen]
-            seen.update(fresh)
-            stack.extend((to, 0) for to in fresh)
 
 
 def _frees(frame: Frame, event: ir.Event, owner: ir.Expr, frees: Mapping[int, Release], ends: Mapping[str, str]) -> bool:
@@ -273,26 +223,15 @@ def _frees_name(frame: Frame, release: Release | None, owner: ir.Expr) -> bool:
     """Tell whether a release is that of the name of an object, by hand."""
     name = bare(release.argument) if release is not None else None
     holder = holder_of(name) if type(name) is ir.Field and name.member == "name" else None
-    return holder is not None and (holder == owner or owner in _owners(frame, holder))
+    return holder is not None and (holder == owner or owner in owners(frame, holder))
 
 
 def _chooses(frame: Frame, block: ir.Block, owner: ir.Expr, frees: Mapping[int, Release], ends: Mapping[str, str]) -> bool:
     """Tell whether one way out of a block gives the object up and the other one frees it: the author knows which is due."""
-    ways = [list(_straight(frame, edge.to)) for edge in block.edges]
+    ways = [list(straight(frame, edge.to)) for edge in block.edges]
     given = [any(_gives_up(frame, event, owner, ends) for event in way) for way in ways]
     return any(given) and any(not gives and any(_frees(frame, event, owner, frees, ends) for event in way)
                               for gives, way in zip(given, ways, strict=True))
-
-
-def _straight(frame: Frame, number: int) -> Iterator[ir.Event]:
-    """Yield the events of a block, and of those behind it, as long as there is one way only."""
-    seen: set[int] = set()
-    while number not in seen:
-        seen.add(number)
-        block = frame.body.blocks[number]
-        yield from block.events
-        if len(block.edges) == 1:
-            number = block.edges[0].to
 
 
 def _gives_up(frame: Frame, event: ir.Event, owner: ir.Expr, ends: Mapping[str, str]) -> bool:
@@ -300,7 +239,7 @@ def _gives_up(frame: Frame, event: ir.Event, owner: ir.Expr, ends: Mapping[str, 
     if type(event) is not ir.Call or type(event.callee) is not ir.Name or not event.args:
         return False
     if event.callee.id in ends:
-        return owner in _owners(frame, bare(event.args[0]))
+        return owner in owners(frame, bare(event.args[0]))
     if not ends or not any(bare(arg) == owner for arg in event.args):
         return False
     program = frame.program
@@ -308,17 +247,10 @@ def _gives_up(frame: Frame, event: ir.Event, owner: ir.Expr, ends: Mapping[str, 
                for number in program.resolve(frame.file, event.callee.id))
 
 
-def _sets(event: ir.Event, lvalue: ir.Expr) -> bool:
-    """Tell whether an event gives a variable another value."""
-    if type(event) is ir.Declare:
-        return ir.Name(event.name) == lvalue
-    return (type(event) is ir.Assign or type(event) is ir.Call) and event.target is not None and bare(event.target) == lvalue
-
-
 def _ends(frame: Frame, event: ir.Event, making: Making, ends: Mapping[str, str]) -> bool:
     """Tell whether an event sets a pointer, gives its object up or does not come back."""
     owner = making.owner
-    if _sets(event, owner):
+    if sets(event, owner):
         return True
     if type(event) is not ir.Call:
         return False
@@ -329,4 +261,4 @@ def _ends(frame: Frame, event: ir.Event, making: Making, ends: Mapping[str, str]
     # What one function made, another may undo: what it does is not known as well as what a put does.
     known, name = frame.meaning.catalogue, event.callee.id if type(event.callee) is ir.Name else ""
     return making.inside and name not in ends and name not in known.frees and name not in known.verdicts and any(
-        bare(arg) == owner or owner in _owners(frame, bare(arg)) for arg in event.args)
+        bare(arg) == owner or owner in owners(frame, bare(arg)) for arg in event.args)

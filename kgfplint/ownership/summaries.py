@@ -12,6 +12,7 @@ from kgfplint.facts.terms import bare, root, walk
 from kgfplint.facts.words import ERROR_POINTERS
 from kgfplint.gfp.policy import policy
 from kgfplint.ownership.counting import counts
+from kgfplint.ownership.destructors import endings
 from kgfplint.ownership.frame import Frame
 from kgfplint.ownership.ops import Release, Site
 from kgfplint.ownership.outcomes import fails
@@ -61,7 +62,7 @@ def summarise(frame: Frame) -> Summary | None:
     summary = Summary(
         allocates, frees, acquires, releases, assigns, _comes_back(frame.body, frame.file, frame.meaning), scopes, retakes,
         _hands(frame), _needs(frame) if frame.needs_memory and not frame.row.flags & ir.MACRO else (), _leave(frame),
-        counts(frame), failing,
+        counts(frame), failing, endings(frame),
     )  # fmt: skip
     return None if summary == EMPTY else summary
 

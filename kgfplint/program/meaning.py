@@ -59,6 +59,16 @@ class Counts(Struct, frozen=True, array_like=True):
     named: bool
 
 
+class Ending(Struct, frozen=True, array_like=True):
+    """A parameter that a function frees, at least on some path; `given`: what it calls with it, or with something of it,
+    `returned`: with an amount of it, negated.
+    """
+
+    place: int
+    given: tuple[str, ...]
+    returned: tuple[str, ...]
+
+
 class Summary(Struct, frozen=True, array_like=True):
     """What calling a function does, as far as its callers must know.
 
@@ -69,7 +79,7 @@ class Summary(Struct, frozen=True, array_like=True):
     `hands` what it hands its mask on to, as it came, whatever it does with the memory; `needs` the parameters that it gives
     on to a function that needs memory of a kind, with that function's name; `leave` how a macro returns from its user, with
     `$0` for its first argument; `counts` what it makes a counted object; `failing` what is freed on every path on which it
-    fails, and on no other.
+    fails, and on no other; `ends` what is freed on some path.
     """
 
     allocates: Alloc | None = None
@@ -85,6 +95,7 @@ class Summary(Struct, frozen=True, array_like=True):
     leave: ir.Return | None = None
     counts: tuple[Counts, ...] = ()
     failing: tuple[Freed, ...] = ()
+    ends: tuple[Ending, ...] = ()
 
     @property
     def drops(self) -> frozenset[str]:
@@ -186,11 +197,12 @@ class Meaning:
         hands = first.hands if all(o.hands == first.hands for o in found) else None
         counts = first.counts if all(o.counts == first.counts for o in found) else ()
         failing = tuple(f for f in first.failing if all(f in o.failing for o in found))
+        ends = first.ends if all(o.ends == first.ends for o in found) else ()
         leaves = all(o.leave is not None for o in found)
         same = all(o.leave == first.leave for o in found)
         leave = (first.leave if same else ir.Return(ir.Unknown("return"), 0, 0)) if leaves else None
         return Summary(allocates, frees, acquires, releases, assigns, any(o.returns for o in found), scopes, retakes, hands,
-                       leave=leave, counts=counts, failing=failing)
+                       leave=leave, counts=counts, failing=failing, ends=ends)
 
     def alloc(self, file: int, name: str) -> Alloc | None:
         """Return how a call of `name` allocates, None if it does not (as far as is known)."""
