@@ -47,7 +47,7 @@ class Failing:
 
     def __init__(self, of_event: Mapping[int, Sequence[int]], handed: Sequence[Handed], file: int, meaning: Meaning,
                  typing: Typing) -> None:
-        """`of_event` holds the numbers of what calls are `handed`, by the identity of their events; `typing` is of the function."""
+        """`of_event` holds the numbers of what calls are `handed`, by the identity of their events; `typing` is its."""
         self._typing = typing
         self._handed = handed
         self._of_event = of_event
