@@ -1,55 +1,42 @@
-"""Memory that nobody has looked at yet when a callee is given it, which looks at the memory at once."""
+"""Memory that nobody has looked at yet when a callee is given it: the callee uses it, or should have looked at it."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from kgfplint.checks.pending import Asked
 from kgfplint.checks.unit import Unit
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, walk
 from kgfplint.ownership.ops import Site
+from kgfplint.ownership.states import Incident
 
 
 def first_uses(unit: Unit, sites: Collection[Site]) -> Iterator[tuple[Site, ir.Call, Asked]]:
-    """Yield the allocations that go to a local which this function never asks, with calls that are given it, or an address
-    within it, and what must be true of the callee.
+    """Yield the allocations that are given to a call, themselves or an address within, before anything tests them, with the
+    call and what must be true of the callee.
     """
-    names = {site.call.target.id: site for site in sites if type(site.call.target) is ir.Name
-             and len(unit.values.get(site.call.target.id, ())) == 1}
-    for name in _asked(unit) if names else ():
-        names.pop(name, None)
-    for call in unit.calls if names else ():
-        for place, arg in enumerate(call.args if type(call.callee) is ir.Name else ()):
-            site = names.get(_leads_to(unit, arg))
-            if site is not None and call is not site.call and type(call.callee) is ir.Name:
-                yield site, call, Asked(call.callee.id, place, "used")
+    given = unit.paths.unasked
+    kept = {id(site.call): site for site in sites if site.number in given}
+    judged = _judged(unit) if kept else frozenset[ir.Expr]()
+    for site in kept.values():
+        for shown in given[site.number] if bare(site.call.target or ir.Name("")) not in judged else ():
+            if type(shown.event.callee) is ir.Name:
+                yield site, shown.event, Asked(shown.event.callee.id, shown.place, "used")
 
 
-def _leads_to(unit: Unit, arg: ir.Expr) -> str:
-    """Return the name of the pointer that an argument is, or is an address within the memory of, "" for none."""
-    value = bare(arg)
-    aliases = unit.values.get(value.id, []) if type(value) is ir.Name else []
-    if len(aliases) == 1 and type(aliases[0]) is ir.AddressOf:
-        value = aliases[0]
-    inside = type(value) is ir.AddressOf
-    thing = bare(value.base) if type(value) is ir.AddressOf else value
-    while inside and type(thing) is ir.Field:
-        if thing.arrow:
-            thing = bare(thing.base)
-            return thing.id if type(thing) is ir.Name else ""
-        thing = bare(thing.base)
-    return thing.id if not inside and type(thing) is ir.Name else ""
+def doubted(unit: Unit, sites: Collection[Site]) -> Iterator[tuple[Site, Incident, tuple[Asked, ...]]]:
+    """Yield the uses of allocations that only callees can have tested which were given them and did not fail, with what must be
+    true of these for the use to be one of memory that may be missing.
+    """
+    wanted: Mapping[int, Site] = {site.number: site for site in sites}
+    for incident in unit.paths.incidents.values():
+        site = incident.origin.site
+        if incident.kind == "doubted" and site is not None and site.number in wanted:
+            calls = [unit.paths.handed[number] for number in sorted(incident.given) if number >= 0]
+            if calls and all(call.callee for call in calls):
+                yield site, incident, tuple(Asked(call.callee, call.place, "untested") for call in calls)
 
 
-def _asked(unit: Unit) -> Iterator[str]:
-    """Yield the variables that conditions and values mention, or that go to macros and functions which may test them."""
-    verdicts = unit.meaning.catalogue.verdicts
-    for block in unit.body.blocks:
-        exprs = [edge.condition for edge in block.edges if edge.condition is not None]
-        for event in block.events:
-            if type(event) is ir.Call and type(event.callee) is ir.Name and (
-                    event.callee.id in verdicts or event.callee.id.isupper()):
-                exprs += [arg for arg in event.args if type(bare(arg)) is not ir.AddressOf]
-            elif type(event) is ir.Assign and type(event.value) in (ir.Binary, ir.Unary, ir.Conditional):
-                exprs.append(event.value)
-        for expr in exprs:
-            yield from (term.id for term in walk(expr) if type(term) is ir.Name)
+def _judged(unit: Unit) -> frozenset[ir.Expr]:
+    """Return what values are made of that may be the outcome of a test: `missing = !memory`."""
+    return frozenset(term for event in unit.events() if type(event) is ir.Assign
+                     and type(event.value) in (ir.Binary, ir.Unary, ir.Conditional) for term in walk(event.value))

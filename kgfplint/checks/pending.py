@@ -7,7 +7,7 @@ import msgspec
 
 from kgfplint.facts import ir
 from kgfplint.findings import Finding, Step
-from kgfplint.ownership.fates import KEPT, Fate
+from kgfplint.ownership.fates import KEPT, UNCLEAR, Fate
 from kgfplint.program.link import Program
 
 DEPTH = 8
@@ -18,12 +18,13 @@ class Asked(NamedTuple):
     """What must be true of a callee and the pointer that it is given at a place (fates.MADE: the one it returns).
 
     "lent": it does not outlive the call elsewhere; "forgotten": nor is it in what the call returns; "used": it is
-    dereferenced without a test; "unfreed": no way through it frees it. `assumed`: where that cannot be told, it is believed.
+    dereferenced without a test; "untested": nothing compares it, neither there nor further down; "unfreed": no way through it
+    frees it. `assumed`: where that cannot be told, it is believed.
     """
 
     callee: str
     place: int
-    what: Literal["lent", "forgotten", "used", "unfreed"]
+    what: Literal["lent", "forgotten", "used", "untested", "unfreed"]
     assumed: bool = False
 
 
@@ -46,10 +47,25 @@ class Pending(NamedTuple):
     cases: tuple[Case, ...]
 
 
+class _Way(NamedTuple):
+    """How far down it is looked for an answer to `whats`: through `depth` functions, and on from those whose fate says so."""
+
+    whats: tuple[str, ...]
+    depth: int
+    goes_on: Callable[[Fate], bool]
+
+
 _LENT, _UNCLEAR, _KEPT = range(3)
 _MOST_STEPS = 4
 _FREES_WITHIN = 3
 """Calls further down than this are not thought to free what they are given."""
+_TESTS_WITHIN = 4
+"""Calls further down than this may test what they are given."""
+_WAYS = (
+    _Way(("lent", "forgotten"), DEPTH, lambda fate: not fate.kept),
+    _Way(("used", "untested"), _TESTS_WITHIN + 1, lambda fate: not fate.asks and UNCLEAR not in fate.passes),
+    _Way(("unfreed",), _FREES_WITHIN + 1, lambda fate: True),
+)
 _UNSEEN: Mapping[int, Fate] = {0: KEPT}
 Look = Callable[[Sequence[int]], Iterable[tuple[int, Mapping[int, Fate]]]]
 
@@ -62,6 +78,7 @@ class Settling:
         self._program = program
         self._look = look
         self._fates: dict[int, Mapping[int, Fate]] = {}
+        self._tested: dict[tuple[int, int], bool] = {}
         self._verdicts: dict[tuple[int, int], int] = {}
         self._resolved: dict[tuple[int, str], list[int]] = {}
 
@@ -70,9 +87,9 @@ class Settling:
         waiting = list(pending)
         rows = self._program.rows
         asked = {(rows[number].file, asked) for number, one in waiting for case in one.cases for asked in case.asked}
-        for freeing in (False, True):
-            self._gather({(function, one.place) for file, one in asked if (one.what == "unfreed") is freeing
-                          for function in self._targets(file, one.callee)}, freeing)
+        for way in _WAYS:
+            self._gather({(function, one.place) for file, one in asked if one.what in way.whats
+                          for function in self._targets(file, one.callee)}, way)
         return [(number, finding) for number, one in waiting if (finding := self._settled(rows[number].file, one)) is not None]
 
     def _frees(self, file: int, callee: str, place: int, depth: int) -> bool:
@@ -98,31 +115,58 @@ class Settling:
     def _holds(self, file: int, asked: Asked) -> bool:
         functions = self._telling(file, asked.callee)
         if asked.what == "used":
-            return bool(functions) and all(self._fate(function, asked.place).uses for function in functions)
+            return bool(functions) and all(self._fate(function, asked.place).uses or (
+                not self._tests(function, asked.place, _TESTS_WITHIN) and self._touches(function, asked.place, _TESTS_WITHIN)
+            ) for function in functions)
+        if asked.what == "untested":
+            return bool(functions) and not any(self._tests(function, asked.place, _TESTS_WITHIN) for function in functions)
         if asked.what == "unfreed":
             return not self._frees(file, asked.callee, asked.place, _FREES_WITHIN)
         if asked.what == "forgotten" and not (functions and all(self._forgets(function, asked.place) for function in functions)):
             return False
         return self._given(file, asked.callee, asked.place, DEPTH) <= (_UNCLEAR if asked.assumed else _LENT)
 
+    def _tests(self, function: int, place: int, depth: int) -> bool:
+        """Tell whether a function, or what it calls, may test a pointer it is given; who cannot be told may."""
+        key = function, place
+        known = self._tested.get(key)
+        if known is None:
+            self._tested[key] = False  # one that calls itself is judged by the rest of what it does
+            fate = self._fates.get(function, {}).get(place)
+            file = self._program.rows[function].file
+            known = self._tested[key] = fate is None or fate.asks or (bool(fate.passes) and not depth) or any(
+                self._may_test(file, name, at, depth - 1) for name, at in fate.passes)
+        return known
+
+    def _may_test(self, file: int, callee: str, place: int, depth: int) -> bool:
+        functions = self._telling(file, callee)
+        return not functions or any(self._tests(function, place, depth) for function in functions)
+
+    def _touches(self, function: int, place: int, depth: int) -> bool:
+        """Tell whether a function, or what it calls, dereferences a pointer it is given."""
+        fate = self._fate(function, place)
+        file = self._program.rows[function].file
+        return fate.touches or (depth > 0 and any(self._touches(target, at, depth - 1) for name, at in fate.passes
+                                                  for target in self._telling(file, name)))
+
     def _forgets(self, function: int, place: int) -> bool:
         """Tell whether a pointer is not part of what a function returns; what macros paste together is anybody's guess."""
         return not self._program.rows[function].flags & ir.MACRO and not self._fate(function, place).returned
 
-    def _gather(self, wanted: Collection[tuple[int, int]], freeing: bool) -> None:
-        """Look at what is wanted and at all that it leads to; `freeing`: only at what may be freed there, kept or not."""
+    def _gather(self, wanted: Collection[tuple[int, int]], way: _Way) -> None:
+        """Look at what is wanted and at all that it leads to on a way."""
         seen: set[tuple[int, int]] = set()
-        for _ in range(_FREES_WITHIN + 1 if freeing else DEPTH):
+        for _ in range(way.depth):
             wanted = set(wanted) - seen
             seen |= wanted
             fresh = sorted({function for function, _ in wanted} - self._fates.keys())
             self._fates.update(self._look(fresh) if fresh else ())
-            wanted = {step for function, place in wanted for step in self._steps(function, place, freeing)}
+            wanted = {step for function, place in wanted for step in self._steps(function, place, way)}
 
-    def _steps(self, function: int, place: int, kept: bool) -> Iterator[tuple[int, int]]:
-        """Yield where a function hands a pointer to; `kept`: though it keeps the pointer, too."""
+    def _steps(self, function: int, place: int, way: _Way) -> Iterator[tuple[int, int]]:
+        """Yield where a function hands a pointer to."""
         fate = self._fate(function, place)
-        if kept or not fate.kept:
+        if way.goes_on(fate):
             file = self._program.rows[function].file
             for name, at in fate.passes:
                 yield from ((target, at) for target in self._targets(file, name))

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 
 from kgfplint.checks import Rule
-from kgfplint.checks.first_use import first_uses
+from kgfplint.checks.first_use import doubted, first_uses
 from kgfplint.checks.pending import Case, Pending
 from kgfplint.checks.unit import Unit
 from kgfplint.checks.untested import untested
@@ -49,25 +49,27 @@ def check(unit: Unit) -> Iterator[Finding]:
         return
     sites = [site for site in unit.paths.leaks.sites if site.number not in told | tested and site.alloc.out is None
              and site.alloc.fails in ("null", "err_ptr") and _may_fail(unit, site, masks.get(id(site.call), Mask.unknown()))]
-    yield from _untested(unit, sites)
-    _leave_pending(unit, sites)
-
-
-def _untested(unit: Unit, sites: Collection[Site]) -> Iterator[Finding]:
-    """Report what is stored for others without a look: they may look, so that this is a note."""
     for site in untested(unit, sites):
+        told.add(site.number)
+        # It is stored for others, who may look.
         message = f"{site.alloc.name}() may fail, and {unit.name}() goes on with {_failure(site)} in {_what(site)} without a test"
         yield unit.finding(RULE, site.call, message, (), Severity.NOTE)
+    _leave_pending(unit, [site for site in sites if site.number not in told])
 
 
 def _leave_pending(unit: Unit, sites: Collection[Site]) -> None:
-    """Leave pending what is given without a look to functions that may use it at once."""
+    """Leave pending what is given without a look to functions that may use it, or should look before their caller uses it."""
     cases: dict[Site, list[Case]] = {}
     for site, call, asked in first_uses(unit, sites):
         message = (f"{site.alloc.name}() may fail and return {_failure(site)}, but {asked.callee}() at line {call.line} uses "
                    f"{_what(site)} without a test")
-        step = unit.step(call.line, f"{asked.callee}() uses it at once")
+        step = unit.step(call.line, f"{asked.callee}() uses it")
         cases.setdefault(site, []).append(Case((asked,), message, step))
+    for site, incident, all_asked in doubted(unit, sites):
+        message = (f"{site.alloc.name}() may fail and return {_failure(site)}, but line {incident.line} uses {incident.lvalue}, "
+                   f"which nothing tests, not even {all_asked[0].callee}()")
+        step = unit.step(incident.line, f"{incident.lvalue} is used without a test")
+        cases.setdefault(site, []).append(Case(all_asked, message, step))
     for site, found in cases.items():
         trace = (unit.step(site.call.line, f"{site.alloc.name}() may fail", "alloc"),)
         severity = Severity.NOTE if _harmless(unit) else Severity.WARNING

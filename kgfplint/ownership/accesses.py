@@ -76,9 +76,10 @@ class Accesses:
 
 
 def pools_of(catalogue: Catalogue, callee: str, args: Sequence[ir.Expr]) -> list[ir.Expr]:
-    """Return the cache or pool that an allocator or deallocator works on."""
-    known = catalogue.allocs.get(callee) or catalogue.frees.get(callee)
-    places = (known.cache, known.pool) if known is not None else ()
+    """Return the cache or pool that an allocator or deallocator works on, and what an allocator stores its result in."""
+    alloc = catalogue.allocs.get(callee)
+    known = alloc or catalogue.frees.get(callee)
+    places = (known.cache, known.pool, alloc.out if alloc is not None else None) if known is not None else ()
     return [args[place] for place in places if place is not None and place < len(args)]
 
 

@@ -125,7 +125,9 @@ class Branches:
         if not uses and (mentioned := self._mentioned(subject)):
             asked = show(subject.callee) if type(subject) is ir.CallResult and asks(show(subject.callee)) else ""
             first = next((n for n, variable in mentioned if variable not in self._params), mentioned[0][0])
-            verdict = "mention" if not asked else "origin" if ORIGIN.search(asked) else "asked"
+            told = type(subject) is ir.CallResult and type(subject.callee) is ir.Name and not subject.callee.id.isupper() and (
+                subject.callee.id not in self._verdicts)
+            verdict = "origin" if asked and ORIGIN.search(asked) else "asked" if asked else "told" if told else "mention"
             return Branch(first, verdict, test.truth, fact, test, ())
         return Branch(-1, "", test.truth, fact, test, used) if fact >= 0 or used else None
 

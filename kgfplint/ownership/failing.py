@@ -10,6 +10,7 @@ from kgfplint.ownership.conditions import ANY, Test, after
 from kgfplint.ownership.ops import Branch, Handed
 from kgfplint.program.constants import constants_of
 from kgfplint.program.meaning import Meaning
+from kgfplint.program.types import Typing
 
 Frees = Sequence[tuple[Free, ir.Expr]]
 
@@ -45,8 +46,10 @@ def standing(whom: Iterable[int]) -> frozenset[int]:
 class Failing:
     """Reads which calls of one function have failed where a condition holds."""
 
-    def __init__(self, of_event: Mapping[int, Sequence[int]], handed: Sequence[Handed], file: int, meaning: Meaning) -> None:
-        """`of_event` holds the numbers of what calls are `handed`, by the identity of their events."""
+    def __init__(self, of_event: Mapping[int, Sequence[int]], handed: Sequence[Handed], file: int, meaning: Meaning,
+                 typing: Typing) -> None:
+        """`of_event` holds the numbers of what calls are `handed`, by the identity of their events; `typing` is its."""
+        self._typing = typing
         self._handed = handed
         self._of_event = of_event
         self._file = file
@@ -131,6 +134,8 @@ class Failing:
         name = call.callee.id if type(call.callee) is ir.Name else ""
         if name in self._meaning.catalogue.truths:
             return True  # its definition may not be in sight
+        if call.target is not None and self._typing.expanded(bare(call.target)).endswith("*"):
+            return True
         results = self._returns(self._meaning.definition(self._file, name).functions) if name else set()
         return any(result == "bool" or result.endswith("*") for result in results)
 

@@ -6,7 +6,7 @@ from the fates of all that it is handed on to; settled where the whole program i
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 from msgspec import Struct
@@ -15,8 +15,9 @@ from kgfplint.catalogue import Catalogue
 from kgfplint.facts import ir
 from kgfplint.facts.terms import bare, root, walk
 from kgfplint.ownership.carrying import carried
+from kgfplint.ownership.touching import asks, names_of, touches, uses
 from kgfplint.program.link import Program, Row
-from kgfplint.program.types import names_of
+from kgfplint.program.types import names_of as types_of
 
 MADE = -1
 """The place of what a function allocates and returns, among those of its parameters."""
@@ -32,7 +33,8 @@ class Fate(Struct, frozen=True, array_like=True):
 
     `passes` are (callee, place of the argument); UNCLEAR stands for who cannot be told by name. `uses`: on every way
     through the function it is dereferenced before anything is compared with it. `returned`: it may be (part of) what the
-    function returns. `freed`: it is given to a deallocator somewhere.
+    function returns. `freed`: it is given to a deallocator somewhere. `touches`: it is dereferenced somewhere; `asks`: it may be
+    compared with something.
     """
 
     kept: bool = False
@@ -40,6 +42,8 @@ class Fate(Struct, frozen=True, array_like=True):
     uses: bool = False
     returned: bool = False
     freed: bool = False
+    touches: bool = False
+    asks: bool = False
 
 
 _NUMBERS = frozenset({
@@ -111,15 +115,20 @@ class Fates:
         if not row.flags & ir.MACRO and len(body.blocks) == 1 and self._program.paths[row.file].endswith(".h") and all(
                 type(event) is ir.Return and not (event.value and _names(event.value, row)) for event in body.blocks[0].events):
             return {}
-        names = names_of(self._program.types, row.file, row.params, body)
+        names = types_of(self._program.types, row.file, row.params, body)
         statics = {local.name for local in body.locals if local.storage}
         events = [event for block in body.blocks for event in block.events]
         fates = {place: self._fate({param.name}, names, statics, events)
                  for place, param in enumerate(row.params) if not param.ctype or not param.ctype[-1].isalnum()}
         made = {name for name in _returned(events) if name in names}
         fates[MADE] = self._made(made, names, statics, events) if made else KEPT
-        return {place: msgspec.structs.replace(fate, uses=place >= 0 and _uses(body, row.params[place].name, self._catalogue))
-                for place, fate in fates.items()}
+        return {place: self._touched(fate, body, row.params[place].name) if place >= 0 else fate for place, fate in fates.items()}
+
+    def _touched(self, fate: Fate, body: ir.Body, param: str) -> Fate:
+        """Return the fate of a parameter with what the function does to find out whether it leads anywhere."""
+        names, known = names_of(body, param), self._catalogue
+        return msgspec.structs.replace(
+            fate, uses=uses(body, param, known), touches=touches(body, names, known), asks=asks(body, names, known))
 
     def _made(self, made: set[str], names: dict[str, str], statics: set[str], events: list[ir.Event]) -> Fate:
         """Return the fate of what is returned under some names: those who made it must not keep it, either."""
@@ -217,67 +226,3 @@ def _returned(events: Iterable[ir.Event]) -> Iterator[str]:
     for event in events:
         if type(event) is ir.Return and event.value is not None and type(value := bare(event.value)) is ir.Name:
             yield value.id
-
-
-def _uses(body: ir.Body, name: str, catalogue: Catalogue) -> bool:
-    """Tell whether a parameter is dereferenced on every way through a function before anything else is done with it."""
-    known: dict[int, bool] = {}
-
-    def used(number: int) -> bool:
-        if number not in known:
-            known[number] = True  # a way round is no way out
-            block = body.blocks[number]
-            found = next((seen for event in block.events if (seen := _touch(event, name, catalogue))), 0)
-            if found:
-                known[number] = found > 0
-            elif any(edge.condition is not None and (seen := _mention(edge.condition, name)) for edge in block.edges):
-                known[number] = any(edge.condition is not None and _mention(edge.condition, name) > 0 for edge in block.edges)
-            else:
-                known[number] = bool(block.edges) and len(known) < _MOST_BLOCKS and all(used(edge.to) for edge in block.edges)
-        return known[number]
-
-    return bool(body.blocks) and used(0)
-
-
-_MOST_BLOCKS = 60
-
-
-def _touch(event: ir.Event, name: str, catalogue: Catalogue) -> int:
-    """Return 1 for an event that dereferences a variable, -1 for one that does anything else with it, 0 for others."""
-    exprs: tuple[ir.Expr | None, ...] = ()
-    if type(event) is ir.Call:
-        verdict = catalogue.verdicts.get(event.callee.id) if type(event.callee) is ir.Name else None
-        place = verdict.ptr if verdict is not None and verdict.action == "use" else len(event.args)
-        if any(_mention(arg, name) for arg in event.args[place : place + 1]):
-            return 1
-        exprs = (event.callee, *event.args, event.target)
-    elif type(event) is ir.Assign:
-        exprs = (event.value, event.target)
-    elif type(event) is ir.Return or type(event) is ir.Evaluate:
-        exprs = (event.value,)
-    seen = [mention for expr in exprs if expr is not None and (mention := _mention(expr, name))]
-    return (1 if max(seen) > 0 else -1) if seen else 0
-
-
-def _mention(expr: ir.Expr, name: str) -> int:
-    """Return 1 if an expression dereferences a variable for sure, -1 if it only mentions it, 0 if it does not."""
-    parts: Callable[[ir.Expr], int] = functools.partial(_mention, name=name)
-    if type(expr) is ir.Name:
-        return -1 if expr.id == name else 0
-    if type(expr) is ir.Deref or type(expr) is ir.Field:
-        through = type(expr) is ir.Deref or (type(expr) is ir.Field and expr.arrow)
-        return 1 if through and bare(expr.base) == ir.Name(name) else parts(expr.base)
-    if type(expr) is ir.AddressOf:
-        return -abs(parts(expr.base))
-    if type(expr) is ir.Cast or type(expr) is ir.Unary:
-        return parts(expr.operand)
-    if type(expr) is ir.Binary:
-        left, right = parts(expr.left), parts(expr.right)
-        if expr.op in ("&&", "||"):
-            return left or -abs(right)
-        return max(left, right) or min(left, right)
-    if type(expr) is ir.Index:
-        return parts(expr.base) or parts(expr.index)
-    if type(expr) is ir.CallResult:
-        return -1 if any(parts(arg) for arg in expr.args) else 0
-    return -1 if type(expr) is ir.Conditional and any(map(parts, (expr.condition, expr.then, expr.other))) else 0

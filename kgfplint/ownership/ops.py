@@ -118,6 +118,14 @@ class Pass(NamedTuple):
     forgotten: bool
 
 
+class Show(NamedTuple):
+    """What lvalue `subject` leads to, or an address within that, is argument `place` of a call."""
+
+    subject: int
+    event: ir.Call
+    place: int
+
+
 class Give(NamedTuple):
     """What lvalues point to is known elsewhere from here on: for good (`to` -1), or if a call keeps what it is handed.
 
@@ -148,16 +156,17 @@ class Stop(NamedTuple):
     """Control does not come back."""
 
 
-Op = Allocate | Release | Copy | Set | Shift | Inside | Ask | Forget | Learn | Adopt | Use | Pass | Give | Regain | Leave | Stop
+Op = (Allocate | Release | Copy | Set | Shift | Inside | Ask | Forget | Learn | Adopt | Use | Pass | Show | Give | Regain | Leave
+      | Stop)
 
 
 class Branch(NamedTuple):
     """The condition of an edge: about a tracked lvalue (`verdict` how it is tested), or a fact, or neither.
 
-    verdict: "null" (truth of the pointer), "err_ptr", "either" (IS_ERR_OR_NULL), "mention" (in a comparison), "asked"
-    (a function is asked about it), "origin" (perhaps about where it comes from), "address" (equal to the address of something),
-    "error" (equal to one error pointer), "same" (equal to lvalue `other`) or "". `failed` are calls (see Handed) that failed
-    where it holds, `passed` those that did not.
+    verdict: "null" (truth of the pointer), "err_ptr", "either" (IS_ERR_OR_NULL), "mention" (in a comparison), "told" (it is
+    what a function is given that may fail), "asked" (a function is asked about it), "origin" (perhaps about where it comes from),
+    "address" (equal to the address of something), "error" (equal to one error pointer), "same" (equal to lvalue `other`) or "".
+    `failed` are calls (see Handed) that failed where it holds, `passed` those that did not.
     """
 
     lvalue: int

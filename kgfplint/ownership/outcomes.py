@@ -1,14 +1,27 @@
 """What a test of a pointer tells of it, which outcomes of a test are impossible, and which ways out are failures."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from kgfplint.facts import ir
 from kgfplint.facts.terms import NULL as NOTHING
 from kgfplint.facts.terms import bare
 from kgfplint.ownership.addresses import ADDRESSES
 from kgfplint.ownership.conditions import constant
-from kgfplint.ownership.ops import Branch
-from kgfplint.ownership.states import ERROR, MAYBE, NULL, UNKNOWN, VALID, Exit, Object, Origin
+from kgfplint.ownership.ops import Branch, Leave
+from kgfplint.ownership.states import DOUBTED, ERROR, MAYBE, NULL, UNKNOWN, VALID, Exit, Object, Origin, State
+
+
+class Untested(NamedTuple):
+    """What the use of an untested pointer is, as an incident, and the state of the pointer after it."""
+
+    kind: str
+    after: int
+
+
+UNTESTED = {MAYBE: Untested("unchecked", VALID), DOUBTED: Untested("doubted", UNKNOWN)}
+FITTING = {"null": (NULL, UNKNOWN, DOUBTED), "err_ptr": (ERROR, UNKNOWN, DOUBTED)}
+"""What a pointer may be that a test has a sense for, by its verdict."""
 
 
 def excluded(truth: bool, same: bool, whats: Collection[str]) -> bool:
@@ -41,15 +54,17 @@ def outcome(thing: Object, branch: Branch) -> Object | None:
     `branch.truth` tells that the pointer is good, as far as the test goes.
     """
     state, good = thing.state, branch.truth
+    if branch.verdict == "told":
+        return Object(DOUBTED, thing.freed) if state == MAYBE else thing
     if branch.verdict in ("mention", "asked"):
-        return Object(UNKNOWN, thing.freed) if state == MAYBE else thing
+        return Object(UNKNOWN, thing.freed) if state in UNTESTED else thing
     if branch.verdict == "err_ptr":
         if good:
             return None if state == ERROR else Object(VALID, thing.freed) if state == MAYBE else thing
         return None if state in (VALID, NULL) else Object(ERROR, thing.freed)
     if good:
         return None if state == NULL or (state == ERROR and branch.verdict == "either") else (
-            Object(VALID, thing.freed) if state in (MAYBE, UNKNOWN) else thing)
+            Object(VALID, thing.freed) if state in (MAYBE, UNKNOWN, DOUBTED) else thing)
     if state == VALID:
         return None
     return Object(NULL, thing.freed) if state != ERROR else thing if branch.verdict == "either" else None
@@ -71,3 +86,20 @@ def fails(leave: Exit, facts: Sequence[ir.Expr], returns: str) -> bool | None:
     if returns == "bool":
         return zero if zero or other else None
     return False if zero else True if known.hi < 0 or 0 in known.excluded else None
+
+
+def left(op: Leave, state: State, origins: Mapping[int, Origin]) -> Exit:
+    """Return the exit that a return is in a state."""
+    number = state.values.get(op.value)
+    if op.site is not None:
+        return Exit(op.event, Origin(op.site, "alloc"), MAYBE, state, origins)
+    if number is None:
+        return Exit(op.event, None, UNKNOWN, state, origins)
+    thing = state.objects[number]
+    return Exit(op.event, origins[number], VALID if thing.freed else thing.state, state, origins)
+
+
+def leave_to(values: dict[int, int], number: int, origins: Mapping[int, Origin]) -> None:
+    """Forget what points to, or into, an object whose number another one gets now: that of the round before."""
+    for lvalue in [lv for lv, pointed in values.items() if number in (pointed, origins[pointed].within)]:
+        del values[lvalue]

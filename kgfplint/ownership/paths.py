@@ -12,7 +12,7 @@ from kgfplint.facts.terms import show
 from kgfplint.ownership import ops
 from kgfplint.ownership.conditions import ANY, after, join
 from kgfplint.ownership.leaks import Leaks
-from kgfplint.ownership.outcomes import APART, apart, excluded, outcome
+from kgfplint.ownership.outcomes import APART, FITTING, UNTESTED, apart, excluded, leave_to, left, outcome
 from kgfplint.ownership.states import ERROR, MAYBE, NULL, PARAM, UNKNOWN, VALID, Exit, Incident, Object, Origin, State, together
 
 _MOST_STATES, _MOST_STEPS, _MOST_WAYS = 40, 6000, 12
@@ -31,15 +31,18 @@ class Paths:
     def __init__(self, program: ops.Reduced, params: Iterable[str] = ()) -> None:
         """Run to the end (or to the limit, then `complete` is False).
 
-        `screened` are parameters tested for error pointers; `apt` the (line, verdict) of tests that some value gives a sense.
+        `screened` are parameters tested for error pointers; `apt` the (line, verdict) of tests that some value gives a sense;
+        `unasked` the allocations, by number, that calls were given before anything tested them.
         """
         self.incidents: dict[tuple[object, ...], Incident] = {}
         self.exits: list[Exit] = []
         self.releases: list[ops.Release] = [op for block in program.blocks for op in block if isinstance(op, ops.Release)]
         self.complete = True
         self.screened: set[int] = set()
+        self.unasked: dict[int, list[ops.Show]] = {}
         self.apt: set[tuple[int, str]] = set()
         self.lvalues = program.lvalues
+        self.handed = program.handed
         self.facts = program.facts
         self._program = program
         self._origins = {number: Origin(None, kind) for number, kind in _UNMADE.items()}
@@ -57,8 +60,8 @@ class Paths:
         return {
             ops.Allocate: self._allocate, ops.Release: self._release, ops.Copy: self._copy, ops.Set: self._set,
             ops.Shift: self._shift, ops.Inside: self._lead, ops.Ask: self._ask, ops.Forget: self._forget,
-            ops.Learn: State.learn, ops.Adopt: State.adopt, ops.Use: self._use, ops.Pass: self._passed, ops.Give: self.leaks.hand,
-            ops.Regain: State.regain, ops.Leave: self._leave, ops.Stop: self._stop,
+            ops.Learn: State.learn, ops.Adopt: State.adopt, ops.Use: self._use, ops.Pass: self._passed, ops.Show: self._shown,
+            ops.Give: self.leaks.hand, ops.Regain: State.regain, ops.Leave: self._leave, ops.Stop: self._stop,
         }
 
     def number(self, lvalue: ir.Expr) -> int:
@@ -184,8 +187,7 @@ class Paths:
         before = [lv for lv, number in state.values.items() if number == site.number]
         if site.number in state.objects and not before:
             self.leaks.drop(state, site.number, site.call.line)
-        for lvalue in before:
-            del state.values[lvalue]
+        leave_to(state.values, site.number, self._origins)
         if site.number in state.given:
             state.given = {number: whom for number, whom in state.given.items() if number != site.number}
         self._origins[site.number] = Origin(site, "alloc")
@@ -238,7 +240,8 @@ class Paths:
         key = (kind, number, line, free.number if free else 0)
         if key not in self.incidents:
             shown = show(self.lvalues[lvalue])
-            self.incidents[key] = Incident(kind, self._origins[number], shown, event, line, free, earlier)
+            given = state.given.get(number, frozenset()) if kind == "doubted" else frozenset()
+            self.incidents[key] = Incident(kind, self._origins[number], shown, event, line, free, earlier, given)
 
     def _release(self, state: State, op: ops.Release) -> None:
         subject = op.subject
@@ -255,7 +258,7 @@ class Paths:
             if subject >= 0 and op.free.flavour not in ("put", "deferred"):
                 number = self._gone.setdefault((subject, op.number), _FREED - len(self._gone))
                 self._origins[number] = Origin(None, "freed")
-                self._leave_to(state.values, number)
+                leave_to(state.values, number, self._origins)
                 state.values[subject] = number
                 state.objects[number] = Object(UNKNOWN, freed)
             return
@@ -280,11 +283,6 @@ class Paths:
         else:
             self.leaks.give(state, number)
 
-    def _leave_to(self, values: dict[int, int], number: int) -> None:
-        """Forget what points to, or into, an object whose number another one gets now: that of the round before."""
-        for lvalue in [lv for lv, pointed in values.items() if number in (pointed, self._origins[pointed].within)]:
-            del values[lvalue]
-
     def _used(self, state: State, targets: tuple[int, ...], event: ir.Event | None, line: int) -> bool:
         """Note the use of what pointers lead to; False when one is NULL: nothing comes after that."""
         alive = True
@@ -302,12 +300,20 @@ class Paths:
             elif thing.state == NULL and self._origins[number].site is not None:
                 self._report("null-use", state, target, event, line)
                 alive = False
-            elif thing.state == MAYBE:
-                self._report("unchecked", state, target, event, line)
-                state.objects[number] = Object(VALID)
-            elif (base := self._origins[number].within) is not None and self._origins[number].what:
+            elif (untested := UNTESTED.get(thing.state)) is not None:
+                self._report(untested.kind, state, target, event, line)
+                state.objects[number] = Object(untested.after)
+            elif (base := self._origins[number].within) is not None and (self._origins[number].what or thing.state == UNKNOWN):
                 alive = self._used(state, tuple(lv for lv, n in state.values.items() if n == base)[:1], event, line) and alive
         return alive
+
+    def _shown(self, state: State, op: ops.Show) -> None:
+        """Note what a callee is given that nobody has tested yet."""
+        number = state.values.get(op.subject)
+        whole = self._origins[number].within if number is not None else None
+        number = number if whole is None else whole
+        if number in state.objects and state.objects[number].state in UNTESTED:
+            self.unasked.setdefault(number, []).append(op)
 
     def _passed(self, state: State, op: ops.Pass) -> None:
         """An assertion macro may have tested what it was given; who takes a reference may keep it from dying."""
@@ -319,19 +325,12 @@ class Paths:
                 self.leaks.give(state, number)
                 state.values[target] = _HELD_OBJECT
                 state.objects[_HELD_OBJECT] = Object(UNKNOWN)
-            elif number is not None and op.tested and state.objects[number].state == MAYBE:
+            elif number is not None and op.tested and state.objects[number].state in UNTESTED:
                 state.objects[number] = Object(UNKNOWN, state.objects[number].freed)
 
     def _leave(self, state: State, op: ops.Leave) -> None:
         self.leaks.leave(state, op)
-        number = state.values.get(op.value)
-        if op.site is not None:
-            self.exits.append(Exit(op.event, Origin(op.site, "alloc"), MAYBE, state, self._origins))
-        elif number is None:
-            self.exits.append(Exit(op.event, None, UNKNOWN, state, self._origins))
-        else:
-            thing = state.objects[number]
-            self.exits.append(Exit(op.event, self._origins[number], VALID if thing.freed else thing.state, state, self._origins))
+        self.exits.append(left(op, state, self._origins))
 
     def _refined(self, state: State, branch: ops.Branch, line: int) -> State | None:
         """Return the state on an edge, None when it cannot be taken."""
@@ -370,7 +369,7 @@ class Paths:
         number = _TESTED - branch.lvalue
         self._origins[number] = Origin(None, "tested")
         values = dict(state.values)
-        self._leave_to(values, number)
+        leave_to(values, number, self._origins)
         loose = state.loose or len(values) < len(state.values)
         values[branch.lvalue] = number
         objects = {**state.objects, number: Object(VALID if branch.truth else NULL)}
@@ -387,7 +386,7 @@ class Paths:
     def _tested(self, state: State, branch: ops.Branch, number: int, line: int) -> Object | None:
         """Return the object after a test; one that does not fit how its allocator fails tells nothing."""
         thing, site = state.objects[number], self._origins[number].site
-        fits = {"null": (NULL, UNKNOWN), "err_ptr": (ERROR, UNKNOWN)}.get(branch.verdict, ())
+        fits = FITTING.get(branch.verdict, ())
         wrong = False
         if fits and thing.state == MAYBE and site is not None:
             wrong = (site.alloc.fails == "err_ptr") != (branch.verdict == "err_ptr")

@@ -3,7 +3,6 @@
 Tracked, by a small number, are the lvalues that take allocated memory or are freed, and those copied from or to them.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
@@ -29,7 +28,6 @@ from kgfplint.ownership.ops import (
     Learn,
     Leave,
     Op,
-    Pass,
     Reduced,
     Release,
     Set,
@@ -39,12 +37,12 @@ from kgfplint.ownership.ops import (
     Use,
     shortened,
 )
+from kgfplint.ownership.passing import Passing
 from kgfplint.ownership.walks import rounds
 from kgfplint.program.meaning import Called, Meaning
 from kgfplint.program.settled import settled
 from kgfplint.program.types import Typing
 
-_HOLDS = re.compile(r"(?:^|_)(?:get|hold|ref|grab|clone|(?:refcount|atomic|atomic_long)_inc)(?:_|$)")
 _LEAVES = frozenset({ir.Name, ir.Number, ir.Text, ir.CallResult, ir.SizeOf, ir.TypeName})
 """Arguments that access no memory themselves: most of all."""
 
@@ -62,6 +60,7 @@ class Reducer:
         self.lvalues: dict[ir.Expr, int] = {}
         self._names: dict[str, int] = {}
         self.params = frozenset(params)
+        self._typing = typing
         self._addresses = Addresses(body, self.params, file, meaning.program.types, types, typing)
         for name in params:
             # A number is worth remembering for what it is compared with; one that is freed is met below.
@@ -81,6 +80,7 @@ class Reducer:
         self._own = {name for name in types if not self._addresses.is_static(name)}
         self._effects = Effects(self.lvalues, self.facts, file, meaning, types, typing)
         self._accesses = Accesses(((lvalue, n) for lvalue, n in self.lvalues.items() if n in live), self._addresses)
+        self._passing = Passing(self.lvalues, live, self._addresses, meaning.catalogue)
         self._branches = Branches(self.lvalues, self.facts, live, self.params, self._addresses, meaning)
 
     def reduce(self) -> Reduced:
@@ -90,7 +90,7 @@ class Reducer:
             lvalue = self._names.get(cursor.id, -1)
             if lvalue in self._live_lvalues:
                 blocks[number] += (Use((lvalue,), head, head.line),)
-        failing = Failing(self._handing.of_event, self._handing.handed, self.file, self.meaning)
+        failing = Failing(self._handing.of_event, self._handing.handed, self.file, self.meaning, self._typing)
         edges = [list(failing.of_block(block, tests, self._branches.of_block(tests)))
                  for block, tests in zip(self.body.blocks, self._tests, strict=True)]
         lines = [block.line for block in self.body.blocks]
@@ -255,13 +255,8 @@ class Reducer:
         frees = self._frees.get(id(event), [])
         called = self.meaning.called(self.file, name) if name else None
         self._arguments(event, name, called)
-        holds = len(event.args) == 1 and bool(_HOLDS.search(name)) and not self._addresses.is_buffer(event.args[0])
-        counted = self._addresses.pointer(event.args[0]) if holds else None
-        passed = tuple(n for arg in event.args if (n := self._number(counted or arg)) >= 0)
-        if passed and not frees:
-            asserts = name.isupper() and name not in self.meaning.catalogue.verdicts
-            if asserts or holds:
-                self._out.append(Pass(passed, event, asserts, holds))
+        if not frees:
+            self._out += self._passing.of_call(event, name)
         if self._handing:
             self._out += self._handing.of_call(event, [self._number(argument) for _, argument in frees])
         self._out += self._releases(event, frees)

@@ -8,8 +8,9 @@ from kgfplint.ownership import ops
 from kgfplint.ownership.conditions import Known
 from kgfplint.ownership.failing import failed
 
-MAYBE, VALID, NULL, ERROR, UNKNOWN = range(5)
-"""What is known of a pointer: untested result of an allocator, tested, NULL, error pointer, anything."""
+MAYBE, VALID, NULL, ERROR, UNKNOWN, DOUBTED = range(6)
+"""What is known of a pointer: untested result of an allocator, tested, NULL, error pointer, anything; DOUBTED: a call that was
+given an untested one did not fail, so that it may have been tested there."""
 PARAM = -100
 """The object that the first parameter points to; the others have the numbers below."""
 
@@ -30,8 +31,8 @@ class Incident(NamedTuple):
     """Something that happened on some path; what it is worth is for a rule to say.
 
     kind: "double-free", "free" (every free of a known origin), "unchecked", "null-use", "null-test", "error-test",
-    "use-after-free", "freed-error", "in-use" (the cache of living memory is destroyed). `event` is where; `line` its line;
-    `earlier` the line of the first free.
+    "use-after-free", "freed-error", "in-use" (the cache of living memory is destroyed), "doubted" (used while only callees may
+    have tested it: those of `given`, see ops.Handed). `event` is where; `line` its line; `earlier` the line of the first free.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class Incident(NamedTuple):
     line: int
     free: ops.Release | None = None
     earlier: int = 0
+    given: frozenset[int] = frozenset()
 
 
 class Object(NamedTuple):
@@ -134,8 +136,8 @@ class State:
         self._key = other._key
 
     def after_success(self, calls: Collection[int]) -> "State":
-        """Return the state once calls did not fail: they would have, had they been handed NULL."""
-        tested = {number: Object(UNKNOWN, thing.freed) for number, thing in self.objects.items() if thing.state == MAYBE
+        """Return the state once calls did not fail: they may well have failed, had they been handed NULL."""
+        tested = {number: Object(DOUBTED, thing.freed) for number, thing in self.objects.items() if thing.state == MAYBE
                   and not self.given.get(number, _NONE).isdisjoint(calls)} if calls else {}
         if not tested:
             return self
