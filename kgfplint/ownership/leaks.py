@@ -64,25 +64,25 @@ class Leaks:
         self._stacked = program.stacked
         self._elements = {number for number in program.made if any(type(term) is Index for term in walk(program.lvalues[number]))}
 
-    def lost(self, failing: bool) -> Iterator[tuple[int, int, Whom]]:
+    def lost(self, failing: bool, hung: Whom = _NOBODY) -> Iterator[tuple[int, int, Whom]]:
         """Yield where memory was lost: the number of the allocation, the line, and the calls that it had been handed to by then.
 
         None of these must have kept it. Of several ways to a line it is the one with the fewest calls, and each that returns
         an error; what loops before that line hand it to belongs to them, as if none of them were passed by. `failing`: only
-        where an error is returned.
+        where an error is returned. In the places `hung` (see stored_in) nobody looks.
         """
         for site, lines in self._lost.items():
             for line, states in sorted(lines.items()):
                 together = self._together(site, states)
                 well = line in self.well and line not in self._nothing
-                if well and any(is_away(whom) for (_, failed), whom in together.items() if failed or not failing):
+                if well and any(is_away(whom - hung) for (_, failed), whom in together.items() if failed or not failing):
                     continue  # where others keep it on some ways to a return without an error, there is a reason
                 known = [whom for (_, failed), whom in together.items() if failed or not failing]
-                ways: set[tuple[Whom, Way]] = {(min(known, key=_order), ())} if known else set()
+                ways: set[tuple[Whom, Way]] = {(min(known, key=lambda whom: _order(whom - hung)), ())} if known else set()
                 ways |= {(whom, way) for (way, _, failed), whom in states.items()
                          if failed and way and (site, way) not in self._decided}
                 found = {whom | self._looped(site, line, way) for whom, way in ways}
-                yield from ((site, line, whom) for whom in sorted(found, key=_order)[:_MOST_WAYS] if not is_away(whom))
+                yield from ((site, line, whom) for whom in sorted(found, key=_order)[:_MOST_WAYS] if not is_away(whom - hung))
 
     def _together(self, site: int, states: Mapping[tuple[Way, object, bool], Whom]) -> dict[tuple[object, bool], Whom]:
         """Return whom memory was handed to by the ownership it was lost with, and whether an error is returned.
@@ -252,42 +252,45 @@ class Leaks:
         failed = nothing or self._is_error(state, op)
         for number in state.objects:
             if number not in kept and self._may_be_lost(state, number):
-                if not self._only_locals(state, number):
-                    state.give(number, AWAY)
+                for place in self._others(state, number):
+                    state.give(number, stored_in(place))
                 self._note(state, number, op.event.line, failed)
 
     def _is_error(self, state: State, op: Leave) -> bool:
-        """Tell whether what is returned is an error: a negative constant, an error pointer, or what was found to be not 0."""
+        """Tell whether what is returned is an error: a negative constant, an error pointer, or what was found to be not 0.
+
+        What is known to be positive tells of success.
+        """
         value = op.event.value
         if value is not None:
             value = chosen(bare(value), lambda subject: state.facts.get(self._facts.get(subject, AWAY), ANY))
         known = constant(value) if value is not None else None
         fact = self._facts.get(value, AWAY) if value is not None and known is None else AWAY
         known = state.facts.get(fact, known)
-        return known is not None and (known.hi < 0 or (0 in known.excluded and fact not in self._adopted))
+        return known is not None and (known.hi < 0 or (known.lo < 0 and 0 in known.excluded and fact not in self._adopted))
 
     def _may_be_lost(self, state: State, number: int) -> bool:
         site, thing = self._origins[number].site, state.objects[number]
         return (site is not None and not site.alloc.managed and site.alloc.out is None and not thing.freed
                 and thing.state in (MAYBE, VALID))
 
-    def _only_locals(self, state: State, number: int) -> bool:
-        """Tell whether nothing but locals and members of freed objects points to an object."""
+    def _others(self, state: State, number: int) -> Iterator[int]:
+        """Yield what points to an object besides locals and members of freed objects."""
         for lvalue, pointed in state.values.items():
             if number in (pointed, self._origins[pointed].within) and lvalue not in self._locals and lvalue not in self._stacked:
                 holder = state.values.get(self._holders.get(lvalue, AWAY))
                 gone = holder is not None and state.objects[holder].freed
                 if not gone and not self._lies_in(state, lvalue, number):
-                    return False
-        return True
+                    yield lvalue
 
     def _note(self, state: State, number: int, line: int, failed: bool = False) -> None:
         """Note a loss; paths that come the same way later add whom they had handed the memory to."""
         site = self._origins[number].site
         assert site is not None
         states = self._lost.setdefault(site.number, {}).setdefault(line, {})
-        key = state.way, state.key()[:2], failed
-        states[key] = states.get(key, _NOBODY) | state.given.get(number, _NOBODY)
+        whom = state.given.get(number, _NOBODY)
+        key = state.way, (*state.key()[:2], failed and not whom), failed
+        states[key] = states.get(key, _NOBODY) | whom
 
 
 def _order(whom: Whom) -> tuple[bool, int, list[int]]:
