@@ -64,25 +64,25 @@ class Leaks:
         self._stacked = program.stacked
         self._elements = {number for number in program.made if any(type(term) is Index for term in walk(program.lvalues[number]))}
 
-    def lost(self, failing: bool, hung: Whom = _NOBODY) -> Iterator[tuple[int, int, Whom]]:
+    def lost(self, failing: bool) -> Iterator[tuple[int, int, Whom]]:
         """Yield where memory was lost: the number of the allocation, the line, and the calls that it had been handed to by then.
 
         None of these must have kept it. Of several ways to a line it is the one with the fewest calls, and each that returns
         an error; what loops before that line hand it to belongs to them, as if none of them were passed by. `failing`: only
-        where an error is returned. In the places `hung` (see stored_in) nobody looks.
+        where an error is returned.
         """
         for site, lines in self._lost.items():
             for line, states in sorted(lines.items()):
                 together = self._together(site, states)
                 well = line in self.well and line not in self._nothing
-                if well and any(is_away(whom - hung) for (_, failed), whom in together.items() if failed or not failing):
+                if well and any(is_away(whom) for (_, failed), whom in together.items() if failed or not failing):
                     continue  # where others keep it on some ways to a return without an error, there is a reason
                 known = [whom for (_, failed), whom in together.items() if failed or not failing]
-                ways: set[tuple[Whom, Way]] = {(min(known, key=lambda whom: _order(whom - hung)), ())} if known else set()
+                ways: set[tuple[Whom, Way]] = {(min(known, key=_order), ())} if known else set()
                 ways |= {(whom, way) for (way, _, failed), whom in states.items()
                          if failed and way and (site, way) not in self._decided}
                 found = {whom | self._looped(site, line, way) for whom, way in ways}
-                yield from ((site, line, whom) for whom in sorted(found, key=_order)[:_MOST_WAYS] if not is_away(whom - hung))
+                yield from ((site, line, whom) for whom in sorted(found, key=_order)[:_MOST_WAYS] if not is_away(whom))
 
     def _together(self, site: int, states: Mapping[tuple[Way, object, bool], Whom]) -> dict[tuple[object, bool], Whom]:
         """Return whom memory was handed to by the ownership it was lost with, and whether an error is returned.
@@ -252,8 +252,8 @@ class Leaks:
         failed = nothing or self._is_error(state, op)
         for number in state.objects:
             if number not in kept and self._may_be_lost(state, number):
-                for place in self._others(state, number):
-                    state.give(number, stored_in(place))
+                if not self._only_locals(state, number):
+                    state.give(number, AWAY)
                 self._note(state, number, op.event.line, failed)
 
     def _is_error(self, state: State, op: Leave) -> bool:
@@ -274,14 +274,15 @@ class Leaks:
         return (site is not None and not site.alloc.managed and site.alloc.out is None and not thing.freed
                 and thing.state in (MAYBE, VALID))
 
-    def _others(self, state: State, number: int) -> Iterator[int]:
-        """Yield what points to an object besides locals and members of freed objects."""
+    def _only_locals(self, state: State, number: int) -> bool:
+        """Tell whether nothing but locals and members of freed objects points to an object."""
         for lvalue, pointed in state.values.items():
             if number in (pointed, self._origins[pointed].within) and lvalue not in self._locals and lvalue not in self._stacked:
                 holder = state.values.get(self._holders.get(lvalue, AWAY))
                 gone = holder is not None and state.objects[holder].freed
                 if not gone and not self._lies_in(state, lvalue, number):
-                    yield lvalue
+                    return False
+        return True
 
     def _note(self, state: State, number: int, line: int, failed: bool = False) -> None:
         """Note a loss; paths that come the same way later add whom they had handed the memory to."""
