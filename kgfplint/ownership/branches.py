@@ -37,14 +37,14 @@ def _tests(edges: tuple[ir.Edge, ...]) -> tuple[Test | None, ...]:
 
 
 def facts_of(body: ir.Body, tests: Tests, lvalues: Collection[ir.Expr]) -> dict[ir.Expr, int]:
-    """Number the subjects that are worth remembering: tested twice, perhaps in a loop, or tested and set to something known."""
+    """Number the subjects that are worth remembering: tested twice, perhaps in a loop, or set to something known and tested, or
+    returned.
+    """
     tested: dict[ir.Expr, int] = {}
     again = repeated([[edge.to for edge in block.edges] for block in body.blocks])
     for number, block in enumerate(tests):
         for subject in {test.subject: None for test in block if test is not None}:
             tested[subject] = tested.get(subject, 0) + (2 if number in again else 1)
-    if not tested:
-        return {}
     fixed = {bare(event.target) for block in body.blocks for event in block.events
              if type(event) is ir.Assign and type(event.value) not in _VARYING and constant(event.value) is not None}
     values = [bare(event.value) for block in body.blocks for event in block.events
@@ -52,6 +52,8 @@ def facts_of(body: ir.Body, tests: Tests, lvalues: Collection[ir.Expr]) -> dict[
     returned = {subject for value in values if is_error_name(
         subject := reading(value.condition, True).subject if type(value) is ir.Conditional else value)}
     facts: dict[ir.Expr, int] = {}
+    # An error number that is set and returned needs no test to tell of a failure.
+    tested.update((value, 0) for value in values if value in fixed and value not in tested)
     for subject, count in tested.items():
         worth = count > 1 or subject in fixed or subject in returned or type(subject) is ir.CallResult
         if worth and subject not in lvalues and stable(subject):

@@ -262,14 +262,17 @@ class Leaks:
                 self._note(state, number, op.event.line, failed)
 
     def _is_error(self, state: State, op: Leave) -> bool:
-        """Tell whether what is returned is an error: a negative constant, an error pointer, or what was found to be not 0."""
+        """Tell whether what is returned is an error: a negative constant, an error pointer, or what was found to be not 0.
+
+        What is known to be positive tells of success.
+        """
         value = op.event.value
         if value is not None:
             value = chosen(bare(value), lambda subject: state.facts.get(self._facts.get(subject, AWAY), ANY))
         known = constant(value) if value is not None else None
         fact = self._facts.get(value, AWAY) if value is not None and known is None else AWAY
         known = state.facts.get(fact, known)
-        return known is not None and (known.hi < 0 or (0 in known.excluded and fact not in self._adopted))
+        return known is not None and (known.hi < 0 or (known.lo < 0 and 0 in known.excluded and fact not in self._adopted))
 
     def _may_be_lost(self, state: State, number: int) -> bool:
         site, thing = self._origins[number].site, state.objects[number]
@@ -291,8 +294,9 @@ class Leaks:
         site = self._origins[number].site
         assert site is not None
         states = self._lost.setdefault(site.number, {}).setdefault(line, {})
-        key = state.way, state.key()[:2], failed
-        states[key] = states.get(key, _NOBODY) | state.given.get(number, _NOBODY)
+        whom = state.given.get(number, _NOBODY)
+        key = state.way, (*state.key()[:2], failed and not whom), failed
+        states[key] = states.get(key, _NOBODY) | whom
 
 
 def _order(whom: Whom) -> tuple[bool, int, list[int]]:

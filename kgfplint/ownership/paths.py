@@ -16,7 +16,7 @@ from kgfplint.ownership.outcomes import APART, FITTING, UNTESTED, apart, exclude
 from kgfplint.ownership.states import ERROR, MAYBE, NULL, PARAM, UNKNOWN, VALID, Exit, Incident, Object, Origin, State, together
 
 _MOST_STATES, _MOST_STEPS, _MOST_WAYS = 40, 6000, 12
-"""With more states than the last in a block, it is not told any more from which failure a path comes."""
+"""With more states than the last in a block, it is not told any more from which failure a path comes, and whom it passed."""
 _NULL_OBJECT, _ERROR_OBJECT, _HELD_OBJECT = -1, -2, -3
 _UNMADE = {_NULL_OBJECT: "null", _ERROR_OBJECT: "err_ptr", _HELD_OBJECT: "held"}
 _ADDRESS, _TESTED, _WITHIN, _FREED = -100_000, -200_000, -300_000, -400_000
@@ -98,7 +98,7 @@ class Paths:
                             self._arrive(arriving, seen[to], waiting[to])
 
     def _arrive(self, state: State, seen: dict[object, State], waiting: dict[object, State]) -> None:
-        if state.way and len(seen) + len(waiting) >= _MOST_WAYS:
+        if (state.way or state.given) and len(seen) + len(waiting) >= _MOST_WAYS:
             state = state.anyhow()
         key = state.key()
         before = waiting.get(key) or seen.get(key)
@@ -126,7 +126,7 @@ class Paths:
                     return
             if state.loose or state.values != before.values or state.objects != before.objects:
                 self._sweep(state, block)
-            else:
+            elif state.given is before.given:
                 state.same_as(before)
         for to, branch in edges:
             if branch is None:

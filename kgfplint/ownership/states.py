@@ -69,7 +69,8 @@ class State:
 
     `given` holds, by object number, the numbers of the calls that it was handed to (see ops.Handed; -1: it is known elsewhere
     for sure), on any of the paths that are one state here. `loose` tells that an object may be left that nothing points to,
-    `way` the calls that failed last of those: paths that come from different failures are not one state.
+    `way` the calls that failed last of those: paths that come from different failures are not one state, nor are such on which
+    nobody may know an object yet and such on which somebody may.
     Once a state has arrived somewhere it is shared, and only a copy may change.
     """
 
@@ -128,8 +129,9 @@ class State:
         return State(self.values, self.objects, self.facts, given, None, self.loose, way)
 
     def anyhow(self) -> "State":
-        """Return the state without regard to what failed before."""
-        return State(self.values, self.objects, self.facts, self.given, None, self.loose)
+        """Return the state as one that is not told apart by what failed before, or by who may know of its objects."""
+        key = frozenset(self.values.items()), frozenset(self.objects.items()), (), _NONE
+        return State(self.values, self.objects, self.facts, self.given, key, self.loose)
 
     def same_as(self, other: "State") -> None:
         """Note that values and objects are those of another state."""
@@ -150,11 +152,15 @@ class State:
     def key(self) -> "Key":
         """The part by which states are told apart."""
         if self._key is None:
-            self._key = frozenset(self.values.items()), frozenset(self.objects.items()), self.way
+            self._key = frozenset(self.values.items()), frozenset(self.objects.items()), self.way, self._known()
         return self._key
 
+    def _known(self) -> frozenset[int]:
+        """Return the objects that others may know, by their numbers."""
+        return frozenset(number for number, whom in self.given.items() if whom and number in self.objects)
 
-Key = tuple[frozenset[tuple[int, int]], frozenset[tuple[int, Object]], Way]
+
+Key = tuple[frozenset[tuple[int, int]], frozenset[tuple[int, Object]], Way, frozenset[int]]
 
 
 class Exit(NamedTuple):
