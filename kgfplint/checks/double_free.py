@@ -1,15 +1,17 @@
 """KGF406: memory freed twice on one path."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from kgfplint.checks import Rule
 from kgfplint.checks.incidents import finding_of
 from kgfplint.checks.unit import Question, Unit
 from kgfplint.facts import ir
-from kgfplint.facts.terms import bare, root, show
+from kgfplint.facts.terms import bare, root, show, walk
 from kgfplint.findings import Finding, Severity, Step
+from kgfplint.ownership.addresses import is_stacked
 from kgfplint.ownership.counting import freed_before, uncounted
 from kgfplint.ownership.provenance import released_key
+from kgfplint.ownership.states import Exit
 from kgfplint.ownership.walks import onward
 
 RULE = Rule(
@@ -101,10 +103,19 @@ def _dangling(unit: Unit) -> Iterator[Finding]:
     for leave in unit.paths.exits:
         for number, pointed in leave.left.values.items():
             lvalue, line = lvalues[number], leave.left.objects[pointed].freed
-            if line > 0 and type(lvalue) is ir.Field and lvalue not in told and root(lvalue) in params and (
+            if line > 0 and type(lvalue) is ir.Field and lvalue not in told and _stays(unit, leave, lvalue, params) and (
                     stored.get(lvalue, line) < line or leave.origins[pointed].site is not None):
                 told.add(lvalue)
                 what = show(lvalue)
                 message = f"{what} still points to what is freed here when {unit.name}() returns; set it to NULL"
                 trace = (unit.step(line, f"{what} is freed"), unit.step(leave.event.line, "the function returns"))
                 yield unit.finding_at(RULE, line, f"dangling {what}", message, trace, Severity.NOTE)
+
+
+def _stays(unit: Unit, leave: Exit, member: ir.Field, params: Collection[str]) -> bool:
+    """Tell whether a member belongs to a parameter and is still there after a return: not one of a struct that came by value,
+    or of what is freed itself.
+    """
+    if root(member) not in params or is_stacked(member, params):
+        return False
+    return not any(leave.frees(unit.paths.number(term)) for term in walk(member) if term is not member)
