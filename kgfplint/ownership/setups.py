@@ -100,7 +100,9 @@ def _starts(frame: Frame, block: ir.Block, event: ir.Call, number: int, at: int)
                                         for term in walk(edge.condition)):
         yield number, at + 1
     for edge, failed in outcomes(block, event, at) if not returns.endswith("*") else ():
-        if failed == (returns == "bool"):
+        # Which of its own constants a function returns where it fails, nobody knows here.
+        named = edge.condition is not None and type(reading(edge.condition, edge.truth).value) is str
+        if failed == (returns == "bool") and not named:
             yield edge.to, 0
 
 
