@@ -10,17 +10,18 @@ from kgfplint.ownership.ops import Site
 from kgfplint.ownership.states import Incident
 
 
-def first_uses(unit: Unit, sites: Collection[Site]) -> Iterator[tuple[Site, ir.Call, Asked]]:
+def first_uses(unit: Unit, sites: Collection[Site]) -> Iterator[tuple[Site, ir.Call, tuple[Asked, ...]]]:
     """Yield the allocations that are given to a call, themselves or an address within, before anything tests them, with the
-    call and what must be true of the callee.
+    call and what must be true: of the callee, the first one, and of those that were given them before and did not fail.
     """
     given = unit.paths.unasked
     kept = {id(site.call): site for site in sites if site.number in given}
     judged = _judged(unit) if kept else frozenset[ir.Expr]()
     for site in kept.values():
-        for shown in given[site.number] if bare(site.call.target or ir.Name("")) not in judged else ():
-            if type(shown.event.callee) is ir.Name:
-                yield site, shown.event, Asked(shown.event.callee.id, shown.place, "used")
+        for (_, before), shown in given[site.number].items() if bare(site.call.target or ir.Name("")) not in judged else ():
+            all_asked = _asked(unit, before)
+            if type(shown.event.callee) is ir.Name and (all_asked or not before):
+                yield site, shown.event, (Asked(shown.event.callee.id, shown.place, "used"), *all_asked)
 
 
 def doubted(unit: Unit, sites: Collection[Site]) -> Iterator[tuple[Site, Incident, tuple[Asked, ...]]]:
@@ -31,9 +32,15 @@ def doubted(unit: Unit, sites: Collection[Site]) -> Iterator[tuple[Site, Inciden
     for incident in unit.paths.incidents.values():
         site = incident.origin.site
         if incident.kind == "doubted" and site is not None and site.number in wanted:
-            calls = [unit.paths.handed[number] for number in sorted(incident.given) if number >= 0]
-            if calls and all(call.callee for call in calls):
-                yield site, incident, tuple(Asked(call.callee, call.place, "untested") for call in calls)
+            all_asked = _asked(unit, incident.given)
+            if all_asked:
+                yield site, incident, all_asked
+
+
+def _asked(unit: Unit, given: Collection[int]) -> tuple[Asked, ...]:
+    """Return that none of the calls that were given something tests it; nothing if one of them cannot be asked."""
+    calls = [unit.paths.handed[number] for number in sorted(given) if number >= 0]
+    return tuple(Asked(call.callee, call.place, "untested") for call in calls) if all(call.callee for call in calls) else ()
 
 
 def _judged(unit: Unit) -> frozenset[ir.Expr]:

@@ -60,11 +60,12 @@ def check(unit: Unit) -> Iterator[Finding]:
 def _leave_pending(unit: Unit, sites: Collection[Site]) -> None:
     """Leave pending what is given without a look to functions that may use it, or should look before their caller uses it."""
     cases: dict[Site, list[Case]] = {}
-    for site, call, asked in first_uses(unit, sites):
-        message = (f"{site.alloc.name}() may fail and return {_failure(site)}, but {asked.callee}() at line {call.line} uses "
+    for site, call, all_asked in first_uses(unit, sites):
+        callee = all_asked[0].callee
+        message = (f"{site.alloc.name}() may fail and return {_failure(site)}, but {callee}() at line {call.line} uses "
                    f"{_what(site)} without a test")
-        step = unit.step(call.line, f"{asked.callee}() uses it")
-        cases.setdefault(site, []).append(Case((asked,), message, step))
+        step = unit.step(call.line, f"{callee}() uses it")
+        cases.setdefault(site, []).append(Case(all_asked, message, step))
     for site, incident, all_asked in doubted(unit, sites):
         message = (f"{site.alloc.name}() may fail and return {_failure(site)}, but line {incident.line} uses {incident.lvalue}, "
                    f"which nothing tests, not even {all_asked[0].callee}()")

@@ -32,14 +32,15 @@ class Paths:
         """Run to the end (or to the limit, then `complete` is False).
 
         `screened` are parameters tested for error pointers; `apt` the (line, verdict) of tests that some value gives a sense;
-        `unasked` the allocations, by number, that calls were given before anything tested them.
+        `unasked`, by number, the allocations that calls were given before anything but other callees may have tested them, by who
+        those are (see State.doubts).
         """
         self.incidents: dict[tuple[object, ...], Incident] = {}
         self.exits: list[Exit] = []
         self.releases: list[ops.Release] = [op for block in program.blocks for op in block if isinstance(op, ops.Release)]
         self.complete = True
         self.screened: set[int] = set()
-        self.unasked: dict[int, list[ops.Show]] = {}
+        self.unasked: dict[int, dict[tuple[int, frozenset[int]], ops.Show]] = {}
         self.apt: set[tuple[int, str]] = set()
         self.lvalues = program.lvalues
         self.handed = program.handed
@@ -240,7 +241,7 @@ class Paths:
         key = (kind, number, line, free.number if free else 0)
         if key not in self.incidents:
             shown = show(self.lvalues[lvalue])
-            given = state.given.get(number, frozenset()) if kind == "doubted" else frozenset()
+            given = state.doubts(number) if kind == "doubted" else frozenset()
             self.incidents[key] = Incident(kind, self._origins[number], shown, event, line, free, earlier, given)
 
     def _release(self, state: State, op: ops.Release) -> None:
@@ -312,8 +313,8 @@ class Paths:
         number = state.values.get(op.subject)
         whole = self._origins[number].within if number is not None else None
         number = number if whole is None else whole
-        if number in state.objects and state.objects[number].state in UNTESTED:
-            self.unasked.setdefault(number, []).append(op)
+        if number is not None and number in state.objects and state.objects[number].state in UNTESTED:
+            self.unasked.setdefault(number, {})[id(op), state.doubts(number)] = op
 
     def _passed(self, state: State, op: ops.Pass) -> None:
         """An assertion macro may have tested what it was given; who takes a reference may keep it from dying."""

@@ -15,8 +15,8 @@ from kgfplint.ownership.structs import outcomes, owners, sets, straight
 
 _DEPTH, _MOST_STATES = 3, 400
 """How many functions of the file are looked through for one that takes something back; and how much of a function."""
-Errors = frozenset[tuple[ir.Expr, Known]]
-"""What variables for errors are known to be, of those that were set."""
+Values = frozenset[tuple[ir.Expr, Known]]
+"""What variables are known to be: those for errors that were set, and those that decided on what was done."""
 
 
 class Done(NamedTuple):
@@ -95,7 +95,8 @@ def _starts(frame: Frame, block: ir.Block, event: ir.Call, number: int, at: int)
     """Yield the places where it is known that a call has done something: behind one that cannot fail, or that did not."""
     result = ir.CallResult(event.callee, event.args)
     found = frame.program.resolve(frame.file, event.callee.id) if type(event.callee) is ir.Name else ()
-    returns = frame.program.rows[found[0]].returns if found else frame.typing.of(result)
+    row = frame.program.rows[found[0]] if found else None
+    returns = row.returns if row is not None and not row.flags & ir.MACRO else frame.typing.of(event.target or result)
     if event.target is None and not any(term == result for edge in block.edges if edge.condition is not None
                                         for term in walk(edge.condition)):
         yield number, at + 1
@@ -112,10 +113,10 @@ def _freed(frame: Frame, done: Done, start: tuple[int, int], frees: Mapping[int,
     An error that was had before would have led elsewhere: what one is set to behind the place is known as long as it is constant.
     """
     blocks = frame.body.blocks
-    stack: list[tuple[int, int, Errors]] = [(*start, frozenset())]
-    seen = set[tuple[int, Errors]]()
+    stack: list[tuple[int, int, Values]] = [(*start, _decided(frame, start[0]))]
+    seen = set[tuple[int, Values]]()
     while stack and len(seen) < _MOST_STATES:
-        number, first, errors = stack.pop()
+        number, first, values = stack.pop()
         for event in blocks[number].events[first:]:
             release = frees.get(id(event))
             if release is not None and bare(release.argument) == done.owner:
@@ -124,9 +125,10 @@ def _freed(frame: Frame, done: Done, start: tuple[int, int], frees: Mapping[int,
             if sets(event, done.owner) or (type(event) is ir.Call and (
                     not frame.meaning.returns(frame.file, event) or _takes_back(frame, event, done))):
                 break
-            errors = _with(errors, event)
+            values = _with(values, event)
         else:
-            following = [(edge.to, known) for edge in blocks[number].edges if (known := _behind(errors, edge)) is not None]
+            following = [(edge.to, known) for edge in blocks[number].edges
+                         if (known := _behind(values, edge)) is not None and not _tells(edge, done)]
             # Where one way takes it back and another does not, the author knows which is due.
             if len(following) == 1 or not any(type(event) is ir.Call and _takes_back(frame, event, done)
                                               for to, _ in following for event in straight(frame, to)):
@@ -135,22 +137,47 @@ def _freed(frame: Frame, done: Done, start: tuple[int, int], frees: Mapping[int,
                 stack.extend((to, 0, known) for to, known in fresh)
 
 
-def _with(errors: Errors, event: ir.Event) -> Errors:
-    """Return what is known of variables for errors after an event."""
-    target = event.target if type(event) is ir.Assign or type(event) is ir.Call else None
+def _tells(edge: ir.Edge, done: Done) -> bool:
+    """Tell whether a test looks into a struct: what was to be done to it may not have been."""
+    return done.setup is None and edge.condition is not None and any(
+        type(term) is ir.Field and bare(term.base) == done.owner for term in walk(edge.condition))
+
+
+def _decided(frame: Frame, number: int) -> Values:
+    """Return what the variables are known to be that decided on the way to a block, and are not set since."""
+    blocks, found = frame.body.blocks, dict[ir.Expr, Known]()
+    events = list(blocks[number].events)
+    for _ in range(_DEPTH):
+        above = [(at, edge) for at, block in enumerate(blocks) for edge in block.edges if edge.to == number]
+        if len(above) != 1:
+            break
+        number, edge = above[0]
+        test = reading(edge.condition, edge.truth) if edge.condition is not None else None
+        if test is not None and type(test.subject) is ir.Name and not any(sets(event, test.subject) for event in events):
+            known = after(found.get(test.subject, ANY), test)
+            found.update({test.subject: known} if known is not None else {})
+        events += blocks[number].events
+    return frozenset(found.items())
+
+
+def _with(values: Values, event: ir.Event) -> Values:
+    """Return what is known of variables after an event."""
+    target = bare(event.target) if (type(event) is ir.Assign or type(event) is ir.Call) and event.target is not None else None
+    others = frozenset(one for one in values if one[0] != target)
     if target is None or not is_error_name(target):
-        return errors
+        return others
     known = constant(event.value) if type(event) is ir.Assign and not event.op else None
-    return frozenset({*(one for one in errors if one[0] != target), (target, known or ANY)})
+    return others | {(target, known or ANY)}
 
 
-def _behind(errors: Errors, edge: ir.Edge) -> Errors | None:
-    """Return what is known of variables for errors where an edge leads, None if it leads there never, or nobody knows."""
+def _behind(values: Values, edge: ir.Edge) -> Values | None:
+    """Return what is known of variables where an edge leads, None if it leads there never, or on an error of unknown origin."""
     test = reading(edge.condition, edge.truth) if edge.condition is not None else None
-    if test is None or not is_error_name(test.subject):
-        return errors
-    known = next((after(known, test) for subject, known in errors if subject == test.subject), None)
-    return None if known is None else frozenset({*(one for one in errors if one[0] != test.subject), (test.subject, known)})
+    before = next((known for subject, known in values if test is not None and subject == test.subject), None)
+    if test is None or (before is None and not is_error_name(test.subject)):
+        return values
+    known = after(before, test) if before is not None else None
+    return None if known is None else frozenset({*(one for one in values if one[0] != test.subject), (test.subject, known)})
 
 
 def _takes_back(frame: Frame, event: ir.Call, done: Done) -> bool:

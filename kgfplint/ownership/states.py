@@ -55,6 +55,7 @@ class Object(NamedTuple):
 Given = Mapping[int, frozenset[int]]
 Way = tuple[int, ...]
 _NONE: frozenset[int] = frozenset()
+_SOMEBODY = frozenset((-1,))
 _NOBODY: Given = {}
 
 
@@ -144,6 +145,10 @@ class State:
         if not tested:
             return self
         return State(self.values, {**self.objects, **tested}, self.facts, self.given, None, self.loose, self.way)
+
+    def doubts(self, number: int) -> frozenset[int]:
+        """Return whom an object was given (see `given`), at least somebody, if only they can have tested it; else nobody."""
+        return self.given.get(number, _SOMEBODY) if self.objects[number].state == DOUBTED else _NONE
 
     def changed(self) -> None:
         """Note that values or objects are others now than when the key was asked for."""
