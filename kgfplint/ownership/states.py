@@ -147,8 +147,9 @@ class State:
         return State(self.values, {**self.objects, **tested}, self.facts, self.given, None, self.loose, self.way)
 
     def doubts(self, number: int) -> frozenset[int]:
-        """Return whom an object was given (see `given`), at least somebody, if only they can have tested it; else nobody."""
-        return self.given.get(number, _SOMEBODY) if self.objects[number].state == DOUBTED else _NONE
+        """Return the calls that may have tested an object which they were given; -1: somebody unknown has."""
+        given = frozenset(one for one in self.given.get(number, _NONE) if one >= 0)
+        return given or (_SOMEBODY if self.objects[number].state == DOUBTED else _NONE)
 
     def changed(self) -> None:
         """Note that values or objects are others now than when the key was asked for."""
