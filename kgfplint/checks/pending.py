@@ -56,6 +56,8 @@ class _Way(NamedTuple):
 
 
 _LENT, _UNCLEAR, _KEPT = range(3)
+_At = tuple[int, int]
+"""A parameter of a function: its number and the place."""
 _MOST_STEPS = 4
 _FREES_WITHIN = 3
 """Calls further down than this are not thought to free what they are given."""
@@ -78,8 +80,8 @@ class Settling:
         self._program = program
         self._look = look
         self._fates: dict[int, Mapping[int, Fate]] = {}
-        self._tested: dict[tuple[int, int], bool] = {}
-        self._verdicts: dict[tuple[int, int], int] = {}
+        self._tested: dict[_At, int] = {}
+        self._verdicts: dict[_At, int] = {}
         self._resolved: dict[tuple[int, str], list[int]] = {}
 
     def findings(self, pending: Iterable[tuple[int, Pending]]) -> list[tuple[int, Finding]]:
@@ -116,31 +118,52 @@ class Settling:
         functions = self._telling(file, asked.callee)
         if asked.what == "used":
             return bool(functions) and all(self._fate(function, asked.place).uses or (
-                not self._tests(function, asked.place, _TESTS_WITHIN) and self._touches(function, asked.place, _TESTS_WITHIN)
+                not self._tests(function, asked.place) and self._touches(function, asked.place, _TESTS_WITHIN)
             ) for function in functions)
         if asked.what == "untested":
-            return bool(functions) and not any(self._tests(function, asked.place, _TESTS_WITHIN) for function in functions)
+            return bool(functions) and not any(self._tests(function, asked.place) for function in functions)
         if asked.what == "unfreed":
             return not self._frees(file, asked.callee, asked.place, _FREES_WITHIN)
         if asked.what == "forgotten" and not (functions and all(self._forgets(function, asked.place) for function in functions)):
             return False
-        return self._given(file, asked.callee, asked.place, DEPTH) <= (_UNCLEAR if asked.assumed else _LENT)
+        return self._given(file, asked.callee, asked.place) <= (_UNCLEAR if asked.assumed else _LENT)
 
-    def _tests(self, function: int, place: int, depth: int) -> bool:
+    def _tests(self, function: int, place: int) -> bool:
         """Tell whether a function, or what it calls, may test a pointer it is given; who cannot be told may."""
-        key = function, place
-        known = self._tested.get(key)
-        if known is None:
-            self._tested[key] = False  # one that calls itself is judged by the rest of what it does
-            fate = self._fates.get(function, {}).get(place)
-            file = self._program.rows[function].file
-            known = self._tested[key] = fate is None or fate.asks or (bool(fate.passes) and not depth) or any(
-                self._may_test(file, name, at, depth - 1) for name, at in fate.passes)
-        return known
+        return self._worst((function, place), 1, self._tested, self._may_test) > 0
 
-    def _may_test(self, file: int, callee: str, place: int, depth: int) -> bool:
-        functions = self._telling(file, callee)
-        return not functions or any(self._tests(function, place, depth) for function in functions)
+    def _may_test(self, function: int, place: int) -> tuple[int, list[_At]]:
+        fate = self._fates.get(function, {}).get(place)
+        if fate is None or fate.asks:
+            return 1, []
+        below = self._below(function, fate)
+        return (0, [step for steps in below for step in steps]) if all(below) else (1, [])
+
+    def _worst(self, start: _At, most: int, known: dict[_At, int], look: Callable[[int, int], tuple[int, list[_At]]]) -> int:
+        """Return the worst that `look` tells of a pointer where it is given and wherever it is handed on from there, 0 to `most`.
+
+        What does not depend on where one began is kept in `known`: a bad end, or that there is none anywhere below.
+        """
+        worst, seen, waiting = 0, {start}, [start]
+        while waiting and worst < most:
+            at = waiting.pop()
+            if at in known:
+                worst = max(worst, known[at])
+                continue
+            told, below = look(*at)
+            worst = max(worst, told)
+            fresh = [step for step in below if step not in seen]
+            seen.update(fresh)
+            waiting += fresh
+        known[start] = worst
+        if not worst:
+            known.update(dict.fromkeys(seen, 0))
+        return worst
+
+    def _below(self, function: int, fate: Fate) -> list[list[_At]]:
+        """Return where a pointer is handed to, a list for each call; an empty one if nobody knows."""
+        file = self._program.rows[function].file
+        return [[(target, at) for target in self._telling(file, name)] for name, at in fate.passes]
 
     def _touches(self, function: int, place: int, depth: int) -> bool:
         """Tell whether a function, or what it calls, dereferences a pointer it is given."""
@@ -191,19 +214,14 @@ class Settling:
     def _fate(self, function: int, place: int) -> Fate:
         return self._fates.get(function, {}).get(place, KEPT)
 
-    def _given(self, file: int, callee: str, place: int, depth: int) -> int:
+    def _given(self, file: int, callee: str, place: int) -> int:
         """Return what becomes of a pointer that is given to a callee: the worst of what may."""
         functions = self._telling(file, callee)
-        return max((self._becomes(function, place, depth) for function in functions), default=_UNCLEAR)
+        return max((self._worst((one, place), _KEPT, self._verdicts, self._becomes) for one in functions), default=_UNCLEAR)
 
-    def _becomes(self, function: int, place: int, depth: int) -> int:
-        """Return what becomes of a pointer in a function; one that calls itself is judged by the rest of what it does."""
-        key = function, place
-        known = self._verdicts.get(key)
-        if known is None:
-            fate = self._fate(function, place)
-            self._verdicts[key] = _LENT
-            file = self._program.rows[function].file
-            known = self._verdicts[key] = _KEPT if fate.kept else _UNCLEAR if not depth else max(
-                (self._given(file, name, at, depth - 1) for name, at in fate.passes), default=_LENT)
-        return known
+    def _becomes(self, function: int, place: int) -> tuple[int, list[_At]]:
+        """Return what becomes of a pointer in a function itself, and where it goes on from there."""
+        fate = self._fate(function, place)
+        below = [] if fate.kept else self._below(function, fate)
+        told = _KEPT if fate.kept else _LENT if all(below) else _UNCLEAR
+        return told, [step for steps in below for step in steps]
