@@ -153,7 +153,7 @@ class Analysis:
         outcomes: list[Outcome] = []
         told: list[tuple[int, Summary | None]] = []
         for chunk, results in workers.map(functools.partial(analyse, job.journal.end), self._chunks(wave.functions)):
-            for result in results or self._lost(chunk):
+            for result in self._lost(chunk) if results is None else results:
                 self._results[result.number] = result
                 fresh = result.summary != job.summaries.get(result.number)
                 if fresh:
