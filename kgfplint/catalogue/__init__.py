@@ -14,7 +14,7 @@ that these refer to: families, kinds (of locks) and contexts. See entries for th
 
 import fnmatch
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -108,9 +108,9 @@ class Catalogue:
         """Tell whether only tests run the code of a file."""
         return self._trials.match(path) is not None
 
-    def is_general(self, free: Free) -> bool:
-        """Tell whether a deallocator takes memory of general allocators only."""
-        return all(family in self.families and self.families[family].heap for family in free.accepts)
+    def are_general(self, families: Iterable[str]) -> bool:
+        """Tell whether families are all those of general allocators."""
+        return all(family in self.families and self.families[family].heap for family in families)
 
     @cached_property
     def primitives(self) -> frozenset[str]:

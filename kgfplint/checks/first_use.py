@@ -12,7 +12,7 @@ from kgfplint.ownership.states import Incident
 
 def first_uses(unit: Unit, sites: Collection[Site]) -> Iterator[tuple[Site, ir.Call, tuple[Asked, ...]]]:
     """Yield the allocations that are given to a call, themselves or an address within, before anything tests them, with the
-    call and what must be true: of the callee, the first one, and of those that were given them before and did not fail.
+    call and what must be true: of the callee, the first one, and of those that were given them before.
     """
     given = unit.paths.unasked
     kept = {id(site.call): site for site in sites if site.number in given}

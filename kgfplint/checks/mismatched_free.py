@@ -164,7 +164,7 @@ def _fix(unit: Unit, event: ir.Event | None, free: Free, families: Collection[st
         return None
     if not len(free.params) == len(fitting.params) == len(event.args) == 1:
         return None
-    heap = all(family in catalogue.families and catalogue.families[family].heap for family in families)
+    heap = catalogue.are_general(families)
     plain = free.flavour == fitting.flavour == "plain"
     taken = set(families) if sure else {*families, *free.accepts}
     return rewritten(event, fitting.name) if heap and plain and taken <= set(fitting.accepts) else None
@@ -181,7 +181,7 @@ def _comparable(unit: Unit, families: Collection[str], free: Free) -> bool:
         kinds = {family.partition("-")[2] for family in families if family in known and known[family].managed}
         return len(kinds) == 1 and all(family.startswith(f"{min(kinds) or '?'}-") for family in free.accepts)
     plain = [family for family in free.accepts if family != "vmap"]
-    return bool(plain) and all(family in known and known[family].heap for family in plain)
+    return bool(plain) and unit.meaning.catalogue.are_general(plain)
 
 
 def _general(unit: Unit, families: Collection[str]) -> set[str]:

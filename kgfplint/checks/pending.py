@@ -136,8 +136,8 @@ class Settling:
         fate = self._fates.get(function, {}).get(place)
         if fate is None or fate.asks:
             return 1, []
-        below = self._below(function, fate)
-        return (0, [step for steps in below for step in steps]) if all(below) else (1, [])
+        below, known = self._below(function, fate)
+        return (0, below) if known else (1, [])
 
     def _worst(self, start: _At, most: int, known: dict[_At, int], look: Callable[[int, int], tuple[int, list[_At]]]) -> int:
         """Return the worst that `look` tells of a pointer where it is given and wherever it is handed on from there, 0 to `most`.
@@ -160,10 +160,11 @@ class Settling:
             known.update(dict.fromkeys(seen, 0))
         return worst
 
-    def _below(self, function: int, fate: Fate) -> list[list[_At]]:
-        """Return where a pointer is handed to, a list for each call; an empty one if nobody knows."""
+    def _below(self, function: int, fate: Fate) -> tuple[list[_At], bool]:
+        """Return where a pointer is handed to, and whether that is known of each call."""
         file = self._program.rows[function].file
-        return [[(target, at) for target in self._telling(file, name)] for name, at in fate.passes]
+        calls = [[(target, at) for target in self._telling(file, name)] for name, at in fate.passes]
+        return [step for steps in calls for step in steps], all(calls)
 
     def _touches(self, function: int, place: int, depth: int) -> bool:
         """Tell whether a function, or what it calls, dereferences a pointer it is given."""
@@ -176,9 +177,9 @@ class Settling:
         """Tell whether a pointer is not part of what a function returns; what macros paste together is anybody's guess."""
         return not self._program.rows[function].flags & ir.MACRO and not self._fate(function, place).returned
 
-    def _gather(self, wanted: Collection[tuple[int, int]], way: _Way) -> None:
+    def _gather(self, wanted: Collection[_At], way: _Way) -> None:
         """Look at what is wanted and at all that it leads to on a way."""
-        seen: set[tuple[int, int]] = set()
+        seen: set[_At] = set()
         for _ in range(way.depth):
             wanted = set(wanted) - seen
             seen |= wanted
@@ -186,7 +187,7 @@ class Settling:
             self._fates.update(self._look(fresh) if fresh else ())
             wanted = {step for function, place in wanted for step in self._steps(function, place, way)}
 
-    def _steps(self, function: int, place: int, way: _Way) -> Iterator[tuple[int, int]]:
+    def _steps(self, function: int, place: int, way: _Way) -> Iterator[_At]:
         """Yield where a function hands a pointer to."""
         fate = self._fate(function, place)
         if way.goes_on(fate):
@@ -222,6 +223,7 @@ class Settling:
     def _becomes(self, function: int, place: int) -> tuple[int, list[_At]]:
         """Return what becomes of a pointer in a function itself, and where it goes on from there."""
         fate = self._fate(function, place)
-        below = [] if fate.kept else self._below(function, fate)
-        told = _KEPT if fate.kept else _LENT if all(below) else _UNCLEAR
-        return told, [step for steps in below for step in steps]
+        if fate.kept:
+            return _KEPT, []
+        below, known = self._below(function, fate)
+        return _LENT if known else _UNCLEAR, below

@@ -22,8 +22,8 @@ Values = frozenset[tuple[ir.Expr, Known]]
 class Done(NamedTuple):
     """What a call did to the struct that `owner` leads to: set up what is `given`, or what only `by` can take back.
 
-    `destructor` and `undone` tell how another function of the tree does so; `setup` is what the catalogue says;
-    `made`: the call returned the struct.
+    `setup` is what the catalogue says, `pair` how another function of the tree takes it back; `made`: the call returned
+    the struct.
     """
 
     owner: ir.Expr
@@ -44,8 +44,9 @@ class Lost(NamedTuple):
 
 def lost(frame: Frame, sure: bool) -> Iterator[Lost]:
     """Yield the frees of pointers to what something was done to that was not taken back since; `sure`: all is known."""
+    known = frame.meaning.catalogue
     frees = {id(release.event): release for release in frame.paths.releases if release.free.flavour in ("plain", "const")
-             and type(release.event) is ir.Call and not release.wrapped and frame.meaning.catalogue.is_general(release.free)}
+             and type(release.event) is ir.Call and not release.wrapped and known.are_general(release.free.accepts)}
     freed = {bare(release.argument) for release in frees.values()}
     destructors = Destructors(frame, sure)
     for number, block in enumerate(frame.body.blocks) if freed else ():
